@@ -1,0 +1,71 @@
+"""Data sets: files, TFDS and arrays in; NumPy arrays out."""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from mlp_jax.datasets.dataset import Dataset, Split
+from mlp_jax.datasets.idx import load_idx_directory, read_idx
+from mlp_jax.errors import DataError
+
+__all__ = ["Dataset", "Split", "load_dataset", "read_idx"]
+
+_MNIST = Path(__file__).parent / "mnist"
+_MNIST_SHA256 = {
+    "train-images-idx3-ubyte.gz": "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+    "train-labels-idx1-ubyte.gz": "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+    "t10k-images-idx3-ubyte.gz": "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+    "t10k-labels-idx1-ubyte.gz": "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+}
+
+
+def load_dataset(name: str, *, data_dir: str | Path | None = None) -> Dataset:
+    """Load a data set by name or path.
+
+    Args:
+        name: ``mnist`` (in the package: train 55,000, validation 5,000, test 10,000); ``tfds:NAME`` for an
+            image-classification data set of TensorFlow Datasets; a directory of IDX files named as MNIST's are;
+            or an ``.npz`` file with x_train, y_train, x_test, y_test and, if there is one, x_validation,
+            y_validation.
+        data_dir: where TensorFlow Datasets keeps its prepared data; None for its own default.
+
+    Returns:
+        The data set, in memory.
+
+    Raises:
+        DataError: no such data set, or its data are damaged.
+        MissingExtraError: it needs a package that is not installed.
+    """
+    if name == "mnist":
+        return load_idx_directory(_MNIST, name="MNIST", sha256=_MNIST_SHA256)
+    if name.startswith("tfds:"):
+        from mlp_jax.datasets.tfds import load_tfds
+
+        return load_tfds(name.removeprefix("tfds:"), data_dir)
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return load_idx_directory(path, name=path.resolve().name)
+    if path.is_file():
+        if path.suffix != ".npz":
+            raise DataError(f"{path} is a file: expected an .npz file or a directory of IDX files")
+        return _load_npz(path)
+    raise DataError(
+        f"unknown data set {name!r}: expected mnist, tfds:NAME, or the path of an IDX directory or .npz file"
+    )
+
+
+def _load_npz(path: Path) -> Dataset:
+    required = ("x_train", "y_train", "x_test", "y_test")
+    optional = ("x_validation", "y_validation")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            missing = [key for key in required if key not in archive]
+            if missing:
+                raise DataError(f"{path}: holds no {', '.join(missing)}: expected {', '.join(required)}")
+            arrays = {key: archive[key] for key in required + optional if key in archive}
+    except DataError:
+        raise
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path}: not a readable .npz of plain arrays ({error})") from None
+    return Dataset.from_arrays(**arrays, name=path.stem)

@@ -1,0 +1,380 @@
+"""Layouts: how the trials of one replica (same minibatches, same learning rate) lie in memory.
+
+A layout is a plan, fixed before anything is compiled; parameters are a pytree that the plan says how to read.
+``VmapLayout`` is the plain form: every trial padded to the widest, masked, mapped. ``PackedLayout`` is the fast
+form: hidden layers side by side in one matrix. Both compute, for every trial, what the trial alone would compute.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.typing import DTypeLike
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+from mlp_jax.models import ACTIVATIONS, HIDDEN, OUTPUT, Weights, glorot_limit, initial_weights, unit_weights
+
+Params = dict[str, Any]
+"""Parameters of all trials of one replica, as its layout arranges them: a pytree of arrays."""
+
+ONES = -1
+"""Stands for a column of ones among feature columns."""
+
+MOST_GROUPS = 32
+"""Groups of equal width that a packed layout compiles kernels for; where a grid has more widths, neighbouring ones
+are padded to a common width, chosen so that the padding is least (3 % of the units for widths 10, 20, ..., 4000)."""
+
+
+@dataclass(frozen=True, order=True)
+class Architecture:
+    """What distinguishes the trials of a replica: f and M."""
+
+    activation: str
+    hidden_units: int
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What all trials of a sweep share.
+
+    Attributes:
+        features: D.
+        outputs: K.
+        use_bias: whether c1 and c2 are there.
+        live: the features that are not 0 in every training example. The weights of the others get no gradient and so,
+            under Adam, no update: a layout may leave them out of training.
+    """
+
+    features: int
+    outputs: int
+    use_bias: bool
+    live: tuple[int, ...]
+
+
+class Layout(Protocol):
+    """What training needs to know of a layout."""
+
+    @property
+    def slots(self) -> tuple[Architecture, ...]:
+        """The architecture of each trial of a replica, in the order of the axis T below."""
+        ...
+
+    @property
+    def columns(self) -> tuple[int, ...]:
+        """The columns C that examples are to have: all D features in some order, and ONES if wanted."""
+        ...
+
+    @property
+    def trained(self) -> int:
+        """How many of the columns, from the left, training needs."""
+        ...
+
+    def init(self, key: PRNGKeyArray, dtype: DTypeLike) -> tuple[Params, Params]:
+        """Initial parameters: those that are trained, and those that never change."""
+        ...
+
+    def merge(self, params: Params, frozen: Params) -> Params:
+        """The parameters that ``logits`` needs for examples with all columns."""
+        ...
+
+    def logits(self, params: Params, x: Float[Array, "B C"]) -> Float[Array, "T B K"]:
+        """Logits of every trial for the same examples, which have all columns, or the trained ones."""
+        ...
+
+    def finite(self, params: Params) -> Bool[Array, "T"]:
+        """Whether all parameters of a trial are finite."""
+        ...
+
+    def weights(self, params: Params, frozen: Params, slot: int) -> Weights:
+        """The parameters of one trial."""
+        ...
+
+
+def make_layout(name: str, architectures: Sequence[Architecture], problem: Problem) -> Layout:
+    """The layout called ``packed`` or ``vmap`` for these trials."""
+    layouts = {"packed": PackedLayout, "vmap": VmapLayout}
+    return layouts[name](tuple(architectures), problem)
+
+
+def _by_activation(architectures: Sequence[Architecture]) -> Iterator[tuple[str | None, list[Architecture]]]:
+    """The trials with a hidden layer by activation, narrow to wide; then, under None, those without."""
+    hidden = sorted(a for a in architectures if a.hidden_units)
+    for activation, group in groupby(hidden, key=lambda a: a.activation):
+        yield activation, list(group)
+    linear = [a for a in architectures if not a.hidden_units]
+    if linear:
+        yield None, linear
+
+
+@dataclass(frozen=True)
+class VmapLayout:
+    """Every trial padded to the widest M and masked, ``jax.vmap`` over trials: the readable reference.
+
+    Padded units must be masked, since f(0) need not be 0 (sigmoid(0) = 0.5). One ``jax.vmap`` an activation, and
+    one for the trials without a hidden layer.
+    """
+
+    architectures: tuple[Architecture, ...]
+    problem: Problem
+
+    @cached_property
+    def _groups(self) -> dict[str, list[Architecture]]:
+        return {activation or "": group for activation, group in _by_activation(self.architectures)}
+
+    @cached_property
+    def slots(self) -> tuple[Architecture, ...]:
+        return tuple(a for group in self._groups.values() for a in group)
+
+    @property
+    def columns(self) -> tuple[int, ...]:
+        return tuple(range(self.problem.features))
+
+    @property
+    def trained(self) -> int:
+        return self.problem.features
+
+    def init(self, key: PRNGKeyArray, dtype: DTypeLike) -> tuple[Params, Params]:
+        problem = self.problem
+
+        def padded(trial: Architecture, widest: int) -> Weights:
+            units = trial.hidden_units
+            weights = initial_weights(key, problem.features, units, problem.outputs, problem.use_bias, dtype)
+            extra = widest - units
+            axes = {"A": ((0, 0), (0, extra)), "c1": ((0, extra),), "B": ((0, extra), (0, 0)), "c2": ((0, 0),)}
+            return {symbol: jnp.pad(array, axes[symbol]) for symbol, array in weights.items()}
+
+        params = {}
+        for activation, group in self._groups.items():
+            alone = [padded(trial, max(t.hidden_units for t in group)) for trial in group]
+            params[activation] = jax.tree.map(lambda *arrays: jnp.stack(arrays), *alone)
+        return params, {}
+
+    def merge(self, params: Params, frozen: Params) -> Params:
+        return params
+
+    def logits(self, params: Params, x: Float[Array, "B C"]) -> Float[Array, "T B K"]:
+        out = []
+        for activation, group in self._groups.items():
+            if not activation:
+                out.append(jax.vmap(_affine, (0, None))(params[activation], x))
+                continue
+            units = jnp.array([trial.hidden_units for trial in group])
+
+            def one(weights: Weights, units: Array, f: str = activation) -> Float[Array, "B K"]:
+                z = ACTIVATIONS[f](_affine(weights, x))
+                z = jnp.where(jnp.arange(z.shape[1])[None] < units, z, 0)
+                return _affine({"A": weights["B"], "c1": weights.get("c2")}, z)
+
+            out.append(jax.vmap(one)(params[activation], units))
+        return jnp.concatenate(out)
+
+    def finite(self, params: Params) -> Bool[Array, "T"]:
+        def one(weights: Weights) -> Bool[Array, ""]:
+            return jnp.stack([jnp.isfinite(array).all() for array in weights.values()]).all()
+
+        return jnp.concatenate([jax.vmap(one)(params[activation]) for activation in self._groups])
+
+    def weights(self, params: Params, frozen: Params, slot: int) -> Weights:
+        for activation, group in self._groups.items():
+            if slot < len(group):
+                units = group[slot].hidden_units or self.problem.outputs
+                cut = {"A": np.s_[:, :units], "c1": np.s_[:units], "B": np.s_[:units], "c2": np.s_[:]}
+                return {symbol: array[slot][cut[symbol]] for symbol, array in params[activation].items()}
+            slot -= len(group)
+        raise IndexError(slot)
+
+
+def _affine(weights: Weights, x: Float[Array, "B C"]) -> Float[Array, "B M"]:
+    product = x @ weights["A"]
+    return product if weights.get("c1") is None else product + weights["c1"][None]
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Trials of one activation and one width, next to each other in a packed layout.
+
+    Attributes:
+        activation: f; None for trials without a hidden layer, whose rows are their K outputs.
+        width: rows a trial: its hidden units and, where widths are padded together, some that stay 0.
+        units: the true number of rows of each trial.
+        row: where its rows begin in A; those with a hidden layer come first, so that B has the same rows.
+        slot: where its trials begin.
+    """
+
+    activation: str | None
+    width: int
+    units: tuple[int, ...]
+    row: int
+    slot: int
+
+    @property
+    def rows(self) -> int:
+        return self.width * len(self.units)
+
+    @property
+    def padded(self) -> bool:
+        return any(u != self.width for u in self.units)
+
+    @cached_property
+    def mask(self) -> np.ndarray:
+        """``[rows]``, whether a row is a unit of its trial."""
+        return (np.arange(self.width) < np.array(self.units)[:, None]).ravel()
+
+
+@dataclass(frozen=True)
+class PackedLayout:
+    """Hidden layers side by side in one matrix: one product for the first layers of all trials.
+
+    Parameters of one replica: A ``[H, C]``, a row a hidden unit, H = ΣM (a trial with M = 0 has K rows, its outputs);
+    B ``[H′, K]``, the same rows, of the trials with a hidden layer (H′ of them); c2 ``[T′, K]``. Rows are units and not
+    columns so that a trial is one block of memory. The biases c1 are A's column for the constant feature 1: they cost
+    no kernel of their own. Features that are 0 in every training example are left out of A and kept apart, unchanged.
+
+    Second layers go group by group, one batched product over the trials of equal width: T of them cost ΣM·K, where
+    one block-diagonal matrix would cost T·ΣM·K, and would let one trial's NaN reach the others.
+    """
+
+    architectures: tuple[Architecture, ...]
+    problem: Problem
+
+    @cached_property
+    def _groups(self) -> tuple[_Group, ...]:
+        by_activation = dict(_by_activation(self.architectures))
+        most = max(1, MOST_GROUPS // max(1, len(by_activation)))
+        groups, row, slot = [], 0, 0
+        for activation, trials in by_activation.items():
+            for width, members in _padded_groups([t.hidden_units for t in trials], most):
+                rows = width if activation is not None else self.problem.outputs
+                units = tuple(u if activation is not None else rows for u in members)
+                groups.append(_Group(activation, rows, units, row, slot))
+                row += groups[-1].rows
+                slot += len(members)
+        return tuple(groups)
+
+    @cached_property
+    def slots(self) -> tuple[Architecture, ...]:
+        return tuple(a for _, group in _by_activation(self.architectures) for a in group)
+
+    @cached_property
+    def columns(self) -> tuple[int, ...]:
+        dead = sorted(set(range(self.problem.features)) - set(self.problem.live))
+        return (*self.problem.live, *([ONES] if self.problem.use_bias else []), *dead)
+
+    @property
+    def trained(self) -> int:
+        return len(self.problem.live) + self.problem.use_bias
+
+    @property
+    def _hidden(self) -> list[_Group]:
+        return [group for group in self._groups if group.activation is not None]
+
+    def init(self, key: PRNGKeyArray, dtype: DTypeLike) -> tuple[Params, Params]:
+        features, outputs = self.problem.features, self.problem.outputs
+
+        def draw(layer: int, groups: Sequence[_Group], count: int) -> Float[Array, "H count"]:
+            units = np.concatenate([np.tile(np.arange(g.width), len(g.units)) for g in groups])
+            fans = np.concatenate([np.repeat(g.units, g.width) for g in groups]) + count
+            mask = np.concatenate([g.mask for g in groups])
+            limits = jnp.asarray(np.where(mask, glorot_limit(fans), 0), dtype)
+            return unit_weights(key, layer, jnp.asarray(units), limits, count)
+
+        rows = draw(HIDDEN, self._groups, features)
+        wide = jnp.concatenate([rows, jnp.zeros((len(rows), 1), dtype)], axis=1)  # ONES is its last column
+        a = wide[:, np.array(self.columns)]
+        params, frozen = {"A": a[:, : self.trained]}, {"A": a[:, self.trained :]}
+        if self._hidden:
+            params["B"] = draw(OUTPUT, self._hidden, outputs)
+            if self.problem.use_bias:
+                params["c2"] = jnp.zeros((sum(len(g.units) for g in self._hidden), outputs), dtype)
+        return params, frozen
+
+    def merge(self, params: Params, frozen: Params) -> Params:
+        return params | {"A": jnp.concatenate([params["A"], frozen["A"]], axis=1)}
+
+    def logits(self, params: Params, x: Float[Array, "B C"]) -> Float[Array, "T B K"]:
+        # lax.split, not slices: its gradient is one concatenation, where T slices' is a sum of T padded arrays.
+        pre = lax.split(params["A"] @ x.T, [group.rows for group in self._groups])
+        b = lax.split(params["B"], [group.rows for group in self._hidden]) if self._hidden else []
+        out = []
+        for group, z in zip(self._groups, pre, strict=True):
+            z = z.reshape(len(group.units), group.width, -1)
+            if group.activation is None:
+                out.append(z.transpose(0, 2, 1))
+                continue
+            z = ACTIVATIONS[group.activation](z)
+            if group.padded:
+                z = jnp.where(group.mask.reshape(len(group.units), group.width, 1), z, 0)
+            second = b[len(out)].reshape(len(group.units), group.width, -1)
+            logits = jnp.einsum("tmb,tmk->tbk", z, second)
+            if self.problem.use_bias:
+                logits += params["c2"][group.slot : group.slot + len(group.units), None]
+            out.append(logits)
+        return jnp.concatenate(out)
+
+    def finite(self, params: Params) -> Bool[Array, "T"]:
+        rows = jnp.isfinite(params["A"]).all(axis=1)
+        if self._hidden:
+            hidden = len(params["B"])
+            rows = rows.at[:hidden].set(rows[:hidden] & jnp.isfinite(params["B"]).all(axis=1))
+        groups = lax.split(rows, [group.rows for group in self._groups])
+        trials = [
+            row.reshape(len(group.units), group.width).all(axis=1)
+            for row, group in zip(groups, self._groups, strict=True)
+        ]
+        finite = jnp.concatenate(trials)
+        if "c2" in params:
+            biases = jnp.isfinite(params["c2"]).all(axis=1)
+            finite = finite.at[: len(biases)].set(finite[: len(biases)] & biases)
+        return finite
+
+    def weights(self, params: Params, frozen: Params, slot: int) -> Weights:
+        group = next(g for g in self._groups if g.slot <= slot < g.slot + len(g.units))
+        first = group.row + (slot - group.slot) * group.width
+        rows = slice(first, first + group.units[slot - group.slot])
+        wide = np.concatenate([params["A"][rows], frozen["A"][rows]], axis=1)
+        place = {column: i for i, column in enumerate(self.columns)}
+        weights = {"A": wide[:, [place[d] for d in range(self.problem.features)]].T}
+        if self.problem.use_bias:
+            weights["c1"] = wide[:, place[ONES]]
+        if group.activation is not None:
+            weights["B"] = np.asarray(params["B"][rows])
+            if self.problem.use_bias:
+                weights["c2"] = np.asarray(params["c2"][slot])
+        return weights
+
+
+def _padded_groups(widths: Sequence[int], most: int) -> list[tuple[int, list[int]]]:
+    """Divide ascending widths into at most ``most`` runs, each padded to its widest, with the least padding.
+
+    Returns:
+        For each run the width that it is padded to and its members.
+    """
+    distinct, counts = np.unique(np.asarray(widths), return_counts=True)
+    n = len(distinct)
+    total = np.concatenate([[0], np.cumsum(counts)])
+    # least[j]: the fewest rows that the first j distinct widths take, in the number of runs allowed so far.
+    least = np.concatenate([[0], np.full(n, np.inf)])
+    choices = []
+    for _ in range(min(most, n)):
+        cost = least[:, None] + np.where(
+            np.arange(n + 1)[:, None] < np.arange(1, n + 1)[None],
+            (total[None, 1:] - total[:, None]) * distinct[None],
+            np.inf,
+        )
+        choices.append(cost.argmin(axis=0))
+        least = np.concatenate([[0], cost.min(axis=0)])
+    runs, end = [], n
+    for choice in reversed(choices):
+        start = int(choice[end - 1])
+        members = [int(w) for w, c in zip(distinct[start:end], counts[start:end], strict=True) for _ in range(c)]
+        runs.append((int(distinct[end - 1]), members))
+        end = start
+        if end == 0:
+            break
+    return runs[::-1]

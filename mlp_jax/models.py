@@ -1,0 +1,209 @@
+"""The article's model: a perceptron with one hidden layer of M units, or none.
+
+    h(x) = B f(A x + c1) + c2        (M > 0)
+    h(x) = A x + c1                  (M = 0, the generalized linear model)
+
+in the article's symbols, where f is the activation; the task's output function turns the logits h into predictions.
+Arrays are stored the way Flax stores them: A as ``[D, M]``, B as ``[M, K]``, examples as rows.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
+from numpy.typing import ArrayLike
+
+from mlp_jax.errors import InputError
+from mlp_jax.tasks import get_task
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "sigmoid": jax.nn.sigmoid,
+    "tanh": jnp.tanh,
+    "relu": jax.nn.relu,
+    "gelu": lambda z: jax.nn.gelu(z, approximate=False),
+    "silu": jax.nn.silu,
+    "elu": jax.nn.elu,
+    "softplus": jax.nn.softplus,
+    "identity": lambda z: z,
+}
+
+Weights = dict[str, Array]
+"""One trial's parameters by the article's symbols: A [D, M], c1 [M], B [M, K], c2 [K]; for M = 0 A [D, K], c1 [K]."""
+
+HIDDEN, OUTPUT = 0, 1  # what a layer's initial weights are drawn for
+
+
+def check_architecture(hidden_units: int, activation: str) -> None:
+    """Raise InputError unless this is a width and an activation that exist."""
+    if isinstance(hidden_units, bool) or not isinstance(hidden_units, int | np.integer) or hidden_units < 0:
+        raise InputError(f"hidden_units is {hidden_units!r}: expected a whole number, 0 or more")
+    if activation not in ACTIVATIONS:
+        raise InputError(f"unknown activation {activation!r}: expected one of {', '.join(ACTIVATIONS)}")
+
+
+def scale_features(x: Num[Array, "B D"], dtype: jnp.dtype) -> Float[Array, "B D"]:
+    """Features as the model sees them: uint8 intensities as [0, 1], anything else as it is."""
+    scaled = x.astype(dtype)
+    return scaled / 255 if x.dtype == jnp.uint8 else scaled
+
+
+def parameter_key(seed: int) -> PRNGKeyArray:
+    """The key that ``MLP(..., rngs=nnx.Rngs(seed))`` draws its initial weights from."""
+    return nnx.Rngs(seed).params()
+
+
+def glorot_limit(fans: ArrayLike) -> np.ndarray:
+    """Bound of Glorot's uniform distribution, √(6 / (fan_in + fan_out)), from fan_in + fan_out (AISTATS 2010)."""
+    return np.sqrt(6.0 / np.asarray(fans))
+
+
+def unit_weights(
+    key: PRNGKeyArray, layer: int, units: Int[Array, "H"], limits: Float[Array, "H"], count: int
+) -> Float[Array, "H count"]:
+    """Draw uniform initial weights, one row a unit, each row from a key of its own.
+
+    A unit's draw depends on the key, the layer and its number within its trial: not on how many units lie beside
+    it. So the rows of any number of trials can be drawn in one call, and they are what each trial alone would get.
+
+    Args:
+        key: of the trial's seed.
+        layer: HIDDEN for the weights into a unit, OUTPUT for those out of it.
+        units: number of each unit within its trial, from 0.
+        limits: bound of each unit's distribution.
+        count: weights a unit.
+    """
+    key = jax.random.fold_in(key, layer)
+
+    def row(unit: Int[Array, ""]) -> Float[Array, "count"]:
+        return jax.random.uniform(jax.random.fold_in(key, unit), (count,), limits.dtype, -1.0, 1.0)
+
+    return jax.vmap(row)(units) * limits[:, None]
+
+
+def initial_weights(
+    key: PRNGKeyArray, features: int, hidden_units: int, outputs: int, use_bias: bool, dtype: DTypeLike
+) -> Weights:
+    """Initial weights of one trial: Glorot-uniform kernels, zero biases, as Keras's Dense layers have them."""
+
+    def rows(layer: int, units: int, count: int) -> Float[Array, "units count"]:
+        limits = jnp.full(units, glorot_limit(units + count), dtype)
+        return unit_weights(key, layer, jnp.arange(units), limits, count)
+
+    first = hidden_units or outputs
+    weights = {"A": rows(HIDDEN, first, features).T}
+    if use_bias:
+        weights["c1"] = jnp.zeros(first, dtype)
+    if hidden_units:
+        weights["B"] = rows(OUTPUT, hidden_units, outputs)
+        if use_bias:
+            weights["c2"] = jnp.zeros(outputs, dtype)
+    return weights
+
+
+class MLP(nnx.Module):
+    """Multilayer perceptron with one hidden layer of M units, or none; Glorot-uniform kernels, zero biases.
+
+    Attributes:
+        hidden: A ``[D, M]`` and c1 ``[M]``; None for M = 0.
+        output: B ``[M, K]`` and c2 ``[K]``; for M = 0 A ``[D, K]`` and c1 ``[K]``.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        hidden_units: int,
+        outputs: int,
+        *,
+        activation: str = "sigmoid",
+        use_bias: bool = True,
+        task: str = "multiclass",
+        dtype: DTypeLike = jnp.float32,
+        rngs: nnx.Rngs,
+    ) -> None:
+        """Create the model with initial weights.
+
+        Args:
+            features: D, the number of input features.
+            hidden_units: M, the width of the hidden layer; 0 for none.
+            outputs: K, the number of logits.
+            activation: f, a name in ``ACTIVATIONS``.
+            use_bias: whether c1 and c2 are there.
+            task: what the logits mean (``mlp_jax.tasks``).
+            dtype: of the parameters and of the arithmetic.
+            rngs: ``nnx.Rngs(seed)``.
+
+        Raises:
+            InputError: a width below 0, or an unknown activation or task.
+        """
+        check_architecture(hidden_units, activation)
+        self.task = get_task(task).name
+        self.activation = activation
+        weights = initial_weights(rngs.params(), features, hidden_units, outputs, use_bias, dtype)
+
+        def linear(fan_in: int, fan_out: int, symbol: str) -> nnx.Linear:
+            return nnx.Linear(
+                fan_in,
+                fan_out,
+                use_bias=use_bias,
+                dtype=dtype,
+                param_dtype=dtype,
+                kernel_init=lambda *_: weights[symbol],
+                rngs=rngs,
+            )
+
+        self.hidden = linear(features, hidden_units, "A") if hidden_units else None
+        self.output = linear(hidden_units, outputs, "B") if hidden_units else linear(features, outputs, "A")
+
+    @classmethod
+    def from_weights(cls, weights: Weights, *, activation: str = "sigmoid", task: str = "multiclass") -> "MLP":
+        """Make a model that has these weights (no B and c2 for M = 0, no c1 and c2 where there are no biases)."""
+        features, first = weights["A"].shape
+        model = cls(
+            features,
+            first if "B" in weights else 0,
+            weights["B"].shape[1] if "B" in weights else first,
+            activation=activation,
+            use_bias="c1" in weights,
+            task=task,
+            dtype=weights["A"].dtype,
+            rngs=nnx.Rngs(0),
+        )
+        for symbol, param in model._params().items():
+            param[...] = jnp.asarray(weights[symbol])
+        return model
+
+    def _params(self) -> dict[str, nnx.Param]:
+        first, second = (self.output, None) if self.hidden is None else (self.hidden, self.output)
+        named = {"A": first.kernel, "c1": first.bias}
+        if second is not None:
+            named |= {"B": second.kernel, "c2": second.bias}
+        return {symbol: param for symbol, param in named.items() if param is not None}
+
+    @property
+    def weights(self) -> Weights:
+        """The parameters by the article's symbols: A, c1, B, c2 (without B and c2 for M = 0)."""
+        return {symbol: param[...] for symbol, param in self._params().items()}
+
+    @property
+    def hidden_units(self) -> int:
+        """M, the width of the hidden layer; 0 if there is none."""
+        return 0 if self.hidden is None else self.hidden.out_features
+
+    def __call__(self, x: Num[Array, "B D"]) -> Float[Array, "B K"]:
+        """Logits of each example; uint8 features are scaled to [0, 1]."""
+        z = scale_features(x, self.output.param_dtype)
+        if self.hidden is not None:
+            z = ACTIVATIONS[self.activation](self.hidden(z))
+        return self.output(z)
+
+    def predict_proba(self, x: Num[Array, "B D"]) -> Float[Array, "B *K"]:
+        """The task's output function of the logits: ``[B, K]`` probabilities, ``[B]`` if binary, or values."""
+        return get_task(self.task).probabilities(self(x))
+
+    def predict(self, x: Num[Array, "B D"]) -> Num[Array, "B *K"]:
+        """Class labels ``[B]``, or for regression values ``[B, K]``."""
+        return get_task(self.task).predict(self(x))

@@ -1,0 +1,120 @@
+"""Tasks: the article's output function f, its loss, and the score that it is judged by.
+
+Logits are ``[..., B, K]``: any number of leading axes (trials), a minibatch of B examples, K outputs.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Num
+
+from mlp_jax.errors import InputError
+
+Logits = Float[Array, "*trials B K"]
+Targets = Num[Array, "B *K"]
+PerExample = Float[Array, "*trials B"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One output function f with its loss and its score.
+
+    Attributes:
+        name: ``multiclass``, ``binary`` or ``regression``.
+        score_name: what the score is; more is better for every task.
+        probabilities: the article's f, logits to predictions.
+        predict: logits to decisions: a class, or the predicted value.
+        loss: loss of each example.
+        hit: quantity of each example whose mean over a split, put through ``score``, is the split's score.
+    """
+
+    name: str
+    score_name: str
+    probabilities: Callable[[Logits], Array]
+    predict: Callable[[Logits], Array]
+    loss: Callable[[Logits, Targets], PerExample]
+    hit: Callable[[Logits, Targets], PerExample]
+
+    def score(self, mean_hit: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """The score of a split from the mean of ``hit`` over its examples.
+
+        Args:
+            mean_hit: any shape (trials, epochs, ...).
+            targets: the split's targets, ``[N]`` or ``[N, K]``.
+
+        Returns:
+            For classes the accuracy, which is the mean itself; for regression the coefficient of
+            determination R² = 1 − Σ(y − ŷ)² / Σ(y − ȳ)² (pooled over outputs).
+        """
+        if self.name != "regression":
+            return mean_hit
+        variance = float(np.mean((targets - targets.mean(axis=0)) ** 2))
+        return 1.0 - mean_hit / variance if variance > 0 else np.full_like(mean_hit, np.nan)
+
+
+def _cross_entropy(logits: Logits, labels: Targets) -> PerExample:
+    # One-hot rather than a gather: its gradient is elementwise, where a gather's is a scatter.
+    one_hot = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
+    return optax.softmax_cross_entropy(logits, jnp.broadcast_to(one_hot, logits.shape))
+
+
+def _correct_class(logits: Logits, labels: Targets) -> PerExample:
+    predicted = jnp.argmax(logits, axis=-1).astype(labels.dtype)
+    return (predicted == jnp.broadcast_to(labels, predicted.shape)).astype(logits.dtype)
+
+
+def _binary_cross_entropy(logits: Logits, labels: Targets) -> PerExample:
+    wide = jnp.broadcast_to(labels.astype(logits.dtype), logits.shape[:-1])
+    return optax.sigmoid_binary_cross_entropy(logits[..., 0], wide)
+
+
+def _correct_side(logits: Logits, labels: Targets) -> PerExample:
+    predicted = logits[..., 0] > 0
+    return (predicted == jnp.broadcast_to(labels == 1, predicted.shape)).astype(logits.dtype)
+
+
+def _squared_error(logits: Logits, values: Targets) -> PerExample:
+    wide = jnp.broadcast_to(values.astype(logits.dtype), logits.shape)
+    return jnp.mean((logits - wide) ** 2, axis=-1)
+
+
+TASKS = {
+    task.name: task
+    for task in (
+        Task(
+            "multiclass",
+            "accuracy",
+            probabilities=lambda logits: jax.nn.softmax(logits, axis=-1),
+            predict=lambda logits: jnp.argmax(logits, axis=-1),
+            loss=_cross_entropy,
+            hit=_correct_class,
+        ),
+        Task(
+            "binary",
+            "accuracy",
+            probabilities=lambda logits: jax.nn.sigmoid(logits[..., 0]),
+            predict=lambda logits: (logits[..., 0] > 0).astype(jnp.int32),
+            loss=_binary_cross_entropy,
+            hit=_correct_side,
+        ),
+        Task(
+            "regression",
+            "R²",
+            probabilities=lambda logits: logits,
+            predict=lambda logits: logits,
+            loss=_squared_error,
+            hit=_squared_error,
+        ),
+    )
+}
+
+
+def get_task(name: str) -> Task:
+    """The task of that name; raises InputError naming the known ones."""
+    if name not in TASKS:
+        raise InputError(f"unknown task {name!r}: expected one of {', '.join(TASKS)}")
+    return TASKS[name]
