@@ -5,11 +5,12 @@ A layout is a plan, fixed before anything is compiled; parameters are a pytree t
 form: hidden layers side by side in one matrix. Both compute, for every trial, what the trial alone would compute.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -57,48 +58,57 @@ class Problem:
     live: tuple[int, ...]
 
 
-class Layout(Protocol):
-    """What training needs to know of a layout."""
+@dataclass(frozen=True)
+class Layout(ABC):
+    """What training needs to know of a layout.
 
-    @property
+    Attributes:
+        architectures: the trials of a replica, in any order.
+        problem: what they share.
+    """
+
+    architectures: tuple[Architecture, ...]
+    problem: Problem
+
+    @cached_property
     def slots(self) -> tuple[Architecture, ...]:
         """The architecture of each trial of a replica, in the order of the axis T below."""
-        ...
+        return tuple(a for _, group in _by_activation(self.architectures) for a in group)
 
     @property
+    @abstractmethod
     def columns(self) -> tuple[int, ...]:
         """The columns C that examples are to have: all D features in some order, and ONES if wanted."""
-        ...
 
     @property
+    @abstractmethod
     def trained(self) -> int:
         """How many of the columns, from the left, training needs."""
-        ...
 
+    @abstractmethod
     def init(self, key: PRNGKeyArray, dtype: DTypeLike) -> tuple[Params, Params]:
         """Initial parameters: those that are trained, and those that never change."""
-        ...
 
+    @abstractmethod
     def merge(self, params: Params, frozen: Params) -> Params:
         """The parameters that ``logits`` needs for examples with all columns."""
-        ...
 
+    @abstractmethod
     def logits(self, params: Params, x: Float[Array, "B C"]) -> Float[Array, "T B K"]:
         """Logits of every trial for the same examples, which have all columns, or the trained ones."""
-        ...
 
+    @abstractmethod
     def finite(self, params: Params) -> Bool[Array, "T"]:
         """Whether all parameters of a trial are finite."""
-        ...
 
-    def weights(self, params: Params, frozen: Params, slot: int) -> Weights:
-        """The parameters of one trial."""
-        ...
+    @abstractmethod
+    def weights(self, params: Params, frozen: Params, slot: int) -> dict[str, np.ndarray]:
+        """The parameters of one trial (``Weights``), from NumPy arrays of its replica."""
 
 
 def make_layout(name: str, architectures: Sequence[Architecture], problem: Problem) -> Layout:
     """The layout called ``packed`` or ``vmap`` for these trials."""
-    layouts = {"packed": PackedLayout, "vmap": VmapLayout}
+    layouts: dict[str, type[PackedLayout] | type[VmapLayout]] = {"packed": PackedLayout, "vmap": VmapLayout}
     return layouts[name](tuple(architectures), problem)
 
 
@@ -112,24 +122,16 @@ def _by_activation(architectures: Sequence[Architecture]) -> Iterator[tuple[str 
         yield None, linear
 
 
-@dataclass(frozen=True)
-class VmapLayout:
+class VmapLayout(Layout):
     """Every trial padded to the widest M and masked, ``jax.vmap`` over trials: the readable reference.
 
     Padded units must be masked, since f(0) need not be 0 (sigmoid(0) = 0.5). One ``jax.vmap`` an activation, and
     one for the trials without a hidden layer.
     """
 
-    architectures: tuple[Architecture, ...]
-    problem: Problem
-
     @cached_property
     def _groups(self) -> dict[str, list[Architecture]]:
         return {activation or "": group for activation, group in _by_activation(self.architectures)}
-
-    @cached_property
-    def slots(self) -> tuple[Architecture, ...]:
-        return tuple(a for group in self._groups.values() for a in group)
 
     @property
     def columns(self) -> tuple[int, ...]:
@@ -166,7 +168,7 @@ class VmapLayout:
                 continue
             units = jnp.array([trial.hidden_units for trial in group])
 
-            def one(weights: Weights, units: Array, f: str = activation) -> Float[Array, "B K"]:
+            def one(weights: Params, units: Array, f: str = activation) -> Float[Array, "B K"]:
                 z = ACTIVATIONS[f](_affine(weights, x))
                 z = jnp.where(jnp.arange(z.shape[1])[None] < units, z, 0)
                 return _affine({"A": weights["B"], "c1": weights.get("c2")}, z)
@@ -180,7 +182,7 @@ class VmapLayout:
 
         return jnp.concatenate([jax.vmap(one)(params[activation]) for activation in self._groups])
 
-    def weights(self, params: Params, frozen: Params, slot: int) -> Weights:
+    def weights(self, params: Params, frozen: Params, slot: int) -> dict[str, np.ndarray]:
         for activation, group in self._groups.items():
             if slot < len(group):
                 units = group[slot].hidden_units or self.problem.outputs
@@ -190,7 +192,7 @@ class VmapLayout:
         raise IndexError(slot)
 
 
-def _affine(weights: Weights, x: Float[Array, "B C"]) -> Float[Array, "B M"]:
+def _affine(weights: Params, x: Float[Array, "B C"]) -> Float[Array, "B M"]:
     product = x @ weights["A"]
     return product if weights.get("c1") is None else product + weights["c1"][None]
 
@@ -227,8 +229,7 @@ class _Group:
         return (np.arange(self.width) < np.array(self.units)[:, None]).ravel()
 
 
-@dataclass(frozen=True)
-class PackedLayout:
+class PackedLayout(Layout):
     """Hidden layers side by side in one matrix: one product for the first layers of all trials.
 
     Parameters of one replica: A ``[H, C]``, a row a hidden unit, H = ΣM (a trial with M = 0 has K rows, its outputs);
@@ -239,9 +240,6 @@ class PackedLayout:
     Second layers go group by group, one batched product over the trials of equal width: T of them cost ΣM·K, where
     one block-diagonal matrix would cost T·ΣM·K, and would let one trial's NaN reach the others.
     """
-
-    architectures: tuple[Architecture, ...]
-    problem: Problem
 
     @cached_property
     def _groups(self) -> tuple[_Group, ...]:
@@ -256,10 +254,6 @@ class PackedLayout:
                 row += groups[-1].rows
                 slot += len(members)
         return tuple(groups)
-
-    @cached_property
-    def slots(self) -> tuple[Architecture, ...]:
-        return tuple(a for _, group in _by_activation(self.architectures) for a in group)
 
     @cached_property
     def columns(self) -> tuple[int, ...]:
@@ -333,7 +327,7 @@ class PackedLayout:
             finite = finite.at[: len(biases)].set(finite[: len(biases)] & biases)
         return finite
 
-    def weights(self, params: Params, frozen: Params, slot: int) -> Weights:
+    def weights(self, params: Params, frozen: Params, slot: int) -> dict[str, np.ndarray]:
         group = next(g for g in self._groups if g.slot <= slot < g.slot + len(g.units))
         first = group.row + (slot - group.slot) * group.width
         rows = slice(first, first + group.units[slot - group.slot])

@@ -7,7 +7,7 @@ in the article's symbols, where f is the activation; the task's output function 
 Arrays are stored the way Flax stores them: A as ``[D, M]``, B as ``[M, K]``, examples as rows.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,6 @@ import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
-from numpy.typing import ArrayLike
 
 from mlp_jax.errors import InputError
 from mlp_jax.tasks import get_task
@@ -45,7 +44,7 @@ def check_architecture(hidden_units: int, activation: str) -> None:
         raise InputError(f"unknown activation {activation!r}: expected one of {', '.join(ACTIVATIONS)}")
 
 
-def scale_features(x: Num[Array, "B D"], dtype: jnp.dtype) -> Float[Array, "B D"]:
+def scale_features(x: Num[Array, "B D"], dtype: DTypeLike) -> Float[Array, "B D"]:
     """Features as the model sees them: uint8 intensities as [0, 1], anything else as it is."""
     scaled = x.astype(dtype)
     return scaled / 255 if x.dtype == jnp.uint8 else scaled
@@ -56,9 +55,9 @@ def parameter_key(seed: int) -> PRNGKeyArray:
     return nnx.Rngs(seed).params()
 
 
-def glorot_limit(fans: ArrayLike) -> np.ndarray:
+def glorot_limit(fans: int | np.ndarray) -> np.floating | np.ndarray:
     """Bound of Glorot's uniform distribution, √(6 / (fan_in + fan_out)), from fan_in + fan_out (AISTATS 2010)."""
-    return np.sqrt(6.0 / np.asarray(fans))
+    return np.sqrt(6.0 / fans)
 
 
 def unit_weights(
@@ -159,7 +158,9 @@ class MLP(nnx.Module):
         self.output = linear(hidden_units, outputs, "B") if hidden_units else linear(features, outputs, "A")
 
     @classmethod
-    def from_weights(cls, weights: Weights, *, activation: str = "sigmoid", task: str = "multiclass") -> "MLP":
+    def from_weights(
+        cls, weights: Mapping[str, Array | np.ndarray], *, activation: str = "sigmoid", task: str = "multiclass"
+    ) -> "MLP":
         """Make a model that has these weights (no B and c2 for M = 0, no c1 and c2 where there are no biases)."""
         features, first = weights["A"].shape
         model = cls(
@@ -176,7 +177,7 @@ class MLP(nnx.Module):
             param[...] = jnp.asarray(weights[symbol])
         return model
 
-    def _params(self) -> dict[str, nnx.Param]:
+    def _params(self) -> dict[str, nnx.Param[Array]]:
         first, second = (self.output, None) if self.hidden is None else (self.hidden, self.output)
         named = {"A": first.kernel, "c1": first.bias}
         if second is not None:

@@ -2,10 +2,11 @@
 
 import itertools
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -26,8 +27,9 @@ from mlp_jax.training import (
     check_learning_rate,
     evaluate_rows,
     live_features,
+    minibatches,
     to_device,
-    train_epoch,
+    train_minibatches,
 )
 
 ARTICLE_WIDTHS = (10, 25, 50, 100, 150, 200)
@@ -60,12 +62,12 @@ class Grid:
     seeds: Sequence[int] | int = 5
 
     def __post_init__(self) -> None:
-        if isinstance(self.seeds, int) and not isinstance(self.seeds, bool):
-            if self.seeds < 1:
-                raise InputError(f"seeds is {self.seeds}: expected how many, 1 or more, or a list of them")
-            object.__setattr__(self, "seeds", range(self.seeds))
         for name in ("hidden_units", "activations", "learning_rates", "seeds"):
             values = getattr(self, name)
+            if name == "seeds" and isinstance(values, int) and not isinstance(values, bool):
+                if not 1 <= values < 2**32:
+                    raise InputError(f"seeds is {values}: expected how many, 1 or more, or a list of them")
+                values = range(values)
             if isinstance(values, str) or not isinstance(values, Sequence | np.ndarray):
                 raise InputError(f"{name} is {values!r}: expected a list of values")
             values = tuple(value.item() if isinstance(value, np.generic) else value for value in values)
@@ -76,19 +78,23 @@ class Grid:
             check_architecture(units, activation)
         for rate in self.learning_rates:
             check_learning_rate(rate)
-        for seed in self.seeds:
+        for seed in self._seeds:
             if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
                 raise InputError(f"seed is {seed!r}: expected a whole number from 0 to 2³² − 1")
         for name in ("hidden_units", "activations", "learning_rates", "seeds"):
             values = getattr(self, name)
-            repeated = [value for i, value in enumerate(values) if value in values[:i]]
-            if repeated:
-                raise InputError(f"{name} holds {repeated[0]!r} twice: expected each value once")
+            value, times = Counter(values).most_common(1)[0]
+            if times > 1:
+                raise InputError(f"{name} holds {value!r} {times} times: expected each value once")
+
+    @property
+    def _seeds(self) -> tuple[int, ...]:
+        return cast("tuple[int, ...]", self.seeds)  # __post_init__ made it one
 
     @cached_property
     def trials(self) -> tuple[Trial, ...]:
         """Every combination, seeds varying fastest."""
-        points = itertools.product(self.hidden_units, self.activations, self.learning_rates, self.seeds)
+        points = itertools.product(self.hidden_units, self.activations, self.learning_rates, self._seeds)
         return tuple(Trial(*point) for point in points)
 
     @property
@@ -99,7 +105,7 @@ class Grid:
     @property
     def replicas(self) -> tuple[tuple[float, int], ...]:
         """(learning rate, seed) of each replica."""
-        return tuple(itertools.product(self.learning_rates, self.seeds))
+        return tuple(itertools.product(self.learning_rates, self._seeds))
 
 
 class Replicas(NamedTuple):
@@ -163,16 +169,16 @@ class Program:
         task, train = get_task(self.task), self.examples[0]
 
         def one(state: State, replica: Replicas) -> tuple[State, EpochMeans]:
-            state, means = train_epoch(
+            batches = minibatches(replica.key, epoch, train, self.recipe.batch_size)
+            state, means = train_minibatches(
                 self.layout.logits,
                 task,
                 self.recipe,
                 train,
                 self.layout.trained,
                 state,
-                replica.key,
                 replica.learning_rate,
-                epoch,
+                batches,
                 data,
             )
             full = self.layout.merge(state.params, replica.frozen)
@@ -343,7 +349,7 @@ def sweep(
         raise InputError(f"unknown layout {layout!r}: expected one of {', '.join(LAYOUTS)}")
     if dtype not in ("float32", "float64"):
         raise InputError(f"unknown dtype {dtype!r}: expected float32 or float64")
-    if dtype == "float64" and not jax.config.jax_enable_x64:
+    if dtype == "float64" and not jax.config.read("jax_enable_x64"):
         raise InputError("dtype float64 needs JAX's 64-bit mode: set JAX_ENABLE_X64=1")
     if replicas_at_once is not None and replicas_at_once < 1:
         raise InputError(f"replicas_at_once is {replicas_at_once}: expected 1 or more")
@@ -351,7 +357,7 @@ def sweep(
     problem = Problem(dataset.features, dataset.outputs, use_bias, live_features(dataset.train.features))
     plan = make_layout(name, grid.architectures, problem)
     data = to_device(list(dataset.splits.values()), plan.columns)
-    sizes = tuple(len(split) for split in dataset.splits.values())
+    sizes = (len(dataset.train), len(dataset.validation), len(dataset.test))
     if replicas_at_once is None:
         replicas_at_once = 1 if jax.default_backend() == "cpu" else len(grid.replicas)
     program = Program(plan, dataset.task, recipe, sizes, jnp.dtype(dtype), replicas_at_once)

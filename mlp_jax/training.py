@@ -1,6 +1,6 @@
 """Training: minibatches, the step, an epoch as one scan; and a single model from start to end.
 
-Everything inside ``jax.jit`` is a pure function of (parameters, optimizer state, key). ``train_epoch`` and
+Everything inside ``jax.jit`` is a pure function of (parameters, optimizer state, key). ``train_minibatches`` and
 ``evaluate_rows`` are what a sweep and ``fit`` share; they see a model only as a function from parameters and
 examples to logits ``[T, B, K]`` of T trials.
 """
@@ -20,7 +20,6 @@ from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 
 from mlp_jax.datasets.dataset import Dataset, Split
 from mlp_jax.errors import InputError
-from mlp_jax.layouts import ONES
 from mlp_jax.models import MLP, scale_features
 from mlp_jax.tasks import Task, get_task
 
@@ -102,12 +101,12 @@ def to_device(splits: Sequence[Split], columns: Sequence[int] | None = None) -> 
 
     Args:
         splits: with the same features.
-        columns: feature columns to take, in this order; ONES for a column that the model sees as 1. None for all.
+        columns: feature columns to take, in this order; −1 for a column that the model sees as 1. None for all.
     """
     features = np.concatenate([split.features for split in splits])
     if columns is not None:
         ones = np.full((len(features), 1), 255 if features.dtype == np.uint8 else 1, features.dtype)
-        features = np.concatenate([features, ones], axis=1)[:, np.array(columns)]  # ONES is its last column
+        features = np.concatenate([features, ones], axis=1)[:, np.array(columns)]  # the ones are the last column
     return DeviceData(jnp.asarray(features), jnp.asarray(np.concatenate([split.targets for split in splits])))
 
 
@@ -133,26 +132,24 @@ def minibatches(
     batch_size = min(batch_size, examples)
     steps = -(-examples // batch_size)
     key = jax.random.fold_in(jax.random.fold_in(key, MINIBATCHES), epoch)
-    # Random numbers sorted once: of all orders of 55,000 examples, two 32-bit numbers that are equal (one pair in every
-    # third epoch) favour one order of that pair. jax.random.permutation sorts twice to mend that, and takes 2.5 times as
-    # long, which is felt.
+    # Random numbers, sorted once. Of 55,000 of 32 bits two are equal in every third epoch, and that pair then keeps its
+    # order; jax.random.permutation mends that by sorting again, which takes twice as long, for nothing anybody sees.
     order = jnp.argsort(jax.random.bits(key, (examples,), jnp.uint32)).astype(jnp.int32)
     return jnp.pad(order, (0, steps * batch_size - examples), constant_values=examples).reshape(steps, batch_size)
 
 
-def train_epoch(
+def train_minibatches(
     logits: Logits,
     task: Task,
     recipe: Recipe,
     examples: int,
     columns: int,
     state: State,
-    key: PRNGKeyArray,
     learning_rate: Float[Array, ""],
-    epoch: Int[Array, ""],
+    batches: Int[Array, "steps B"],
     data: DeviceData,
 ) -> tuple[State, Means]:
-    """Train all trials of one replica for one epoch.
+    """Train all trials of one replica on minibatches, one after another.
 
     The objective is Σ_t (mean loss of trial t over the minibatch): no parameter is shared, and Adam is elementwise, so
     every trial gets its own gradient and its own update.
@@ -160,13 +157,12 @@ def train_epoch(
     Args:
         logits: the trials' model.
         task: its loss and score.
-        recipe: how to train.
+        recipe: Adam's constants.
         examples: N, the training split's size; the first N rows of ``data``.
         columns: C, how many feature columns to train on, from the left.
         state: parameters and optimizer state.
-        key: ``jax.random.key(seed)``.
         learning_rate: Adam's α.
-        epoch: number of the epoch, from 0.
+        batches: rows of ``data``; N or more for a place without an example.
         data: on the device.
 
     Returns:
@@ -175,7 +171,6 @@ def train_epoch(
     optimizer = recipe.optimizer(learning_rate)
     dtype = jnp.result_type(*jax.tree.leaves(state.params))
     trials = jax.eval_shape(logits, state.params, jax.ShapeDtypeStruct((1, columns), dtype)).shape[0]
-    batches = minibatches(key, epoch, examples, recipe.batch_size)
 
     def objective(params: Any, x: Array, y: Array, weight: Float[Array, "B"]) -> tuple[Array, Means]:
         out = logits(params, x)
@@ -191,13 +186,15 @@ def train_epoch(
         rows = jnp.minimum(batch, examples - 1)
         x = scale_features(data.features[rows, :columns], dtype)
         gradients, new = jax.grad(objective, has_aux=True)(params, x, data.targets[rows], weight)
-        updates, opt_state = optimizer.update(gradients, opt_state)
+        with jax.numpy_dtype_promotion("standard"):  # optax raises its decays to the power of an integer
+            updates, opt_state = optimizer.update(gradients, opt_state)
         params = optax.apply_updates(params, updates)
         return (State(params, opt_state), jax.tree.map(jnp.add, sums, new)), None
 
     zero = jnp.zeros(trials, dtype)
     (state, sums), _ = lax.scan(step, (state, Means(zero, zero)), batches)
-    return state, jax.tree.map(lambda total: total / examples, sums)
+    count = jnp.sum(batches < examples).astype(dtype)
+    return state, jax.tree.map(lambda total: total / count, sums)
 
 
 def evaluate_rows(
@@ -281,8 +278,9 @@ def _fit_epoch(
 ) -> tuple[State, Means, Means]:
     logits = _module_logits(graphdef)
     columns = data.features.shape[1]
-    state, trained = train_epoch(
-        logits, get_task(task), recipe, examples, columns, state, key, learning_rate, epoch, data
+    batches = minibatches(key, epoch, examples, recipe.batch_size)
+    state, trained = train_minibatches(
+        logits, get_task(task), recipe, examples, columns, state, learning_rate, batches, data
     )
     validation = evaluate_rows(logits, get_task(task), state.params, data, examples, len(data.features))
     return state, trained, validation
@@ -352,21 +350,16 @@ def evaluate(model: MLP, split: Split) -> Scores:
     return _scores(get_task(model.task), _evaluate(graphdef, model.task, params, to_device([split])), split)
 
 
-def evaluate_model(
-    M: int,
-    K: int,
-    X_train: Any,
-    Y_train: Any,
-    X_test: Any,
-    Y_test: Any,
-) -> tuple[Scores, Scores]:
+def evaluate_model(M: int, K: int, X_train: Any, Y_train: Any, X_test: Any, Y_test: Any) -> tuple[Scores, Scores]:
     """The article's function: train a perceptron of M sigmoid units, 20 epochs in batches of 128, and score it.
 
     Args:
         M: hidden units.
         K: classes.
-        X_train, X_test: examples ``[N, ...]``, flattened; uint8 is scaled to [0, 1].
-        Y_train, Y_test: one-hot rows ``[N, K]`` or integer labels ``[N]``.
+        X_train: examples ``[N, ...]``, flattened; uint8 is scaled to [0, 1].
+        Y_train: one-hot rows ``[N, K]`` or integer labels ``[N]``.
+        X_test: like X_train.
+        Y_test: like Y_train.
 
     Returns:
         (training_scores, test_scores), each (loss, accuracy).

@@ -1,0 +1,47 @@
+"""Every test runs with strict dtype promotion; small data sets that several test files use."""
+
+import jax
+import numpy as np
+import pytest
+
+from mlp_jax import Dataset
+
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+
+def make_dataset(task: str = "multiclass", *, examples: int = 70, features: int = 12, outputs: int = 3, seed: int = 0):
+    """A small learnable problem, with feature columns 3 and 7 always 0 in train but not in the other splits."""
+    rng = np.random.default_rng(seed)
+    n = examples + 40
+    x = rng.uniform(size=(n, features))
+    x[:examples, [3, 7]] = 0
+    signal = x @ rng.normal(size=(features, outputs))
+    if task == "multiclass":
+        y = signal.argmax(axis=1)
+    elif task == "binary":
+        y = (signal[:, 0] > np.median(signal[:, 0])).astype(int)
+    else:
+        y = np.sin(signal)
+    cut = [slice(0, examples), slice(examples, examples + 20), slice(examples + 20, n)]
+    return Dataset.from_arrays(
+        x[cut[0]],
+        y[cut[0]],
+        x[cut[2]],
+        y[cut[2]],
+        x_validation=x[cut[1]],
+        y_validation=y[cut[1]],
+        task=task,
+        name=f"small {task}",
+    )
+
+
+@pytest.fixture
+def small() -> Dataset:
+    return make_dataset()
+
+
+@pytest.fixture
+def float64():
+    """JAX's 64-bit mode, for one test."""
+    with jax.enable_x64(True):
+        yield
