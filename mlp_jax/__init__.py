@@ -3,9 +3,10 @@
 from mlp_jax.datasets import Dataset, Split, load_dataset
 from mlp_jax.errors import DataError, InputError, MissingExtraError
 from mlp_jax.models import ACTIVATIONS, MLP
+from mlp_jax.recipe import Recipe
+from mlp_jax.single import Fit, History, Scores, evaluate, evaluate_model, fit
 from mlp_jax.sweep import Grid, Progress, SweepResult, Trial, sweep
 from mlp_jax.tasks import TASKS, Task
-from mlp_jax.training import Fit, History, Recipe, Scores, evaluate, evaluate_model, fit
 
 __all__ = [
     "ACTIVATIONS",

@@ -8,6 +8,7 @@ Arrays are stored the way Flax stores them: A as ``[D, M]``, B as ``[M, K]``, ex
 """
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +37,7 @@ Weights = dict[str, Array]
 HIDDEN, OUTPUT = 0, 1  # what a layer's initial weights are drawn for
 
 
-def check_architecture(hidden_units: int, activation: str) -> None:
+def check_architecture(hidden_units: Any, activation: str) -> None:
     """Raise InputError unless this is a width and an activation that exist."""
     if isinstance(hidden_units, bool) or not isinstance(hidden_units, int | np.integer) or hidden_units < 0:
         raise InputError(f"hidden_units is {hidden_units!r}: expected a whole number, 0 or more")

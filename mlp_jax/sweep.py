@@ -18,13 +18,12 @@ from mlp_jax.datasets.dataset import Dataset
 from mlp_jax.errors import InputError
 from mlp_jax.layouts import Architecture, Layout, Params, Problem, make_layout
 from mlp_jax.models import MLP, check_architecture, parameter_key
+from mlp_jax.recipe import Recipe, check_learning_rate
 from mlp_jax.tasks import get_task
 from mlp_jax.training import (
     DeviceData,
     Means,
-    Recipe,
     State,
-    check_learning_rate,
     evaluate_rows,
     live_features,
     minibatches,
@@ -33,6 +32,12 @@ from mlp_jax.training import (
 )
 
 ARTICLE_WIDTHS = (10, 25, 50, 100, 150, 200)
+MOST_TRIALS = 10_000_000
+"""Of a grid; more than any machine trains, and few enough to list."""
+
+HOPELESS = 1000.0
+"""A trial has diverged when its training loss is so many times that of a model that answers nothing."""
+
 LAYOUTS = ("auto", "packed", "vmap")
 
 
@@ -70,6 +75,8 @@ class Grid:
                 values = range(values)
             if isinstance(values, str) or not isinstance(values, Sequence | np.ndarray):
                 raise InputError(f"{name} is {values!r}: expected a list of values")
+            if len(values) > MOST_TRIALS:
+                raise InputError(f"{name} has {len(values)} values: expected at most {MOST_TRIALS}")
             values = tuple(value.item() if isinstance(value, np.generic) else value for value in values)
             object.__setattr__(self, name, values)
             if not values:
@@ -86,6 +93,10 @@ class Grid:
             value, times = Counter(values).most_common(1)[0]
             if times > 1:
                 raise InputError(f"{name} holds {value!r} {times} times: expected each value once")
+
+        count = len(self.hidden_units) * len(self.activations) * len(self.learning_rates) * len(self._seeds)
+        if count > MOST_TRIALS:
+            raise InputError(f"the grid has {count} trials: expected at most {MOST_TRIALS}")
 
     @property
     def _seeds(self) -> tuple[int, ...]:
@@ -249,13 +260,15 @@ class SweepResult:
         grid: what was asked for.
         recipe: how it was trained.
         task, score_name: the task and what its score is.
+        use_bias, dtype: as asked for.
         dataset_name, dataset_digest: what it was trained on.
         examples: sizes of the train, validation and test split.
         layout: ``packed`` or ``vmap``.
         history: loss, score, validation_loss, validation_score, each ``[trials, epochs]``; the training figures are
             averaged over minibatches as they were trained.
         final: of the finished models: train_loss, train_score, validation_loss, ..., test_score, each ``[trials]``.
-        diverged: ``[trials]``, the epoch (from 1) in which a loss or parameter was no longer finite; 0 for none.
+        diverged: ``[trials]``, the epoch (from 1) in which a loss or parameter was no longer finite, or the training
+            loss was hopeless (``HOPELESS``); 0 for none.
         parameters: ``[trials]``, how many each has.
         timing: where the time went.
     """
@@ -265,6 +278,7 @@ class SweepResult:
     task: str
     score_name: str
     use_bias: bool
+    dtype: str
     dataset_name: str
     dataset_digest: str
     examples: tuple[int, int, int]
@@ -376,6 +390,7 @@ def sweep(
     compiled = time.perf_counter()
 
     place = _places(grid, plan)
+    hopeless = HOPELESS * task.guess_loss(dataset.train.targets)
     splits = dataset.splits
     rows, seconds, diverged = [], [], np.zeros(len(grid.trials), int)
     for epoch in range(recipe.epochs):
@@ -390,8 +405,8 @@ def sweep(
             "validation_score": task.score(means.validation.hit, splits["validation"].targets),
         }
         rows.append(row)
-        finite = means.finite & np.isfinite(means.train.loss) & np.isfinite(means.validation.loss)
-        diverged = np.where((diverged == 0) & ~finite, epoch + 1, diverged)
+        sound = means.finite & np.isfinite(means.validation.loss) & (means.train.loss <= hopeless)
+        diverged = np.where((diverged == 0) & ~sound, epoch + 1, diverged)
         if on_epoch is not None:
             on_epoch(Progress(epoch + 1, recipe.epochs, **row, diverged=int((diverged > 0).sum())))
 
@@ -411,6 +426,7 @@ def sweep(
         task=task.name,
         score_name=task.score_name,
         use_bias=use_bias,
+        dtype=dtype,
         dataset_name=dataset.name,
         dataset_digest=dataset.digest,
         examples=sizes,

@@ -56,6 +56,16 @@ class Task:
         return 1.0 - mean_hit / variance if variance > 0 else np.full_like(mean_hit, np.nan)
 
 
+    def guess_loss(self, targets: np.ndarray) -> float:
+        """Mean loss of answering nothing, all logits 0: ln K, ln 2, or the mean of y²; ``targets`` as in ``score``.
+
+        For ``multiclass`` K is taken from the targets.
+        """
+        if self.name == "regression":
+            return float(np.mean(targets**2))
+        return float(np.log(2 if self.name == "binary" else max(2, int(targets.max()) + 1)))
+
+
 def _cross_entropy(logits: Logits, labels: Targets) -> PerExample:
     # One-hot rather than a gather: its gradient is elementwise, where a gather's is a scatter.
     one_hot = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)

@@ -1,0 +1,193 @@
+"""What a person sees in the terminal: the sweep as it runs, and its closing table."""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as ProgressBar
+from rich.table import Table as RichTable
+
+from mlp_jax.results import Summary, Table, by_setting, references, saturation, summarize
+from mlp_jax.sweep import Grid, Progress
+
+
+def percent_or_plain(score_name: str) -> Callable[[float], str]:
+    """How scores are written: accuracies in percent, R² as it is."""
+    if score_name == "accuracy":
+        return lambda score: "–" if np.isnan(score) else f"{100 * score:.2f} %"
+    return lambda score: "–" if np.isnan(score) else f"{score:.4f}"
+
+
+class Display:
+    """Shows a sweep as it runs: redrawn on a terminal, a line an epoch in a pipe. Used as a context."""
+
+    def __init__(self, console: Console, grid: Grid, epochs: int, score_name: str) -> None:
+        """Show on that console the sweep of that grid over so many epochs."""
+        self._console = console
+        self._grid = grid
+        self._score = percent_or_plain(score_name)
+        self._score_name = score_name
+        self._started = time.perf_counter()
+        self._bar = ProgressBar(
+            TextColumn("epoch"),
+            MofNCompleteColumn(),
+            BarColumn(),
+            TimeElapsedColumn(),
+            TextColumn("remaining"),
+            TimeRemainingColumn(elapsed_when_finished=False),
+            console=console,
+        )
+        self._task = self._bar.add_task("epochs", total=epochs)
+        self._live = Live(self._bar, console=console, transient=True, refresh_per_second=4)
+
+    def __enter__(self) -> "Display":
+        trials = len(self._grid.trials)
+        what = f"{trials} trials together" if trials > 1 else "one trial"
+        self._console.print(f"Training {what}; compiling first ...", highlight=False)
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._console.is_terminal:
+            self._live.stop()
+
+    def on_epoch(self, progress: Progress) -> None:
+        """Show what is known after an epoch (``sweep(on_epoch=...)``)."""
+        if self._console.is_terminal:
+            self._bar.update(self._task, completed=progress.epoch)
+            self._live.update(Group(self._by_width(progress), self._bar), refresh=True)
+            return
+        elapsed = time.perf_counter() - self._started
+        remaining = elapsed / progress.epoch * (progress.epochs - progress.epoch)
+        good = np.isfinite(progress.loss)
+        parts = [
+            f"epoch {progress.epoch}/{progress.epochs}",
+            f"{remaining:.0f} s remaining",
+            f"loss {_mean(progress.loss, good):.4f}",
+            f"{self._score_name} {self._score(_mean(progress.score, good))}",
+            f"validation {self._score(_mean(progress.validation_score, good))}",
+        ]
+        if progress.diverged:
+            parts.append(f"{progress.diverged} diverged")
+        self._console.print("  ".join(parts), soft_wrap=True, highlight=False)
+
+    def _by_width(self, progress: Progress) -> RenderableType:
+        table = RichTable(box=None, pad_edge=False)
+        for heading in ("M", "loss", self._score_name, f"validation {self._score_name}"):
+            table.add_column(heading, justify="right")
+        units = np.array([trial.hidden_units for trial in self._grid.trials])
+        widths = sorted(set(units.tolist()))
+        for width in widths[:: max(1, len(widths) // 12)]:
+            good = (units == width) & np.isfinite(progress.loss)
+            table.add_row(
+                str(width),
+                f"{_mean(progress.loss, good):.4f}",
+                self._score(_mean(progress.score, good)),
+                self._score(_mean(progress.validation_score, good)),
+            )
+        return table
+
+
+def _mean(values: np.ndarray, where: np.ndarray) -> float:
+    return float(values[where].mean()) if where.any() else float("nan")
+
+
+def summary_record(trials: Table, config: dict[str, Any], environment: dict[str, Any]) -> dict[str, Any]:
+    """The closing table as data, for scripts."""
+    summaries = summarize(trials)
+    settled = {setting: saturation(rows) for setting, rows in by_setting(summaries).items()}
+    return {
+        "score_name": config["score_name"],
+        "summary": [asdict(row) for row in summaries],
+        "saturation": [
+            {"activation": f, "learning_rate": rate, "hidden_units": point.hidden_units if point else None}
+            for (f, rate), point in settled.items()
+        ],
+        "references": references(config),
+        "seconds": environment["seconds"],
+    }
+
+
+def print_summary(console: Console, trials: Table, config: dict[str, Any], environment: dict[str, Any]) -> None:
+    """Print the closing table: scores by M, means ± standard deviations over seeds, and where the curve saturates."""
+    summaries = summarize(trials)
+    others = references(config)
+    score = percent_or_plain(config["score_name"])
+    settings = by_setting(summaries)
+    table = RichTable(title=f"{config['dataset_name']}: {config['score_name']} after {config['epochs']} epochs")
+    if len(settings) > 1:
+        table.add_column("activation")
+        table.add_column("learning rate", justify="right")
+    table.add_column("M", justify="right")
+    table.add_column("parameters", justify="right")
+    for split in ("train", "validation", "test", *others):
+        table.add_column(split, justify="right")
+    for (activation, rate), rows in settings.items():
+        for row in rows:
+            first = [activation, f"{rate:g}"] if len(settings) > 1 else []
+            compared = activation == "sigmoid" and rate == 1e-3
+            table.add_row(
+                *first,
+                str(row.hidden_units),
+                f"{row.parameters:,}",
+                *(_with_deviation(row, split, config["score_name"]) for split in ("train", "validation", "test")),
+                *(score(other.get(row.hidden_units, np.nan) if compared else np.nan) for other in others.values()),
+            )
+        table.add_section()
+    console.print(table)
+    _print_notes(console, summaries, config, environment)
+
+
+def _with_deviation(row: Summary, split: str, score_name: str) -> str:
+    mean, deviation = row.mean[f"{split}_score"], row.deviation[f"{split}_score"]
+    if np.isnan(mean):
+        return "diverged"
+    if np.isnan(deviation):
+        return percent_or_plain(score_name)(mean)
+    if score_name == "accuracy":
+        return f"{100 * mean:.2f} ± {100 * deviation:.2f} %"
+    return f"{mean:.4f} ± {deviation:.4f}"
+
+
+def _print_notes(
+    console: Console, summaries: list[Summary], config: dict[str, Any], environment: dict[str, Any]
+) -> None:
+    seeds = len(config["seeds"])
+    notes = []
+    if seeds > 1:
+        notes.append(f"Mean ± standard deviation over {seeds} seeds.")
+    if diverged := sum(row.diverged for row in summaries):
+        notes.append(f"{diverged} of {seeds * len(summaries)} trials diverged and are left out.")
+    if any(row.hidden_units == 0 for row in summaries):
+        notes.append("M = 0 has no hidden layer.")
+    settings = by_setting(summaries)
+    for (activation, rate), rows in settings.items():
+        if len(rows) < 2:
+            continue
+        where = f" ({activation}, learning rate {rate:g})" if len(settings) > 1 else ""
+        point = saturation(rows)
+        if point is None:
+            notes.append(f"Saturation{where}: needs two seeds or more.")
+        elif point.hidden_units == max(row.hidden_units for row in rows):
+            notes.append(
+                f"Saturation{where}: none up to M = {point.hidden_units}; the widest is the best on validation."
+            )
+        else:
+            notes.append(
+                f"Saturation{where}: at M = {point.hidden_units}, the smallest within one standard error of the best on "
+                "validation."
+            )
+    seconds = environment["seconds"]
+    notes.append(
+        f"{sum(seconds['epochs']):.1f} s of training ({seconds['warm_epoch']:.2f} s an epoch, "
+        f"{environment['examples_times_trials_per_second'] / 1e6:.2f} million examples × trials a second), "
+        f"{seconds['compile']:.1f} s of compilation, on {environment['device']}."
+    )
+    for note in notes:
+        console.print(note, highlight=False)

@@ -1,0 +1,138 @@
+"""Results as tidy tables, and what they say: means over seeds, and where the curve saturates.
+
+A table is a dict of columns, NumPy arrays of equal length: ``trials`` has a row a trial, ``history`` a row a trial
+and epoch.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from mlp_jax.sweep import SweepResult
+
+Table = dict[str, np.ndarray]
+
+KEYS = ("hidden_units", "activation", "learning_rate", "seed")
+SCORES = ("train_loss", "train_score", "validation_loss", "validation_score", "test_loss", "test_score")
+CURVES = ("loss", "score", "validation_loss", "validation_score")
+
+ARTICLE_TEST_ACCURACY = {10: 0.9238, 100: 0.9749}
+"""By M: the article's own figures, one seed."""
+
+KERAS_TEST_ACCURACY = {10: 0.9263, 25: 0.9503, 50: 0.9668, 100: 0.9754, 150: 0.9783, 200: 0.9776}
+"""By M: Keras 3.15 (TensorFlow), the article's recipe, one seed, measured for this project's design page."""
+
+
+def trials_table(result: SweepResult) -> Table:
+    """One row a trial, in the order of the grid: its point, its parameters, when it diverged (0: it did not), scores."""
+    keys = {key: np.array([getattr(trial, key) for trial in result.trials]) for key in KEYS}
+    return {
+        "trial": np.arange(len(result.trials)),
+        **keys,
+        "parameters": result.parameters,
+        "diverged": result.diverged,
+        **{column: result.final[column] for column in SCORES},
+    }
+
+
+def history_table(result: SweepResult) -> Table:
+    """One row a trial and epoch; ``diverged`` is 1 from the epoch on in which the trial diverged."""
+    trials, epochs = len(result.trials), result.recipe.epochs
+    epoch = np.tile(np.arange(1, epochs + 1), trials)
+    diverged = np.repeat(result.diverged, epochs)
+    keys = trials_table(result)
+    return {
+        **{key: np.repeat(keys[key], epochs) for key in ("trial", *KEYS)},
+        "epoch": epoch,
+        "diverged": ((diverged > 0) & (epoch >= diverged)).astype(int),
+        **{column: result.history[column].ravel() for column in CURVES},
+    }
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One point of the grid over its seeds; trials that diverged are left out and counted.
+
+    Attributes:
+        hidden_units, activation, learning_rate: the point.
+        parameters: of a trial.
+        seeds: how many trials the figures rest on.
+        diverged: how many were left out.
+        mean: by column of ``SCORES``; NaN if every trial diverged.
+        deviation: standard deviation (n − 1), by column of ``SCORES``; NaN for fewer than two trials.
+    """
+
+    hidden_units: int
+    activation: str
+    learning_rate: float
+    parameters: int
+    seeds: int
+    diverged: int
+    mean: dict[str, float]
+    deviation: dict[str, float]
+
+    @property
+    def standard_error(self) -> float:
+        """Of the mean validation score."""
+        return self.deviation["validation_score"] / np.sqrt(self.seeds) if self.seeds else np.nan
+
+
+def summarize(trials: Table) -> list[Summary]:
+    """Mean and standard deviation over seeds, a row for each point in the table's order."""
+    points = list(zip(*(trials[key].tolist() for key in KEYS[:3]), strict=True))
+    rows = []
+    for point in dict.fromkeys(points):
+        here = np.array([p == point for p in points])
+        good = here & (trials["diverged"] == 0)
+        count = int(good.sum())
+        rows.append(
+            Summary(
+                *point,
+                parameters=int(trials["parameters"][here][0]),
+                seeds=count,
+                diverged=int(here.sum()) - count,
+                mean={c: float(trials[c][good].mean(dtype=float)) if count else np.nan for c in SCORES},
+                deviation={c: float(trials[c][good].std(ddof=1, dtype=float)) if count > 1 else np.nan for c in SCORES},
+            )
+        )
+    return rows
+
+
+def saturation(summaries: list[Summary]) -> Summary | None:
+    """Where more hidden units stop helping: the smallest M within one standard error of the best, on validation.
+
+    Args:
+        summaries: points that differ in M alone.
+
+    Returns:
+        The point; None with fewer than two seeds at the best one, where there is no standard error.
+    """
+    usable = [row for row in summaries if row.seeds]
+    if not usable:
+        return None
+    best = max(usable, key=lambda row: row.mean["validation_score"])
+    if np.isnan(best.standard_error):
+        return None
+    bar = best.mean["validation_score"] - best.standard_error
+    return min((row for row in usable if row.mean["validation_score"] >= bar), key=lambda row: row.hidden_units)
+
+
+def by_setting(summaries: list[Summary]) -> dict[tuple[str, float], list[Summary]]:
+    """The points by (activation, learning rate), each list a curve over M."""
+    settings: dict[tuple[str, float], list[Summary]] = {}
+    for row in summaries:
+        settings.setdefault((row.activation, row.learning_rate), []).append(row)
+    return settings
+
+
+def references(config: Mapping[str, object]) -> dict[str, dict[int, float]]:
+    """Test accuracies by others that a run may be held against: the article's and Keras's, if the recipe was theirs.
+
+    Args:
+        config: of the run, as ``mlp_jax.runs`` writes it.
+    """
+    recipe = {"dataset": "mnist", "epochs": 20, "batch_size": 128, "use_bias": True}
+    if any(config.get(key) != value for key, value in recipe.items()):
+        return {}
+    return {"article": ARTICLE_TEST_ACCURACY, "Keras 3": KERAS_TEST_ACCURACY}

@@ -1,0 +1,159 @@
+"""The command line, as a user types it."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import make_dataset
+
+from mlp_jax import InputError, cli
+from mlp_jax.runs import read_run
+
+
+@pytest.fixture
+def npz(tmp_path):
+    """A small data set in a file."""
+    dataset = make_dataset()
+    arrays = {}
+    for split, values in dataset.splits.items():
+        arrays |= {f"x_{split}": values.features, f"y_{split}": values.targets}
+    path = tmp_path / "small.npz"
+    np.savez(path, **arrays)
+    return path
+
+
+def test_sweep_prints_the_table_and_writes_the_run(npz, tmp_path, capsys):
+    out = tmp_path / "run"
+    arguments = ["sweep", "--dataset", str(npz), "--hidden-units", "0", "4", "9", "--seeds", "3", "--epochs", "4"]
+    assert cli.main([*arguments, "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert "Training 9 trials together" in printed
+    assert "epoch 4/4  0 s remaining  loss " in printed
+    assert "Mean ± standard deviation over 3 seeds." in printed
+    assert "Saturation: " in printed
+    assert "\x1b" not in printed
+    run = read_run(out)
+    assert len(run.trials["trial"]) == 9
+    assert len(run.history["trial"]) == 36
+    mean = 100 * run.trials["test_score"][run.trials["hidden_units"] == 4].mean()
+    assert f"{mean:.2f} ±" in printed
+    assert sorted(path.name for path in out.iterdir()) == [
+        "config.json",
+        "environment.json",
+        "figures",
+        "history.csv",
+        "parameters.npz",
+        "trials.csv",
+    ]
+    figures = sorted(path.name for path in (out / "figures").iterdir())
+    assert figures == ["accuracy-against-width.png", "learning-curves.png"]
+
+    assert cli.main([*arguments, "--out", str(out)]) == 2
+    assert "is there already" in capsys.readouterr().err
+
+    for path in (out / "figures").iterdir():
+        path.unlink()
+    assert cli.main(["plot", str(out)]) == 0
+    assert sorted(path.name for path in (out / "figures").iterdir()) == figures
+
+
+def test_json_is_all_that_goes_to_standard_output(npz, tmp_path, capsys):
+    arguments = ["--dataset", str(npz), "--epochs", "2", "--json"]
+    assert cli.main(["sweep", "--hidden-units", "3", "5", *arguments, "--out", str(tmp_path / "run")]) == 0
+    said = capsys.readouterr()
+    record = json.loads(said.out)
+    assert [row["hidden_units"] for row in record["summary"]] == [3, 5]
+    assert record["summary"][0]["seeds"] == 5
+    assert "epoch 2/2" in said.err
+    assert cli.main(["train", *arguments]) == 0
+    trained = json.loads(capsys.readouterr().out)
+    assert set(trained) >= {"test_loss", "test_score"}
+    assert cli.main(["data", "--dataset", str(npz), "--json"]) == 0
+    described = json.loads(capsys.readouterr().out)
+    assert described["sizes"] == {"train": 70, "validation": 20, "test": 20}
+    assert sum(described["class_counts"]["train"]) == 70
+
+
+def test_train_shows_each_epoch_and_the_test_scores(npz, capsys):
+    assert cli.main(["train", "--dataset", str(npz), "--epochs", "3"]) == 0
+    printed = capsys.readouterr().out
+    assert [line.split()[1] for line in printed.splitlines() if line.startswith("epoch")] == ["1/3", "2/3", "3/3"]
+    assert "│ test " in printed
+
+
+def test_data_draws_figures_of_images(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (40, 6, 5)).astype(np.uint8), np.arange(40) % 4
+    np.savez(tmp_path / "images.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
+    assert cli.main(["data", "--dataset", str(tmp_path / "images.npz"), "--out", str(tmp_path / "figures")]) == 0
+    names = sorted(path.name for path in (tmp_path / "figures").iterdir())
+    assert names == ["class-balance.png", "digit.png", "examples.png"]
+    assert "6 × 5" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "Expected one of {sweep, train, data, plot}"),
+        (["swep"], "swep"),
+        (["sweep", "--hidden-units", "-3"], "hidden_units is -3: expected a whole number, 0 or more"),
+        (["sweep", "--hidden-units", "1.5"], "1.5"),
+        (["sweep", "--hidden-units", "3", "3"], "holds 3 2 times"),
+        (["sweep", "--hidden-units"], "hidden_units is empty"),
+        (["sweep", "--seeds", "0"], "seeds is 0"),
+        (["sweep", "--first-seed", "-1"], "seed is -1"),
+        (["sweep", "--epochs", "0"], "epochs is 0"),
+        (["sweep", "--batch-size", "0"], "batch_size is 0"),
+        (["sweep", "--batch-size", "99999999999"], "batch_size is 99999999999"),
+        (["sweep", "--learning-rates", "nan"], "learning rate is nan"),
+        (["sweep", "--learning-rates", "0"], "learning rate is 0.0"),
+        (["sweep", "--activations", "swish"], "unknown activation 'swish'"),
+        (["sweep", "--layout", "tree"], "tree"),
+        (["sweep", "--dtype", "float64"], "JAX_ENABLE_X64"),
+        (["sweep", "--dataset", "nowhere"], "unknown data set 'nowhere'"),
+        (["train", "--activation", "swish"], "unknown activation 'swish'"),
+        (["train", "--seed", "-1"], "seed is -1"),
+        (["plot", "nowhere"], "nowhere is no directory"),
+        (["plot"], "Missing"),
+        (["data", "--dataset", "nowhere"], "unknown data set"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(arguments) == 2
+    said = capsys.readouterr()
+    assert said.err.startswith("mlp-jax: error: ")
+    assert said.err.count("\n") == 1
+    assert message in said.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_ends_well(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["sweep", "--help"])
+    assert not stop.value.code
+    assert "--hidden-units" in capsys.readouterr().out
+
+
+def test_ctrl_c_says_so_and_leaves_nothing(npz, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(cli, "sweep", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert cli.main(["sweep", "--dataset", str(npz), "--out", str(tmp_path / "run")]) == 130
+    assert "nothing was written" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_heavy_packages_are_imported_when_used():
+    heavy = ("matplotlib", "orbax.checkpoint", "tensorflow_datasets", "tyro", "rich.live")
+    found = subprocess.run(
+        [sys.executable, "-c", f"import sys, mlp_jax; print([m for m in {heavy} if m in sys.modules])"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert found.stdout.strip() == "[]"
+
+
+def test_errors_are_value_errors():
+    assert issubclass(InputError, ValueError)

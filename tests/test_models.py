@@ -1,0 +1,98 @@
+"""The model: its shape, its initial weights, its predictions."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from mlp_jax import ACTIVATIONS, MLP, InputError
+from mlp_jax.models import HIDDEN, parameter_key, unit_weights
+
+
+@pytest.mark.parametrize("units", [0, 1, 17])
+@pytest.mark.parametrize("use_bias", [True, False])
+def test_computes_the_article_formula(units, use_bias):
+    model = MLP(5, units, 3, use_bias=use_bias, activation="tanh", rngs=nnx.Rngs(1))
+    weights = {k: np.asarray(v) for k, v in model.weights.items()}
+    weights = {k: v + 0.3 for k, v in weights.items()}  # biases start at 0
+    model = MLP.from_weights(weights, activation="tanh")
+    x = np.random.default_rng(0).normal(size=(4, 5)).astype(np.float32)
+    c1, c2 = (weights.get(symbol, 0) for symbol in ("c1", "c2"))
+    expected = x @ weights["A"] + c1
+    if units:
+        expected = np.tanh(expected) @ weights["B"] + c2
+    np.testing.assert_allclose(model(jnp.asarray(x)), expected, rtol=2e-5, atol=2e-6)
+    assert model.hidden_units == units
+
+
+def test_biases_are_there_only_if_asked_for():
+    assert set(MLP(5, 2, 3, rngs=nnx.Rngs(0)).weights) == {"A", "c1", "B", "c2"}
+    assert set(MLP(5, 0, 3, rngs=nnx.Rngs(0)).weights) == {"A", "c1"}
+    assert set(MLP(5, 2, 3, use_bias=False, rngs=nnx.Rngs(0)).weights) == {"A", "B"}
+    assert set(MLP(5, 0, 3, use_bias=False, rngs=nnx.Rngs(0)).weights) == {"A"}
+
+
+def test_starts_glorot_uniform_with_zero_biases():
+    weights = MLP(300, 100, 10, rngs=nnx.Rngs(3)).weights
+    for symbol, fans in (("A", 400), ("B", 110)):
+        limit = np.sqrt(6 / fans)
+        kernel = np.asarray(weights[symbol])
+        assert np.abs(kernel).max() <= limit
+        assert np.abs(kernel).max() > 0.99 * limit
+        deviation, expected = kernel.std(), limit / np.sqrt(3)
+        assert abs(deviation - expected) < 4 * expected / np.sqrt(kernel.size)
+        assert abs(kernel.mean()) < 4 * expected / np.sqrt(kernel.size)
+    assert not np.any(weights["c1"])
+    assert not np.any(weights["c2"])
+
+
+def test_a_units_initial_weights_do_not_depend_on_its_neighbours():
+    key = parameter_key(4)
+    alone = unit_weights(key, HIDDEN, jnp.array([2]), jnp.ones(1), 6)
+    among = unit_weights(key, HIDDEN, jnp.array([7, 2, 0]), jnp.ones(3), 6)
+    np.testing.assert_array_equal(alone[0], among[1])
+    assert not np.array_equal(among[0], among[2])
+
+
+def test_seeds_and_layers_differ():
+    first, second = (MLP(6, 6, 6, rngs=nnx.Rngs(seed)).weights for seed in (0, 1))
+    assert not np.array_equal(first["A"], second["A"])
+    assert not np.array_equal(first["A"], first["B"])
+
+
+@pytest.mark.parametrize(
+    ("task", "outputs", "shape"), [("multiclass", 4, (7, 4)), ("binary", 1, (7,)), ("regression", 2, (7, 2))]
+)
+def test_predictions_follow_from_probabilities(task, outputs, shape):
+    model = MLP(5, 6, outputs, task=task, rngs=nnx.Rngs(0))
+    x = jax.random.normal(jax.random.key(0), (7, 5))
+    probabilities, predicted = model.predict_proba(x), np.asarray(model.predict(x))
+    assert probabilities.shape == shape
+    if task == "multiclass":
+        np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-6)
+        np.testing.assert_array_equal(predicted, np.argmax(probabilities, axis=1))
+    elif task == "binary":
+        np.testing.assert_array_equal(predicted, np.asarray(probabilities) > 0.5)
+    else:
+        np.testing.assert_array_equal(predicted, model(x))
+
+
+def test_scales_uint8_to_the_unit_interval():
+    model = MLP(3, 2, 2, rngs=nnx.Rngs(0))
+    images = np.array([[0, 128, 255]], np.uint8)
+    np.testing.assert_array_equal(model(jnp.asarray(images)), model(jnp.asarray(images.astype(np.float32) / 255)))
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_every_activation_is_finite_with_a_finite_gradient(name):
+    at = jnp.array([-200.0, -1.0, 0.0, 1.0, 200.0])
+    assert np.isfinite(ACTIVATIONS[name](at)).all()
+    assert np.isfinite(jax.vmap(jax.grad(ACTIVATIONS[name]))(at)).all()
+
+
+@pytest.mark.parametrize(("units", "activation"), [(-1, "sigmoid"), (3, "swish")])
+def test_refuses_what_does_not_exist(units, activation):
+    with pytest.raises(InputError, match="expected") as refused:
+        MLP(5, units, 3, activation=activation, rngs=nnx.Rngs(0))
+    assert "\n" not in str(refused.value)

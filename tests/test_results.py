@@ -1,0 +1,81 @@
+"""Tables, means over seeds, and where the curve saturates."""
+
+import numpy as np
+import pytest
+
+from mlp_jax import Grid, Recipe, sweep
+from mlp_jax.results import SCORES, history_table, references, saturation, summarize, trials_table
+
+
+def table(scores, diverged=None):
+    """Trials of which the validation score is given by (M, seed); every other score is twice that."""
+    rows = [(m, seed, score) for m, by_seed in scores.items() for seed, score in enumerate(by_seed)]
+    units, seeds, values = (np.array(column) for column in zip(*rows, strict=True))
+    return {
+        "trial": np.arange(len(rows)),
+        "hidden_units": units,
+        "activation": np.array(["sigmoid"] * len(rows)),
+        "learning_rate": np.full(len(rows), 1e-3),
+        "seed": seeds,
+        "parameters": units * 10,
+        "diverged": np.zeros(len(rows), int) if diverged is None else np.array(diverged),
+        **{column: values if column == "validation_score" else 2 * values for column in SCORES},
+    }
+
+
+def test_means_and_sample_deviations():
+    first, second = summarize(table({10: [0.8, 0.9, 1.0], 20: [0.5, 0.5, 0.5]}))
+    assert (first.hidden_units, first.seeds, first.parameters) == (10, 3, 100)
+    assert first.mean["validation_score"] == pytest.approx(0.9)
+    assert first.mean["test_score"] == pytest.approx(1.8)
+    assert first.deviation["validation_score"] == pytest.approx(0.1)
+    assert first.standard_error == pytest.approx(0.1 / np.sqrt(3))
+    assert second.deviation["test_score"] == 0
+
+
+def test_trials_that_diverged_are_left_out_and_counted():
+    (row,) = summarize(table({10: [0.8, 0.9, 55.0]}, diverged=[0, 0, 2]))
+    assert (row.seeds, row.diverged) == (2, 1)
+    assert row.mean["validation_score"] == pytest.approx(0.85)
+    (lost,) = summarize(table({10: [0.8]}, diverged=[1]))
+    assert np.isnan(lost.mean["test_score"])
+    assert saturation([lost]) is None
+
+
+def test_saturation_is_the_smallest_within_one_standard_error_of_the_best():
+    # The best is 40 (0.90 ± 0.01 over 4 seeds: standard error 0.005), so the bar is 0.895.
+    step = 0.01 * np.sqrt(3) / 2
+    best = [0.9 - step, 0.9 - step, 0.9 + step, 0.9 + step]
+    scores = {10: [0.89] * 4, 20: [0.8951] * 4, 40: best, 80: [0.8999] * 4}
+    assert saturation(summarize(table(scores))).hidden_units == 20
+    assert saturation(summarize(table(scores | {20: [0.8949] * 4}))).hidden_units == 40
+    assert saturation(summarize(table({10: [0.5], 20: [0.6]}))) is None
+
+
+def test_tables_hold_what_the_sweep_found(small):
+    result = sweep(Grid((0, 3), seeds=2), small, recipe=Recipe(epochs=2))
+    trials, history = trials_table(result), history_table(result)
+    assert {len(column) for column in trials.values()} == {4}
+    assert {len(column) for column in history.values()} == {8}
+    np.testing.assert_array_equal(trials["hidden_units"], [0, 0, 3, 3])
+    np.testing.assert_array_equal(trials["seed"], [0, 1, 0, 1])
+    np.testing.assert_array_equal(history["epoch"], [1, 2] * 4)
+    np.testing.assert_array_equal(history["trial"], np.repeat(range(4), 2))
+    np.testing.assert_array_equal(trials["test_score"], result.final["test_score"])
+    last = history["epoch"] == 2
+    np.testing.assert_allclose(history["validation_loss"][last], trials["validation_loss"], rtol=1e-6)
+
+
+def test_history_marks_the_epochs_from_the_one_that_diverged_on(small):
+    result = sweep(Grid((3,), learning_rates=(1e-3, 1e6), seeds=1), small, recipe=Recipe(epochs=3, batch_size=8))
+    first = int(result.diverged[1])
+    assert first > 0
+    history = history_table(result)
+    np.testing.assert_array_equal(history["diverged"], [0, 0, 0, *(int(e >= first) for e in (1, 2, 3))])
+
+
+def test_others_figures_are_shown_beside_their_own_recipe_only():
+    config = {"dataset": "mnist", "epochs": 20, "batch_size": 128, "use_bias": True}
+    assert references(config)["article"] == {10: 0.9238, 100: 0.9749}
+    assert references(config | {"epochs": 10}) == {}
+    assert references(config | {"dataset": "elsewhere"}) == {}

@@ -1,0 +1,146 @@
+"""Minibatches, averages, fit, evaluate: one model alone."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import make_dataset
+from flax import nnx
+
+from mlp_jax import MLP, Dataset, InputError, Recipe, Split, evaluate, evaluate_model, fit
+from mlp_jax.models import parameter_key
+from mlp_jax.tasks import TASKS
+from mlp_jax.training import minibatches
+
+
+@pytest.mark.parametrize(("examples", "batch_size", "steps"), [(55000, 128, 430), (10, 5, 2), (7, 3, 3), (4, 100, 1)])
+def test_an_epoch_visits_every_example_once(examples, batch_size, steps):
+    batches = np.asarray(minibatches(jax.random.key(0), 0, examples, batch_size))
+    assert batches.shape == (steps, min(batch_size, examples))
+    real = batches[batches < examples]
+    np.testing.assert_array_equal(np.sort(real), np.arange(examples))
+    left = examples - (steps - 1) * batches.shape[1]
+    assert (batches[:-1] < examples).all()
+    assert (batches[-1][:left] < examples).all()
+    assert (batches[-1][left:] == examples).all()
+
+
+def test_minibatches_differ_by_epoch_and_seed_and_repeat():
+    def order(seed, epoch):
+        return np.asarray(minibatches(jax.random.key(seed), epoch, 50, 50))[0]
+
+    np.testing.assert_array_equal(order(1, 2), order(1, 2))
+    assert not np.array_equal(order(1, 2), order(1, 3))
+    assert not np.array_equal(order(1, 2), order(2, 2))
+    assert not np.array_equal(order(1, 0), np.arange(50))
+
+
+def test_history_averages_by_example_over_minibatches_as_trained():
+    """The first epoch's loss, worked out by hand: a vanishing learning rate leaves the model as it is."""
+    dataset = make_dataset()
+    model = MLP(dataset.features, 4, dataset.outputs, rngs=nnx.Rngs(0))
+    trained = fit(model, dataset.train, dataset.validation, learning_rate=1e-30, recipe=Recipe(epochs=1, batch_size=16))
+    for split, (loss, score) in (
+        (dataset.train, (trained.history.loss[0], trained.history.score[0])),
+        (dataset.validation, (trained.history.validation_loss[0], trained.history.validation_score[0])),
+    ):
+        probabilities = np.asarray(model.predict_proba(jnp.asarray(split.features, jnp.float32)))
+        expected = -np.log(probabilities[np.arange(len(split)), split.targets]).mean()
+        assert loss == pytest.approx(expected, rel=1e-5)
+        assert score == pytest.approx((probabilities.argmax(axis=1) == split.targets).mean(), rel=1e-6)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_fit_learns_and_leaves_its_argument_alone(task):
+    dataset = make_dataset(task, examples=400)
+    model = MLP(dataset.features, 16, dataset.outputs, task=task, activation="tanh", rngs=nnx.Rngs(0))
+    before = jax.tree.map(np.array, model.weights)
+    seen = []
+    trained = fit(
+        model,
+        dataset.train,
+        dataset.validation,
+        learning_rate=3e-2,
+        recipe=Recipe(epochs=40, batch_size=32),
+        on_epoch=lambda epoch, train, validation: seen.append((epoch, train.loss, validation.loss)),
+    )
+    jax.tree.map(np.testing.assert_array_equal, model.weights, before)
+    assert evaluate(trained.model, dataset.train).score > max(0.85, evaluate(model, dataset.train).score)
+    assert [row[0] for row in seen] == list(range(1, 41))
+    np.testing.assert_allclose([row[1] for row in seen], trained.history.loss)
+    last = evaluate(trained.model, dataset.validation)
+    assert last.loss == pytest.approx(trained.history.validation_loss[-1], rel=1e-5)
+    assert last.score == pytest.approx(trained.history.validation_score[-1], rel=1e-5)
+
+
+def test_regression_score_is_r_squared():
+    dataset = make_dataset("regression", outputs=1)
+    model = MLP(dataset.features, 8, 1, task="regression", rngs=nnx.Rngs(0))
+    y = dataset.test.targets[:, 0]
+    predicted = np.asarray(model.predict(jnp.asarray(dataset.test.features, jnp.float32)))[:, 0]
+    expected = 1 - ((y - predicted) ** 2).sum() / ((y - y.mean()) ** 2).sum()
+    assert evaluate(model, dataset.test).score == pytest.approx(expected, rel=1e-4)
+
+
+def test_evaluate_counts_every_row_of_more_than_one_chunk():
+    rng = np.random.default_rng(0)
+    x, y = rng.uniform(size=(2345, 4)).astype(np.float32), rng.integers(0, 3, 2345).astype(np.int32)
+    model = MLP(4, 5, 3, rngs=nnx.Rngs(0))
+    expected = (np.asarray(model.predict(jnp.asarray(x))) == y).mean()
+    assert evaluate(model, Split(x, y)).score == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("one_hot", [False, True])
+def test_the_articles_function(one_hot):
+    rng = np.random.default_rng(1)
+    x = rng.integers(0, 256, (300, 4, 5)).astype(np.uint8)
+    y = (x.reshape(300, -1)[:, :10].mean(axis=1) > x.reshape(300, -1)[:, 10:].mean(axis=1)).astype(int)
+    targets = np.eye(2)[y] if one_hot else y
+    train, test = evaluate_model(6, 2, x[:200], targets[:200], x[200:], targets[200:])
+    dataset = Dataset.from_arrays(x[:200], y[:200], x[200:], y[200:], x_validation=x[200:], y_validation=y[200:])
+    alone = fit(MLP(20, 6, 2, rngs=nnx.Rngs(0)), dataset.train).model
+    assert tuple(train) == evaluate(alone, dataset.train)
+    assert tuple(test) == evaluate(alone, dataset.test)
+    assert train == (train.loss, train.score)
+
+
+def test_the_articles_function_refuses_more_classes_than_k():
+    x = np.zeros((6, 3), np.uint8)
+    with pytest.raises(InputError, match="K is 2 but the labels have 3 classes"):
+        evaluate_model(4, 2, x, [0, 1, 2, 0, 1, 2], x, [0, 1, 2, 0, 1, 2])
+
+
+def test_a_model_is_what_its_seed_says():
+    expected = parameter_key(7)
+    assert jnp.array_equal(jax.random.key_data(nnx.Rngs(7).params()), jax.random.key_data(expected))
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        {"epochs": 0},
+        {"epochs": 1.5},
+        {"batch_size": 0},
+        {"batch_size": -3},
+        {"batch_size": 2**31},
+        {"beta1": 1.0},
+        {"beta2": float("nan")},
+        {"epsilon": -1e-7},
+    ],
+)
+def test_recipes_that_make_no_sense(recipe):
+    with pytest.raises(InputError, match="expected"):
+        Recipe(**recipe)
+
+
+@pytest.mark.parametrize("rate", [0, -1e-3, float("nan"), float("inf"), "fast"])
+def test_learning_rates_that_make_no_sense(rate, small):
+    with pytest.raises(InputError, match="expected a finite number above 0"):
+        fit(MLP(12, 2, 3, rngs=nnx.Rngs(0)), small.train, learning_rate=rate)
+
+
+def test_splits_that_do_not_fit_the_model(small):
+    with pytest.raises(InputError, match=r"the model expects \(5,\)"):
+        fit(MLP(5, 2, 3, rngs=nnx.Rngs(0)), small.train)
+    with pytest.raises(InputError, match="empty"):
+        evaluate(MLP(12, 2, 3, rngs=nnx.Rngs(0)), Split(np.zeros((0, 12), np.float32), np.zeros(0, np.int32)))
