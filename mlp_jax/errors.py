@@ -14,6 +14,5 @@ class MissingExtraError(InputError, ImportError):
 
     def __init__(self, purpose: str, package: str, extra: str) -> None:
         super().__init__(
-            f"{purpose} needs the package {package}, which is not installed: "
-            f'python -m pip install "mlp-jax[{extra}]"'
+            f'{purpose} needs the package {package}, which is not installed: python -m pip install "mlp-jax[{extra}]"'
         )

@@ -1,11 +1,12 @@
 """Data sets: files, TFDS and arrays in; NumPy arrays out."""
 
+import os
 import zipfile
 from pathlib import Path
 
 import numpy as np
 
-from mlp_jax.datasets.dataset import Dataset, Split
+from mlp_jax.datasets.dataset import Dataset, Split, first_line, naming_source
 from mlp_jax.datasets.idx import load_idx_directory, read_idx
 from mlp_jax.errors import DataError
 
@@ -20,14 +21,14 @@ _MNIST_SHA256 = {
 }
 
 
-def load_dataset(name: str, *, data_dir: str | Path | None = None) -> Dataset:
+def load_dataset(name: str | os.PathLike[str], *, data_dir: str | Path | None = None) -> Dataset:
     """Load a data set by name or path.
 
     Args:
         name: ``mnist`` (in the package: train 55,000, validation 5,000, test 10,000); ``tfds:NAME`` for an
-            image-classification data set of TensorFlow Datasets; a directory of IDX files named as MNIST's are;
-            or an ``.npz`` file with x_train, y_train, x_test, y_test and, if there is one, x_validation,
-            y_validation.
+            image-classification data set of TensorFlow Datasets (see ``mlp_jax.datasets.tfds``); a directory of
+            IDX files named as MNIST's are; or an ``.npz`` file with x_train, y_train, x_test, y_test and, if
+            there is one, x_validation, y_validation.
         data_dir: where TensorFlow Datasets keeps its prepared data; None for its own default.
 
     Returns:
@@ -37,35 +38,46 @@ def load_dataset(name: str, *, data_dir: str | Path | None = None) -> Dataset:
         DataError: no such data set, or its data are damaged.
         MissingExtraError: it needs a package that is not installed.
     """
+    name = os.fspath(name)
     if name == "mnist":
         return load_idx_directory(_MNIST, name="MNIST", sha256=_MNIST_SHA256)
     if name.startswith("tfds:"):
         from mlp_jax.datasets.tfds import load_tfds
 
         return load_tfds(name.removeprefix("tfds:"), data_dir)
-    path = Path(name).expanduser()
-    if path.is_dir():
+    try:
+        path = Path(name).expanduser()
+        is_directory, is_file = path.is_dir(), path.is_file()
+    except (OSError, RuntimeError) as error:  # a name too long, a folder that may not be entered, no such ~user
+        reason = getattr(error, "strerror", None) or first_line(error)
+        raise DataError(f"{name!r}: cannot be looked up ({reason}): expected the name or path of a data set") from None
+    if is_directory:
         return load_idx_directory(path, name=path.resolve().name)
-    if path.is_file():
-        if path.suffix != ".npz":
-            raise DataError(f"{path} is a file: expected an .npz file or a directory of IDX files")
-        return _load_npz(path)
-    raise DataError(
-        f"unknown data set {name!r}: expected mnist, tfds:NAME, or the path of an IDX directory or .npz file"
-    )
+    if not is_file:
+        raise DataError(
+            f"unknown data set {name!r}: expected mnist, tfds:NAME, or the path of an IDX directory or .npz file"
+        )
+    if path.suffix != ".npz":
+        raise DataError(f"{path}: is a file: expected an .npz file or a directory of IDX files")
+    return _load_npz(path)
 
 
 def _load_npz(path: Path) -> Dataset:
     required = ("x_train", "y_train", "x_test", "y_test")
     optional = ("x_validation", "y_validation")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            missing = [key for key in required if key not in archive]
-            if missing:
-                raise DataError(f"{path}: holds no {', '.join(missing)}: expected {', '.join(required)}")
-            arrays = {key: archive[key] for key in required + optional if key in archive}
-    except DataError:
-        raise
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: not a readable .npz of plain arrays ({error})") from None
-    return Dataset.from_arrays(**arrays, name=path.stem)
+        with path.open("rb") as file:  # np.load(path) leaves it open if the archive is damaged
+            if not zipfile.is_zipfile(file):
+                raise zipfile.BadZipFile("not a zip archive, or cut short")
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as archive:
+                missing = [key for key in required if key not in archive]
+                arrays = {key: archive[key] for key in required + optional if key in archive}
+    except Exception as error:  # a damaged archive makes zipfile, zlib and NumPy raise nearly anything
+        raise DataError(
+            f"{path}: cannot be read ({first_line(error)}): expected plain arrays as numpy.savez writes them"
+        ) from None
+    if missing:
+        raise DataError(f"{path}: holds no {', '.join(missing)}: expected {', '.join(required)}")
+    with naming_source(path):
+        return Dataset.from_arrays(**arrays, name=path.stem)

@@ -1,23 +1,27 @@
 """A data set in memory: three splits of features and targets, checked once, where they come in."""
 
+import contextlib
 import hashlib
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
+from jaxtyping import Num
 
-from mlp_jax.errors import DataError, InputError
+from mlp_jax.errors import DataError
 from mlp_jax.tasks import get_task
 
 VALIDATION_FRACTION = 1 / 12  # the article's loader held 5,000 of MNIST's 60,000 training images out
 
 _CARVE = 0x5EED  # what the key that carves a validation split is for
+_MOST_CLASSES = 1_000_000  # labels past this are identifiers or damage, and would ask for a logit each
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Split:
     """One split.
 
@@ -26,14 +30,14 @@ class Split:
         targets: int32 class labels ``[N]``, or floating-point values ``[N, K]`` for regression.
     """
 
-    features: np.ndarray
-    targets: np.ndarray
+    features: Num[np.ndarray, "N D"]
+    targets: Num[np.ndarray, "N *K"]
 
     def __len__(self) -> int:
         return len(self.features)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # equal content is equal digests
 class Dataset:
     """Train, validation and test split of one problem. Made by ``load_dataset`` or ``Dataset.from_arrays``.
 
@@ -90,174 +94,187 @@ class Dataset:
         task: str | None = None,
         name: str = "arrays",
         class_names: Sequence[str] = (),
+        hold_out: Literal["random", "first"] = "random",
         split_seed: int = 0,
     ) -> "Dataset":
         """Make a data set from arrays.
 
         Args:
-            x_train, x_test, x_validation: ``[N, ...]``, each example flattened. uint8 is taken as image
-                intensities and scaled to [0, 1] when used; anything else is used as it is, as floats.
-            y_train, y_test, y_validation: integer labels ``[N]`` or ``[N, 1]``, one-hot rows ``[N, K]``, or
-                for regression values ``[N]`` or ``[N, K]``.
+            x_train: ``[N, ...]``, each example flattened. uint8 is taken as image intensities and scaled to
+                [0, 1] when used; anything else is used as it is, as floats.
+            y_train: integer labels ``[N]`` or ``[N, 1]``, one-hot rows ``[N, K]``, or for regression values
+                ``[N]`` or ``[N, K]``.
+            x_test: like x_train.
+            y_test: like y_train.
+            x_validation: like x_train; None to hold one training example in 12 out.
+            y_validation: like y_train; None just when x_validation is.
             task: ``multiclass``, ``binary`` or ``regression``; None takes ``multiclass``, and asks for an
                 answer if the labels are neither integers nor one-hot rows.
-            class_names: one a class; by default the numbers.
-            split_seed: where no validation split is given, one example in 12 is taken from train, chosen at
-                random from this seed.
+            name: for titles and records.
+            class_names: one a class, and so the number of classes; by default the numbers 0 to K − 1, where K
+                is the width of one-hot rows or one more than the greatest label of train (held-out ones too).
+            hold_out: where no validation split is given, which training examples make it: ``random`` ones, or
+                the ``first`` ones, as TensorFlow's loader did with MNIST.
+            split_seed: what ``random`` follows from.
 
         Raises:
             DataError: the arrays do not fit each other or the task; the message says which and why.
+            InputError: there is no such task.
         """
         if task is not None:
             get_task(task)
         if (x_validation is None) != (y_validation is None):
-            raise DataError("validation needs both x_validation and y_validation, or neither")
+            raise DataError("validation has features or targets, not both: give x_validation and y_validation")
         raw = {"train": (x_train, y_train), "test": (x_test, y_test)}
         if x_validation is not None:
             raw["validation"] = (x_validation, y_validation)
         features = {split: _checked_features(x, split) for split, (x, _) in raw.items()}
-        for split, x in features.items():
-            if x.shape[1:] != features["train"].shape[1:]:
-                raise DataError(
-                    f"{split} examples have shape {x.shape[1:]}, those of train {features['train'].shape[1:]}: "
-                    "every split needs the same"
-                )
+        targets = {split: _as_array(y, f"{split} targets") for split, (_, y) in raw.items()}
         shape = features["train"].shape[1:]
-        targets, outputs, task = _checked_targets({split: y for split, (_, y) in raw.items()}, task)
-        splits = {}
+        if math.prod(shape) == 0:
+            raise DataError(f"train examples have shape {shape}: expected at least one feature")
         for split, x in features.items():
-            if len(x) != len(targets[split]):
+            if x.shape[1:] != shape:
                 raise DataError(
-                    f"{split} has {len(x)} examples but {len(targets[split])} targets: expected one target each"
+                    f"{split} examples have shape {x.shape[1:]}, those of train {shape}: give every split the same"
                 )
-            flat = np.ascontiguousarray(x.reshape(len(x), -1))
-            splits[split] = Split(flat, targets[split])
-        if flat.shape[1] == 0:
-            raise DataError(f"examples of shape {shape} have no features")
+            if targets[split].shape[:1] != x.shape[:1]:
+                raise DataError(
+                    f"{split} has {len(x)} examples but targets of shape {targets[split].shape}: give each example one"
+                )
+        if task == "regression":
+            targets, outputs, names = _checked_values(targets)
+        else:
+            task = task or "multiclass"
+            targets, outputs, names = _checked_labels(targets, task == "binary", class_names)
+        splits = {split: Split(x.reshape(len(x), -1), targets[split]) for split, x in features.items()}
         if "validation" not in splits:
-            splits["train"], splits["validation"] = _carve(splits["train"], split_seed)
+            splits["train"], splits["validation"] = _carve(splits["train"], None if hold_out == "first" else split_seed)
         return cls(
             name=name,
             task=task,
             outputs=outputs,
-            class_names=_checked_class_names(class_names, task, outputs),
+            class_names=names,
             image_shape=shape if len(shape) in (2, 3) else None,
             **splits,
         )
 
 
-def _carve(train: Split, seed: int) -> tuple[Split, Split]:
-    held_out = round(len(train) * VALIDATION_FRACTION) or 1
-    if held_out >= len(train):
-        raise DataError(f"train has {len(train)} example: too few to hold a validation split out; give one")
+@contextlib.contextmanager
+def naming_source(source: object) -> Iterator[None]:
+    """Put the data's source in front of what is wrong with them."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"{source}: {error}") from error.__cause__
+
+
+def first_line(error: BaseException) -> str:
+    """What a library's exception says, in the one line that our messages have."""
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(" .:") if lines else type(error).__name__
+
+
+def _carve(train: Split, seed: int | None) -> tuple[Split, Split]:
+    held_out = max(1, round(len(train) * VALIDATION_FRACTION))
+    if held_out == len(train):
+        raise DataError("train has a single example: too few to hold a validation split out, so give one")
+    if seed is None:
+        chosen, rest = slice(None, held_out), slice(held_out, None)
+        return _take(train, rest), _take(train, chosen)
     key = jax.random.fold_in(jax.random.key(seed), _CARVE)
     order = np.asarray(jax.random.permutation(key, len(train)))
-    chosen, rest = np.sort(order[:held_out]), np.sort(order[held_out:])
-    return (
-        Split(train.features[rest], train.targets[rest]),
-        Split(train.features[chosen], train.targets[chosen]),
-    )
+    return _take(train, np.sort(order[held_out:])), _take(train, np.sort(order[:held_out]))
 
 
-def _checked_features(x: Any, split: str) -> np.ndarray:
-    array = _as_array(x, f"{split} features")
-    if array.ndim < 2:
-        raise DataError(f"{split} features have shape {array.shape}: expected [examples, ...]")
-    if len(array) == 0:
-        raise DataError(f"the {split} split is empty: expected at least one example")
-    if array.dtype == np.uint8:
-        return array
-    if not np.issubdtype(array.dtype, np.floating):
-        array = array.astype(np.float32)
-    elif array.dtype not in (np.float32, np.float64):
-        array = array.astype(np.float32)
-    finite = np.isfinite(array)
-    if not finite.all():
-        place = tuple(int(i) for i in np.argwhere(~finite)[0])
-        raise DataError(f"{split} features hold {array[place]} at {place}: expected finite numbers")
-    return array
+def _take(split: Split, examples: slice | np.ndarray) -> Split:
+    return Split(split.features[examples], split.targets[examples])
 
 
 def _as_array(values: Any, what: str) -> np.ndarray:
     try:
         array = np.asarray(values)
     except ValueError as error:
-        raise DataError(f"{what} are not an array: {error}") from None
-    if array.dtype != bool and not np.issubdtype(array.dtype, np.number):
-        raise DataError(f"{what} have dtype {array.dtype}: expected numbers")
-    if np.issubdtype(array.dtype, np.complexfloating):
-        raise DataError(f"{what} have dtype {array.dtype}: expected real numbers")
+        raise DataError(f"{what} are not an array ({first_line(error)}): give every example the same shape") from None
+    if array.dtype.kind not in "buif":
+        raise DataError(f"{what} have dtype {array.dtype}: expected real numbers, so convert them")
     return array
 
 
-def _checked_targets(raw: dict[str, Any], task: str | None) -> tuple[dict[str, np.ndarray], int, str]:
-    arrays = {split: _as_array(y, f"{split} targets") for split, y in raw.items()}
-    if task == "regression":
-        return *_checked_values(arrays), task
-    labels: dict[str, np.ndarray] = {}
-    classes = 0
-    for split, y in arrays.items():
-        if y.ndim == 2 and y.shape[1] == 1:
-            y = y[:, 0]
-        if y.ndim == 2:
-            y, width = _from_one_hot(y, split)
-            if classes and width != classes:
-                raise DataError(f"{split} labels have {width} classes, those of train {classes}: expected the same")
-            classes = width
-        elif y.ndim != 1:
-            raise DataError(f"{split} labels have shape {y.shape}: expected [N] integers or [N, K] one-hot rows")
-        if not (y.dtype == bool or np.issubdtype(y.dtype, np.integer)):
-            if not np.array_equal(y, np.round(y)):
-                raise DataError(
-                    f"{split} labels are not integers (the first is {y[0]}): expected class labels, "
-                    'or task="regression" for values'
-                )
-        if len(y) and (y.min() < 0 or y.max() > np.iinfo(np.int32).max):
-            raise DataError(f"{split} labels run from {y.min()} to {y.max()}: expected 0, 1, 2, ...")
-        labels[split] = y.astype(np.int32)
-    seen = int(labels["train"].max()) + 1 if len(labels["train"]) else 0
-    classes = classes or max(seen, 2)
-    if task == "binary":
-        classes = 2
-    for split, y in labels.items():
-        if len(y) and y.max() >= classes:
-            raise DataError(
-                f"{split} labels go up to {y.max()}: expected 0 to {classes - 1}"
-                + (" for a binary task" if task == "binary" else ", the classes of train")
-            )
-    if task == "binary":
-        return labels, 1, task
-    return labels, classes, "multiclass"
+def _checked_features(x: Any, split: str) -> np.ndarray:
+    array = _as_array(x, f"{split} features")
+    if array.ndim < 2:
+        raise DataError(f"{split} features have shape {array.shape}: expected [examples, features] or [examples, ...]")
+    if len(array) == 0:
+        raise DataError(f"the {split} split is empty: expected at least one example")
+    return np.ascontiguousarray(array if array.dtype == np.uint8 else _checked_floats(array, f"{split} features"))
 
 
-def _checked_values(arrays: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], int]:
+def _checked_floats(array: np.ndarray, what: str) -> np.ndarray:
+    # What float64 can hold and float32 cannot would be infinite on the device.
+    fits = np.abs(array) <= np.finfo(np.float32).max if array.dtype.kind == "f" else np.array(True)
+    if not fits.all():
+        place = tuple(int(index) for index in np.argwhere(~fits)[0])
+        raise DataError(f"{what} hold {array[place]} at {place}: expected finite float32 numbers, so clean them first")
+    return array if array.dtype == np.float64 else array.astype(np.float32, copy=False)
+
+
+def _checked_values(raw: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], int, tuple[str, ...]]:
     values = {}
-    for split, y in arrays.items():
-        if y.ndim not in (1, 2):
-            raise DataError(f"{split} targets have shape {y.shape}: expected [N] or [N, K]")
-        y = y.reshape(len(y), -1)
-        if not np.isfinite(y).all():
-            raise DataError(f"{split} targets hold NaN or infinite values: expected finite numbers")
-        values[split] = y.astype(np.float64 if y.dtype == np.float64 else np.float32)
+    for split, y in raw.items():
+        if y.ndim not in (1, 2) or y.size == 0:
+            raise DataError(f"{split} targets have shape {y.shape}: expected [N] or [N, K] values")
+        values[split] = _checked_floats(y.reshape(len(y), -1), f"{split} targets")
     widths = {split: y.shape[1] for split, y in values.items()}
-    if len(set(widths.values())) > 1 or widths["train"] == 0:
-        raise DataError(f"targets have {widths} values an example: expected the same number in every split")
-    return values, widths["train"]
+    if len(set(widths.values())) > 1:
+        counts = ", ".join(f"{width} in {split}" for split, width in widths.items())
+        raise DataError(f"the number of values in a target differs ({counts}): give every split the same")
+    return values, widths["train"], ()
 
 
-def _from_one_hot(y: np.ndarray, split: str) -> tuple[np.ndarray, int]:
-    if len(y) and not (np.isin(y, (0, 1)).all() and (y.sum(axis=1) == 1).all()):
-        raise DataError(f"{split} labels have shape {y.shape} but are not one-hot: expected one 1 in each row")
-    return y.argmax(axis=1), y.shape[1]
+def _checked_labels(
+    raw: dict[str, np.ndarray], binary: bool, class_names: Sequence[str]
+) -> tuple[dict[str, np.ndarray], int, tuple[str, ...]]:
+    labels: dict[str, np.ndarray] = {}
+    stated = {"class_names": len(class_names)} if class_names else {}  # the number of classes, and who says so
+    if binary:
+        stated["a binary task"] = 2
+    for split, y in raw.items():
+        if y.ndim == 2 and y.shape[1] > 1:
+            stated[f"the one-hot rows of {split}"] = y.shape[1]
+            y = _from_one_hot(y, split)
+        elif y.ndim not in (1, 2) or y.size == 0:
+            raise DataError(f"{split} labels have shape {y.shape}: expected [N] integers or [N, K] one-hot rows")
+        labels[split] = _checked_integers(y.reshape(-1), split)
+    if len(set(stated.values())) > 1:
+        counts = ", ".join(f"{count} by {who}" for who, count in stated.items())
+        raise DataError(f"the number of classes is not clear ({counts}): give every one of them the same")
+    classes = next(iter(stated.values()), max(2, int(labels["train"].max()) + 1))
+    for split, y in labels.items():
+        if y.max() >= classes:
+            raise DataError(
+                f"{split} labels go up to {y.max()}: expected 0 to {classes - 1}, "
+                + (f"by {next(iter(stated))}" if stated else "as in train (class_names can say that there are more)")
+            )
+    names = tuple(str(name) for name in class_names or range(classes))
+    return labels, 1 if binary else classes, names
 
 
-def _checked_class_names(names: Sequence[str], task: str, outputs: int) -> tuple[str, ...]:
-    if task == "regression":
-        return ()
-    classes = 2 if task == "binary" else outputs
-    if not names:
-        return tuple(str(label) for label in range(classes))
-    if len(names) != classes:
-        raise InputError(f"{len(names)} class names for {classes} classes: expected one each")
-    return tuple(str(name) for name in names)
+def _from_one_hot(y: np.ndarray, split: str) -> np.ndarray:
+    if not (np.isin(y, (0, 1)).all() and (np.count_nonzero(y, axis=1) == 1).all()):
+        raise DataError(
+            f"{split} labels have shape {y.shape} and are not one-hot: expected a single 1 in each row, "
+            'or Dataset.from_arrays(..., task="regression") for values'
+        )
+    return y.argmax(axis=1)
 
+
+def _checked_integers(y: np.ndarray, split: str) -> np.ndarray:
+    if y.dtype.kind == "f" and (odd := y[y != np.round(y)]).size:
+        raise DataError(
+            f"{split} labels hold {odd[0]}: expected integers, "
+            'or Dataset.from_arrays(..., task="regression") for values'
+        )
+    if y.min() < 0 or y.max() >= _MOST_CLASSES:
+        raise DataError(f"{split} labels run from {y.min()} to {y.max()}: number the classes 0, 1, 2, ...")
+    return y.astype(np.int32)

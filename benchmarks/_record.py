@@ -1,0 +1,104 @@
+"""The record of a benchmark: what was measured, every sample of it, and what it was measured with."""
+
+import datetime
+import json
+import os
+import platform
+import re
+import shlex
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+RECORDS = Path(__file__).parent / "records"
+
+_DIGITS = 6  # microseconds
+_DISTRIBUTIONS = (
+    "mlp-jax",
+    "jax",
+    "jaxlib",
+    "jax-cuda12-plugin",
+    "jax-cuda13-plugin",
+    "flax",
+    "optax",
+    "numpy",
+    "keras",
+    "tensorflow",
+    "tensorflow-cpu",
+    "scikit-learn",
+    "torch",
+)
+# What a user may have set, and what changes how fast these packages are.
+_VARIABLES = ("XLA_FLAGS", "JAX_PLATFORMS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+def summary(samples: Sequence[float]) -> dict[str, Any]:
+    """Number, median and range of the samples, and the samples, in the order they were taken."""
+    return {
+        "n": len(samples),
+        "median": round(statistics.median(samples), _DIGITS),
+        "min": round(min(samples), _DIGITS),
+        "max": round(max(samples), _DIGITS),
+        "samples": [round(sample, _DIGITS) for sample in samples],
+    }
+
+
+def environment() -> dict[str, Any]:
+    """Date, command, commit, versions and machine: to be called before anything is measured."""
+    return {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "command": shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
+        "commit": _commit(),
+        "versions": {"python": platform.python_version()} | _versions(),
+        "platform": platform.platform(),
+        "cpu": _cpu_model(),
+        # Of the cores that are there, those that this process may use.
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        # Of the last minute: if it is not near 0, others were at work on this machine.
+        "load_before": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        "variables": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
+    }
+
+
+def write_record(record: dict[str, Any], directory: Path, name: str) -> Path:
+    """Write a record as ``name``.json; an older one of that name is replaced."""
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / f"{name}.json"
+    text = json.dumps(record, indent=1, ensure_ascii=False)
+    # Lists of numbers each on one line.
+    text = re.sub(r"\[\s+([-+.\deE,\s]+?)\s+\]", lambda found: f"[{' '.join(found[1].split())}]", text)
+    path.write_text(text + "\n", encoding="utf-8")
+    return path
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _DISTRIBUTIONS:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _commit() -> str | None:
+    """The commit that is measured, with -dirty behind it if files were changed; None outside a checkout."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

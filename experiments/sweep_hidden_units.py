@@ -1,0 +1,46 @@
+"""The article's last part: train and test accuracy against the number of hidden units, here with error bars.
+
+    python experiments/sweep_hidden_units.py
+
+PLACEHOLDER
+"""
+
+from pathlib import Path
+
+import mlp_jax
+from mlp_jax import plots
+from mlp_jax.results import ARTICLE_TEST_ACCURACY, KERAS_TEST_ACCURACY, saturation, summarize, trials_table
+
+
+def main() -> None:
+    """Train the article's widths and the softmax-regression baseline with 5 seeds, together."""
+    dataset = mlp_jax.load_dataset("mnist")
+    grid = mlp_jax.Grid(hidden_units=(0, 10, 25, 50, 100, 150, 200), seeds=5)
+    result = mlp_jax.sweep(
+        grid,
+        dataset,
+        on_epoch=lambda progress: print(f"epoch {progress.epoch}/{progress.epochs}  loss {progress.loss.mean():.4f}"),
+    )
+    trials = trials_table(result)
+    rows = summarize(trials)
+    for row in rows:
+        mean, deviation = row.mean["test_score"], row.deviation["test_score"]
+        print(f"M = {row.hidden_units:3d}: test accuracy {100 * mean:.2f} ± {100 * deviation:.2f} %")
+    saturated = saturation(rows)
+    if saturated is not None:
+        print(f"The curve saturates at M = {saturated.hidden_units}.")
+
+    out = Path("runs/sweep-hidden-units")
+    out.mkdir(parents=True, exist_ok=True)
+    figure = plots.accuracy_against_width(
+        trials,
+        result.score_name,
+        reference={"article": ARTICLE_TEST_ACCURACY, "Keras 3": KERAS_TEST_ACCURACY},
+        saturation=saturated.hidden_units if saturated is not None else None,
+    )
+    plots.save(figure, out / "accuracy-against-width.png")
+    print(f"figure: {out}/accuracy-against-width.png")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""The article's second part: one perceptron of 10 hidden units, alone.
+
+    python experiments/ten_units.py
+
+PLACEHOLDER
+"""
+
+from pathlib import Path
+
+import numpy as np
+from flax import nnx
+
+import mlp_jax
+from mlp_jax import plots
+
+
+def train(hidden_units: int) -> None:
+    """Train a perceptron of so many sigmoid units by the article's recipe, and draw its learning curve."""
+    dataset = mlp_jax.load_dataset("mnist")
+    model = mlp_jax.MLP(dataset.features, hidden_units, dataset.outputs, rngs=nnx.Rngs(0))
+    trained = mlp_jax.fit(
+        model,
+        dataset.train,
+        dataset.validation,
+        on_epoch=lambda epoch, train, validation: print(
+            f"epoch {epoch:2d}  loss {train.loss:.4f}  accuracy {train.score:.4f}  validation {validation.score:.4f}"
+        ),
+    )
+    test = mlp_jax.evaluate(trained.model, dataset.test)
+    print(f"test loss {test.loss:.4f}, test accuracy {test.score:.4f}")
+
+    history = trained.history
+    epochs = len(history.loss)
+    curves = {name: getattr(history, name) for name in ("loss", "score", "validation_loss", "validation_score")}
+    table = {
+        "trial": np.zeros(epochs, int),
+        "hidden_units": np.full(epochs, hidden_units),
+        "activation": np.full(epochs, "sigmoid"),
+        "learning_rate": np.full(epochs, 1e-3),
+        "seed": np.zeros(epochs, int),
+        "epoch": np.arange(1, epochs + 1),
+        "diverged": np.zeros(epochs, int),
+        **curves,
+    }
+    out = Path("runs") / f"{hidden_units}-units"
+    out.mkdir(parents=True, exist_ok=True)
+    plots.save(plots.learning_curves(table, "accuracy"), out / "learning-curve.png")
+    print(f"figure: {out}/learning-curve.png")
+
+
+if __name__ == "__main__":
+    train(10)

@@ -1,0 +1,521 @@
+"""Figures show the data's numbers, say what they are, and reach the disk whole or not at all."""
+
+import itertools
+import subprocess
+import sys
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.collections import PolyCollection
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+
+from mlp_jax import Dataset, InputError, plots
+from mlp_jax.results import CURVES, SCORES
+
+
+def trials_table(widths=(0, 10, 25), activations=("sigmoid",), rates=(1e-3,), seeds=3):
+    """A table of trials with scores that all differ."""
+    points = list(itertools.product(widths, activations, rates, range(seeds)))
+    names = ("hidden_units", "activation", "learning_rate", "seed")
+    columns = {name: np.array(values) for name, values in zip(names, zip(*points, strict=True), strict=True)}
+    rng = np.random.default_rng(0)
+    scores = {column: rng.uniform(0.8, 0.99, len(points)) for column in SCORES}
+    same = np.full(len(points), 7)
+    return {"trial": np.arange(len(points)), **columns, "parameters": same, "diverged": 0 * same, **scores}
+
+
+def history_table(*args, epochs=6, **kwargs):
+    trials = trials_table(*args, **kwargs)
+    names = ("trial", "hidden_units", "activation", "learning_rate", "seed", "diverged")
+    table = {name: np.repeat(trials[name], epochs) for name in names}
+    table["epoch"] = np.tile(np.arange(1, epochs + 1), len(trials["trial"]))
+    rng = np.random.default_rng(1)
+    return table | {column: rng.uniform(0.1, 0.9, len(table["trial"])) for column in CURVES}
+
+
+def rows(table, **wanted):
+    mask = np.all([table[name] == value for name, value in wanted.items()], axis=0)
+    return {name: column[mask] for name, column in table.items()}
+
+
+def expected_curve(table, column, **wanted):
+    """Mean and sample standard deviation of a column over seeds, by epoch."""
+    chosen = rows(table, **wanted)
+    groups = [chosen[column][chosen["epoch"] == epoch] for epoch in np.unique(chosen["epoch"])]
+    return np.array([g.mean() for g in groups]), np.array([g.std(ddof=1) for g in groups])
+
+
+def bands(axes):
+    """Lower and upper edge of each band, by epoch."""
+    out = []
+    for collection in axes.collections:
+        assert isinstance(collection, PolyCollection)
+        x, y = collection.get_paths()[0].vertices.T
+        out.append(np.array([[y[x == place].min(), y[x == place].max()] for place in np.unique(x)]))
+    return out
+
+
+def bars(axes):
+    """x, mean, lower and upper end of each series with error bars."""
+    out = []
+    for container in axes.containers:
+        x, mean = container.lines[0].get_xydata().T
+        ends = np.array([segment[:, 1] for segment in container.lines[2][0].get_segments()]).T
+        out.append((x, mean, *ends))
+    return out
+
+
+def legend_texts(figure):
+    (legend,) = figure.legends
+    return [text.get_text() for text in legend.get_texts()]
+
+
+def words(figure):
+    """Everything that is written on a figure."""
+    return " | ".join(text.get_text() for text in figure.findobj(matplotlib.text.Text))
+
+
+def images(shape=(4, 5), classes=3, examples=20, **kwargs):
+    x = np.random.default_rng(0).integers(0, 256, (examples, *shape)).astype(np.uint8)
+    y = np.arange(examples) % classes
+    return Dataset.from_arrays(x, y, x[:7], y[:7], x_validation=x[:5], y_validation=y[:5], name="small", **kwargs)
+
+
+def values():
+    x, y = np.zeros((4, 2, 2), np.uint8), np.eye(4)
+    return Dataset.from_arrays(x, y, x, y, x_validation=x, y_validation=y, task="regression")
+
+
+# Apart from the rest
+
+
+def test_importing_the_package_imports_no_matplotlib_and_plots_no_pyplot():
+    code = (
+        "import sys, mlp_jax; assert 'matplotlib' not in sys.modules; import mlp_jax.plots; "
+        "assert 'matplotlib' in sys.modules; assert 'matplotlib.pyplot' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_style_does_not_leak(tmp_path):
+    before = dict(matplotlib.rcParams)
+    plots.save(plots.digit(np.eye(3), 1), tmp_path / "digit.png")
+    assert dict(matplotlib.rcParams) == before
+
+
+# Data sets
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (4, 5, 1), (4, 5, 2)])
+def test_digit_shows_where_pixels_are_and_how_dark(shape):
+    image = np.arange(np.prod(shape), dtype=np.uint8).reshape(shape)
+    image[1] = 0
+    pattern, shades = plots.digit(image, "seven").axes
+    grey = image if image.ndim == 2 else image.mean(axis=2)
+    np.testing.assert_array_equal(pattern.images[0].get_array(), grey != 0)
+    np.testing.assert_array_equal(shades.images[0].get_array(), grey)
+    assert f"{np.count_nonzero(grey)} of 20 pixels" in pattern.get_title()
+    assert f"from 0 to {image.max()}" in shades.get_title()
+    assert pattern.figure.get_suptitle() == "label: seven"
+
+
+def test_digit_of_three_channels_is_in_colour():
+    image = np.random.default_rng(0).normal(size=(4, 5, 3)).astype(np.float32)
+    shown = plots.digit(image, 0).axes[1].images[0].get_array()
+    assert shown.shape == (4, 5, 3)
+    assert shown.min() == 0
+    assert shown.max() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("shape", [(784,), (0, 5), (2, 3, 4, 5)])
+def test_digit_refuses_what_is_no_image(shape):
+    with pytest.raises(InputError, match="shape"):
+        plots.digit(np.zeros(shape), 0)
+
+
+def test_a_blank_digit_can_be_drawn(tmp_path):
+    plots.save(plots.digit(np.zeros((4, 5, 3), np.uint8), 0), tmp_path / "blank.png")
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (4, 5, 3)])
+def test_examples_are_labelled_with_their_class(shape):
+    dataset = images(shape, class_names=("coat", "$5 bag$", "shoe"))
+    figure = plots.examples(dataset, split="test", rows=3, columns=5)
+    shown = [axes for axes in figure.axes if axes.images]
+    assert len(figure.axes) == 10  # a third row would be empty
+    assert [axes.get_title() for axes in shown] == ["coat", "$5 bag$", "shoe", "coat", "$5 bag$", "shoe", "coat"]
+    if len(shape) == 2:
+        for axes, x in zip(shown, dataset.test.features, strict=True):
+            np.testing.assert_array_equal(axes.images[0].get_array(), x.reshape(shape))
+    assert figure.get_suptitle() == "small, test"
+    assert not figure.findobj(matplotlib.text.Text)[1].get_parse_math()
+
+
+def test_examples_of_a_regression_show_their_values():
+    assert plots.examples(values(), split="test", rows=1, columns=2).axes[1].get_title() == "0, 1, 0, 0"
+
+
+def test_examples_refuses_what_it_cannot_show(small):
+    with pytest.raises(InputError, match="images"):
+        plots.examples(small)
+    with pytest.raises(InputError, match="train, validation, test"):
+        plots.examples(images(), split="dev")
+    with pytest.raises(InputError, match="1 or more"):
+        plots.examples(images(), rows=0)
+
+
+def test_class_balance_counts_every_class_of_every_split():
+    dataset = images(classes=3, class_names=("coat", "bag", "shoe", "never"))
+    figure = plots.class_balance(dataset)
+    for axes, split in zip(figure.axes, dataset.splits.values(), strict=True):
+        widths = [bar.get_width() for bar in axes.patches]
+        assert widths == [int((split.targets == label).sum()) for label in range(4)]
+        assert axes.lines[0].get_xdata()[0] == len(split) / 4
+        assert axes.get_xlabel() == "examples"
+    assert [axes.get_title() for axes in figure.axes] == ["train: 20", "validation: 5", "test: 7"]
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["coat", "bag", "shoe", "never"]
+
+
+def test_class_balance_of_many_classes_labels_some_and_refuses_values():
+    figure = plots.class_balance(images(classes=100, examples=200))
+    assert len(figure.axes[0].patches) == 100
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()][:3] == ["0", "4", "8"]
+    with pytest.raises(InputError, match="classes"):
+        plots.class_balance(values())
+
+
+# Learning curves
+
+
+def test_curves_of_several_widths_are_means_with_bands():
+    history = history_table()
+    figure = plots.learning_curves(history, "accuracy")
+    columns = ("loss", "validation_loss", "score", "validation_score")
+    for axes, column in zip(figure.axes, columns, strict=True):
+        for line, band, width in zip(axes.lines, bands(axes), (0, 10, 25), strict=True):
+            mean, deviation = expected_curve(history, column, hidden_units=width)
+            np.testing.assert_array_equal(line.get_xdata(), range(1, 7))
+            np.testing.assert_allclose(line.get_ydata(), mean)
+            np.testing.assert_allclose(band, np.column_stack([mean - deviation, mean + deviation]))
+    assert [axes.get_title() for axes in figure.axes] == ["training", "validation", "", ""]
+    assert [axes.get_ylabel() for axes in figure.axes] == ["loss", "", "accuracy (%)", ""]
+    assert [axes.get_xlabel() for axes in figure.axes] == ["", "", "epoch", "epoch"]
+    assert figure.axes[0].get_ylim() == figure.axes[1].get_ylim()
+    assert legend_texts(figure) == ["0", "10", "25"]
+    assert figure.legends[0].get_title().get_text() == "hidden units M"
+    assert figure.get_supxlabel() == "mean ± standard deviation (bands) over 3 seeds"
+    assert figure.get_suptitle() == "learning curves: sigmoid, learning rate 0.001"
+
+
+def test_curves_of_one_width_hold_training_against_validation():
+    history = history_table((10,))
+    figure = plots.learning_curves(history, "accuracy")
+    for axes, metric in zip(figure.axes, ("loss", "score"), strict=True):
+        for line, column in zip(axes.lines, (metric, f"validation_{metric}"), strict=True):
+            np.testing.assert_allclose(line.get_ydata(), expected_curve(history, column)[0])
+        assert axes.lines[0].get_linestyle() != axes.lines[1].get_linestyle()
+    assert legend_texts(figure) == ["training", "validation"]
+    assert figure.get_suptitle() == "M = 10, sigmoid, learning rate 0.001"
+
+
+def test_curves_without_validation_show_training_alone():
+    for widths, lines in (((10,), 1), ((10, 25), 2)):
+        history = history_table(widths)
+        nothing = np.full(len(history["trial"]), np.nan)
+        figure = plots.learning_curves(history | {"validation_loss": nothing, "validation_score": nothing}, "accuracy")
+        assert [len(axes.lines) for axes in figure.axes] == [lines, lines]
+        assert "validation" not in words(figure)
+
+
+def test_curves_leave_diverged_trials_out_and_say_so():
+    history = history_table()
+    gone = (history["hidden_units"] == 10) & (history["seed"] == 1)
+    history["diverged"] = (gone & (history["epoch"] >= 3)).astype(int)  # as results.history_table has it
+    history["loss"] = np.where(gone, np.nan, history["loss"])
+    figure = plots.learning_curves(history, "accuracy")
+    kept = {name: column[~gone] for name, column in history.items()}
+    np.testing.assert_allclose(figure.axes[0].lines[1].get_ydata(), expected_curve(kept, "loss", hidden_units=10)[0])
+    assert "over 2 to 3 seeds" in figure.get_supxlabel()
+    assert "1 of 9 trials diverged and is left out" in figure.get_supxlabel()
+
+
+@pytest.mark.parametrize("widths", [(0, 10), range(20)])
+def test_a_single_epoch_can_be_seen(widths):
+    axes = plots.learning_curves(history_table(widths, epochs=1), "accuracy").axes[0]
+    assert all(line.get_marker() not in ("", "None") for line in axes.lines)
+
+
+def test_one_seed_has_no_bands_and_no_bars():
+    figure = plots.learning_curves(history_table(seeds=1), "accuracy")
+    assert all(not axes.collections for axes in figure.axes)
+    assert figure.get_supxlabel() == "1 seed"
+    figure = plots.accuracy_against_width(trials_table(seeds=1), "accuracy")
+    assert all(not container.has_yerr for container in figure.axes[0].containers)
+    assert not figure.axes[0].patches  # nor a band about the baseline
+    assert figure.legends[0].get_title().get_text() == "1 seed"
+
+
+def test_many_widths_get_a_colour_bar_and_no_legend():
+    figure = plots.learning_curves(history_table((0, *range(10, 201, 10)), seeds=1), "accuracy")
+    assert not figure.legends
+    *panels, bar = figure.axes
+    assert all(len(axes.lines) == 21 for axes in panels)
+    assert bar.get_ylabel() == "hidden units M"
+    assert [text.get_text() for text in bar.get_yticklabels()] == [str(width) for width in range(10, 201, 10)]
+    assert "dashed grey: M = 0" in figure.get_supxlabel()
+
+
+@pytest.mark.parametrize("count", [6, 20])
+def test_widths_differ_in_lightness(count):
+    figure = plots.learning_curves(history_table(range(1, count + 1), seeds=1), "accuracy")
+    lightness = [np.dot((0.2126, 0.7152, 0.0722), to_rgb(line.get_color())) for line in figure.axes[0].lines]
+    assert np.all(np.diff(lightness) < 0)
+    assert lightness[0] < 0.65  # dark enough for white paper
+
+
+def test_settings_follow_one_below_the_other_or_are_chosen():
+    history = history_table((5, 10), ("sigmoid", "relu"), (1e-3, 1e-2))
+    both = plots.learning_curves(history, "accuracy", learning_rate=1e-2)
+    assert [axes.get_title() for axes in both.axes[::4]] == ["sigmoid: training", "relu: training"]
+    assert both.axes[0].get_ylim() == both.axes[5].get_ylim()
+    mean, _ = expected_curve(history, "validation_score", hidden_units=10, activation="relu", learning_rate=1e-2)
+    np.testing.assert_allclose(both.axes[7].lines[1].get_ydata(), mean)
+
+    every = plots.learning_curves(history, "accuracy")
+    assert every.axes[0].get_ylabel() == "sigmoid\nlearning rate 0.001\nloss"
+    assert [axes.get_title() for axes in every.axes[:5]] == ["training", "validation", "training", "validation", ""]
+    mean, _ = expected_curve(history, "score", hidden_units=5, activation="sigmoid", learning_rate=1e-2)
+    np.testing.assert_allclose(every.axes[6].lines[0].get_ydata(), mean)
+
+    one = plots.learning_curves(history, "accuracy", activation="relu", learning_rate=1e-3)
+    assert one.get_suptitle() == "learning curves: relu, learning rate 0.001"
+    with pytest.raises(InputError, match=r"no trials with tanh: there are relu, learning rate 0\.001; relu"):
+        plots.learning_curves(history, "accuracy", activation="tanh")
+
+
+def test_no_hidden_layer_has_no_activation():
+    figure = plots.learning_curves(history_table((0,), ("sigmoid", "relu")), "accuracy")
+    assert figure.get_suptitle() == "M = 0 (generalized linear model), learning rate 0.001"
+    assert len(figure.axes) == 2
+    assert "over 3 seeds" in words(figure)
+    figure = plots.accuracy_against_width(trials_table((0,), ("sigmoid", "relu")), "accuracy")
+    assert "sigmoid" not in words(figure)
+    assert [text.get_text() for text in figure.axes[0].get_xticklabels()] == ["0"]
+
+
+# Score against width
+
+
+def test_scores_are_means_with_bars_of_a_standard_deviation():
+    trials = trials_table()
+    figure = plots.accuracy_against_width(trials, "accuracy")
+    (axes,) = figure.axes
+    for (x, mean, low, high), column in zip(bars(axes), ("train_score", "test_score"), strict=True):
+        values = np.array([rows(trials, hidden_units=width)[column] for width in (10, 25)])
+        np.testing.assert_array_equal(x, [10, 25])
+        np.testing.assert_allclose(mean, values.mean(axis=1))
+        np.testing.assert_allclose(low, values.mean(axis=1) - values.std(axis=1, ddof=1))
+        np.testing.assert_allclose(high, values.mean(axis=1) + values.std(axis=1, ddof=1))
+        bottom, top = axes.get_ylim()
+        assert bottom < low.min()
+        assert high.max() < top
+    assert axes.get_xlim()[0] < 10 < 25 < axes.get_xlim()[1]
+    assert axes.get_xlabel() == "hidden units M"
+    assert axes.get_ylabel() == "accuracy (%)"
+    assert axes.yaxis.get_major_formatter()(0.925) == "92.5"
+    assert legend_texts(figure) == ["training", "test", "M = 0 (generalized linear model), test"]
+    assert figure.legends[0].get_title().get_text() == "mean ± standard deviation (bars) over 3 seeds"
+
+
+def test_the_baseline_is_at_the_test_score_of_no_hidden_layer():
+    trials = trials_table(activations=("sigmoid", "relu"))
+    for column in SCORES:  # without a hidden layer the activation changes nothing
+        linear = trials["hidden_units"] == 0
+        trials[column][linear] = np.tile(trials[column][linear][:3], 2)
+    (axes,) = plots.accuracy_against_width(trials, "accuracy").axes
+    scores = rows(trials, hidden_units=0, activation="sigmoid")["test_score"]
+    (line,) = [line for line in axes.lines if line.get_linestyle() == "-."]
+    np.testing.assert_allclose(line.get_ydata(), scores.mean())
+    (band,) = axes.patches
+    assert band.get_y() == pytest.approx(scores.mean() - scores.std(ddof=1))
+    assert band.get_height() == pytest.approx(2 * scores.std(ddof=1))
+
+    (axes,) = plots.accuracy_against_width(trials_table((10, 25)), "accuracy").axes
+    assert not [line for line in axes.lines if line.get_linestyle() == "-."]
+
+
+def test_diverged_trials_are_left_out_of_scores_and_counted():
+    trials = trials_table()
+    gone = (trials["hidden_units"] == 10) & (trials["seed"] > 0)
+    trials["diverged"] = np.where(gone, 4, 0)
+    trials["test_score"] = np.where(gone, np.nan, trials["test_score"])
+    figure = plots.accuracy_against_width(trials, "accuracy")
+    _, test = figure.axes[0].containers
+    assert test.lines[0].get_ydata()[0] == trials["test_score"][trials["hidden_units"] == 10][0]
+    title = figure.legends[0].get_title().get_text()
+    assert title == "mean ± standard deviation (bars) over 1 to 3 seeds; 2 of 9 trials diverged and are left out"
+
+
+def test_when_all_diverged_the_figure_says_only_that(tmp_path):
+    trials, history = trials_table(), history_table()
+    trials["diverged"] += 1
+    history["diverged"] += 1
+    for figure in (
+        plots.accuracy_against_width(trials, "accuracy", saturation=10),
+        plots.learning_curves(history, "accuracy"),
+    ):
+        assert not figure.axes
+        assert words(figure) == "9 of 9 trials diverged and are left out"
+        plots.save(figure, tmp_path / "nothing.png")
+
+
+def test_references_and_saturation_are_marked():
+    reference = {"article": {10: 0.9238, 100: 0.9749}, "Keras 3": {0: 0.9, 25: 0.9503}}
+    figure = plots.accuracy_against_width(trials_table(), "accuracy", reference, saturation=25)
+    (axes,) = figure.axes
+    article, keras, edge = (line for line in axes.lines if line.get_markersize() == 10)
+    np.testing.assert_array_equal(article.get_xydata(), [[10, 0.9238], [100, 0.9749]])
+    np.testing.assert_array_equal(keras.get_xydata(), [[25, 0.9503]])
+    assert edge.get_ydata()[0] == 0.9
+    assert article.get_marker() != keras.get_marker()
+    (line,) = [line for line in axes.lines if line.get_linestyle() == ":"]
+    assert line.get_xdata()[0] == 25
+    assert legend_texts(figure)[3:] == ["article, test", "Keras 3, test", "saturation at M = 25, by validation"]
+    assert axes.get_xlim()[1] > 100
+
+
+def test_saturation_without_a_hidden_layer_is_said_and_not_drawn():
+    figure = plots.accuracy_against_width(trials_table((0, 1, 1000)), "accuracy", saturation=0)
+    assert figure.axes[0].get_xscale() == "log"
+    assert "saturation at M = 0, by validation" in legend_texts(figure)
+    assert not [line for line in figure.axes[0].lines if line.get_linestyle() == ":"]
+
+
+def test_r_squared_is_no_percentage():
+    figure = plots.accuracy_against_width(trials_table(), "R²")
+    assert figure.axes[0].get_ylabel() == "R²"
+    assert figure.axes[0].yaxis.get_major_formatter()(0.5) != "50"
+    assert figure.get_suptitle() == "R² against width: sigmoid, learning rate 0.001"
+    assert "accuracy" not in words(figure) + words(plots.learning_curves(history_table(), "R²"))
+
+
+@pytest.mark.parametrize(
+    ("activations", "rates", "titles"),
+    [
+        (("sigmoid", "relu"), (1e-3,), [""]),
+        (("sigmoid", "relu"), (1e-3, 1e-2), ["sigmoid", "relu"]),
+        (("sigmoid", "tanh", "relu", "elu", "gelu"), (1e-3,), ["sigmoid", "tanh", "relu", "elu", "gelu"]),
+        (("relu",), (1e-4, 1e-3, 1e-2, 1e-1), [f"learning rate {rate:g}" for rate in (1e-4, 1e-3, 1e-2, 1e-1)]),
+    ],
+)
+def test_settings_share_a_panel_while_they_are_few(activations, rates, titles):
+    trials = trials_table((0, 10, 25), activations, rates)
+    figure = plots.accuracy_against_width(trials, "accuracy")
+    assert [axes.get_title() for axes in figure.axes] == titles
+    drawn = [mean for axes in figure.axes for _, mean, _, _ in bars(axes)]
+    points = itertools.product(activations, rates, ("train_score", "test_score"))
+    for mean, (activation, rate, column) in zip(drawn, points, strict=True):
+        chosen = rows(trials, activation=activation, learning_rate=rate)
+        values = [chosen[column][chosen["hidden_units"] == width].mean() for width in (10, 25)]
+        np.testing.assert_allclose(mean, values)
+    for axes in figure.axes:
+        looks = {(c.lines[0].get_color(), c.lines[0].get_marker()) for c in axes.containers}
+        assert len(looks) == len(axes.containers) / 2  # a colour and a marker each
+    assert len(legend_texts(figure)) == len(set(legend_texts(figure)))
+
+
+def test_a_setting_that_lost_all_its_trials_does_not_change_the_looks_of_others():
+    trials = trials_table((10, 25), ("sigmoid", "tanh", "relu"), (1e-3, 1e-2))
+    whole = plots.accuracy_against_width(trials, "accuracy")
+    trials["diverged"] = ((trials["activation"] == "relu") & (trials["learning_rate"] == 1e-3)).astype(int)
+    figure = plots.accuracy_against_width(trials, "accuracy")
+    assert [len(axes.containers) for axes in figure.axes] == [4, 4, 2]
+    assert [axes.get_title() for axes in figure.axes] == ["sigmoid", "tanh", "relu"]
+    assert legend_texts(figure) == legend_texts(whole)
+    assert figure.axes[2].containers[0].lines[0].get_color() == whole.axes[2].containers[2].lines[0].get_color()
+
+
+@pytest.mark.parametrize(
+    "widths", [(10, 25, 50, 100, 150, 200), range(10, 201, 10), [2**i for i in range(13)], range(1, 60)]
+)
+@pytest.mark.parametrize("activations", [("sigmoid",), ("sigmoid", "tanh", "relu", "elu", "gelu")])
+def test_tick_labels_do_not_run_into_each_other(widths, activations):
+    figure = plots.accuracy_against_width(trials_table(widths, activations, seeds=1), "accuracy")
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        boxes = [text.get_window_extent() for text in axes.get_xticklabels()]
+        assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
+        assert {int(text.get_text()) for text in axes.get_xticklabels()} <= set(widths)
+
+
+def test_legend_and_notes_lie_clear_of_the_panels():
+    grids = {"activations": ("sigmoid", "relu"), "rates": (1e-3, 1e-2)}
+    trials, history = trials_table(**grids), history_table(**grids)
+    trials["diverged"][0] = history["diverged"][0] = 1
+    reference = {"article": {10: 0.9}, "Keras 3": {25: 0.95}}
+    for figure in (
+        plots.accuracy_against_width(trials, "accuracy", reference, saturation=25),
+        plots.learning_curves(history, "accuracy"),
+    ):
+        figure.draw_without_rendering()
+        (legend,) = figure.legends
+        others = [axes.get_tightbbox() for axes in figure.axes]
+        assert not any(legend.get_window_extent().overlaps(box) for box in others)
+        for text in figure.texts:
+            assert not any(text.get_window_extent().overlaps(box) for box in others)
+            assert figure.bbox.x0 <= text.get_window_extent().x0 < text.get_window_extent().x1 <= figure.bbox.x1
+        assert figure.bbox.x0 <= legend.get_window_extent().x0 < legend.get_window_extent().x1 <= figure.bbox.x1
+
+
+# Files
+
+
+@pytest.fixture
+def figure() -> Figure:
+    return plots.accuracy_against_width(trials_table(), "accuracy")
+
+
+def test_save_writes_png_and_svg_and_nothing_beside(figure, tmp_path):
+    plots.save(figure, tmp_path / "a.png")
+    plots.save(figure, str(tmp_path / "b.SVG"))
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    assert "<svg" in (tmp_path / "b.SVG").read_text()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.SVG"]
+
+
+def test_the_same_figure_gives_the_same_file(tmp_path):
+    for name in ("a.png", "b.png", "a.svg", "b.svg"):
+        plots.save(plots.accuracy_against_width(trials_table(), "accuracy"), tmp_path / name)
+    for suffix in ("png", "svg"):
+        assert (tmp_path / f"a.{suffix}").read_bytes() == (tmp_path / f"b.{suffix}").read_bytes()
+
+
+def test_figures_are_1200_pixels_wide(figure, tmp_path):
+    plots.save(figure, tmp_path / "a.png")
+    assert int.from_bytes((tmp_path / "a.png").read_bytes()[16:20], "big") == 1200
+
+
+def test_save_leaves_everything_as_it_was_on_failure(figure, tmp_path, monkeypatch):
+    (tmp_path / "a.png").write_text("before")
+
+    def half(self, path, **_):
+        path.write_bytes(b"half a file")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Figure, "savefig", half)
+    with pytest.raises(OSError, match="disk full"):
+        plots.save(figure, tmp_path / "a.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+    assert (tmp_path / "a.png").read_text() == "before"
+
+
+def test_save_refuses_other_kinds_of_file(figure, tmp_path):
+    for name in ("a.pdf", "a"):
+        with pytest.raises(InputError, match=r"\.png or \.svg"):
+            plots.save(figure, tmp_path / name)
+    with pytest.raises(FileNotFoundError):
+        plots.save(figure, tmp_path / "missing" / "a.png")
+    assert not list(tmp_path.iterdir())
