@@ -1,8 +1,8 @@
 """Taking turns: many programs that train, each in a process of its own, one epoch of one of them at a time.
 
-A training is a generator that yields after every epoch and returns the test accuracies of its models. A worker process
-serves trainings over its standard input and output: it blocks until it reads an order, and answers with one line of
-JSON. So of all the workers only the one that was asked is at work, and the others cost memory alone.
+A training is a generator that yields the seconds of every epoch after it, and returns the test accuracies of its
+models. A worker process serves one over its standard input and output: it blocks until it reads an order, and answers
+with one line of JSON. So of all the workers only the one that was asked is at work; the others cost memory alone.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from typing import Any, Self, TypeVar
 
 Result = TypeVar("Result")
 
-Training = Generator[None, None, list[float]]
+Training = Generator[float, None, list[float]]
 
 _EPOCH, _FINISH = "epoch", "finish"
 
@@ -30,7 +30,7 @@ class WorkerError(RuntimeError):
     """A worker ended without an answer."""
 
 
-def stepwise(train: Callable[[Callable[[], None]], Result]) -> Generator[None, None, Result]:
+def stepwise(train: Callable[[Callable[[], None]], Result]) -> Generator[float, None, Result]:
     """Make a generator, which stops after every epoch, of a function that only calls back after every epoch.
 
     Args:
@@ -38,8 +38,8 @@ def stepwise(train: Callable[[Callable[[], None]], Result]) -> Generator[None, N
             is resumed.
 
     Returns:
-        A generator that yields once an epoch and returns what ``train`` returns. ``train`` runs in a thread of its own,
-        but never while the caller does.
+        A generator that yields the seconds of every epoch and returns what ``train`` returns. ``train`` runs in a
+        thread of its own, but never while the caller does.
     """
     outcome: Future[Result] = Future()
     stopped: queue.SimpleQueue[None] = queue.SimpleQueue()
@@ -56,10 +56,12 @@ def stepwise(train: Callable[[Callable[[], None]], Result]) -> Generator[None, N
             outcome.set_exception(error)
         stopped.put(None)
 
+    begun = time.perf_counter()
     threading.Thread(target=run, daemon=True).start()
     stopped.get()
     while not outcome.done():
-        yield
+        yield time.perf_counter() - begun
+        begun = time.perf_counter()
         resumed.put(None)
         stopped.get()
     return outcome.result()
@@ -69,13 +71,14 @@ def in_turn(trainings: Sequence[Training]) -> Training:
     """One epoch of each of several trainings, then the next epoch of each, ..."""
     accuracies: list[float] = []
     while not accuracies:
+        seconds = 0.0
         for training in trainings:
             try:
-                next(training)
+                seconds += next(training)
             except StopIteration as end:
                 accuracies += end.value
         if not accuracies:
-            yield
+            yield seconds
     return accuracies
 
 
@@ -102,9 +105,7 @@ def serve(training: Training, about: Callable[[], dict[str, Any]]) -> None:
         for order in sys.stdin:
             answer: dict[str, Any]
             if order.strip() == _EPOCH:
-                begun = time.perf_counter()
-                next(training)
-                answer = {"seconds": time.perf_counter() - begun}
+                answer = {"seconds": next(training)}
             else:
                 answer = {"accuracies": [float(accuracy) for accuracy in to_the_end(training)], **about()}
             print(json.dumps(answer), file=answers, flush=True)

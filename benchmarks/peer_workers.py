@@ -12,6 +12,7 @@ functions that need them: a worker pays for its own, and ``peers.py`` for none.
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -47,6 +48,7 @@ class Problem:
         batch_size: examples a minibatch.
         learning_rate: Adam's α.
         seed: of weights and minibatches, where the peer takes one.
+        alone: whether nobody else is waiting for a turn, so that there is no need to stop between epochs.
     """
 
     data: str
@@ -55,6 +57,7 @@ class Problem:
     batch_size: int = 128
     learning_rate: float = 1e-3
     seed: int = 0
+    alone: bool = False
 
     def split(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """The examples of a split, float32 in [0, 1], and their labels."""
@@ -90,12 +93,20 @@ def _keras(backend: str, problem: Problem) -> list[Training]:
         adam = keras.optimizers.Adam(problem.learning_rate, epsilon=EPSILON)
         model.compile(optimizer=adam, loss="categorical_crossentropy", metrics=["accuracy"])
 
-        def train(pause: Callable[[], None]) -> None:
-            # One call of fit for all epochs: what it does before the first is not paid again for each of the others.
-            after = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: pause())
-            model.fit(x, y, problem.batch_size, epochs=problem.epochs, verbose=0, callbacks=[after])
-
-        yield from stepwise(train)
+        # Timed by callbacks: what fit does before its first epoch takes about as long as an epoch, but would be paid
+        # only once if one call trained them all. A callback that paused that one call would not do: TensorFlow's input
+        # pipeline, kept alive meanwhile, was seen to stall for tens of seconds afterwards.
+        clock: list[float] = []
+        stopwatch = keras.callbacks.LambdaCallback(
+            on_epoch_begin=lambda *_: clock.append(-time.perf_counter()),
+            on_epoch_end=lambda *_: clock.append(time.perf_counter()),
+        )
+        calls = 1 if problem.alone else problem.epochs
+        for _ in range(calls):
+            clock.clear()
+            epochs = problem.epochs // calls
+            model.fit(x, y, problem.batch_size, epochs=epochs, verbose=0, callbacks=[stopwatch])
+            yield sum(clock)
         return [model.evaluate(x_test, y_test, batch_size=1000, verbose=0)[1]]
 
     return [trial(width) for width in problem.widths]
@@ -130,8 +141,9 @@ def _scikit_learn(problem: Problem) -> list[Training]:
             random_state=np.random.RandomState(problem.seed),
         )
         for _ in range(problem.epochs):
+            begun = time.perf_counter()
             model.partial_fit(x, y, classes=np.arange(CLASSES))
-            yield
+            yield time.perf_counter() - begun
         return [model.score(x_test, y_test)]
 
     return [trial(width) for width in problem.widths]
@@ -187,6 +199,7 @@ class _TorchTrainer:
         x, y = self.splits["train"]
         adam = torch.optim.Adam(parameters, self.problem.learning_rate, eps=EPSILON, fused=True)
         for _ in range(self.problem.epochs):
+            begun = time.perf_counter()
             for batch in torch.randperm(len(x), device=self.device).split(self.problem.batch_size):
                 out = logits(x[batch])
                 # The sum over models of each one's mean loss: so each gets its own gradient.
@@ -198,7 +211,7 @@ class _TorchTrainer:
                 adam.step()
             if self.device.type == "cuda":
                 torch.cuda.synchronize()
-            yield
+            yield time.perf_counter() - begun
         x, y = self.splits["test"]
         with torch.no_grad():
             pairs = zip(x.split(1000), y.split(1000), strict=True)
@@ -377,23 +390,16 @@ PEERS: dict[Name, Peer] = {
 }
 
 
-def worker_command(name: Name, problem: Problem, *, alone: bool = False) -> list[str]:
-    """The command that starts a worker.
-
-    Args:
-        name: of the peer.
-        problem: what it is to train.
-        alone: train everything at once, one model to its end before the next, print the accuracies, and end; rather
-            than wait for orders.
-    """
-    return [sys.executable, __file__, json.dumps({"name": name, "alone": alone, **asdict(problem)})]
+def worker_command(name: Name, problem: Problem) -> list[str]:
+    """The command that starts a worker; if it is alone it waits for no orders, trains, prints its report and ends."""
+    return [sys.executable, __file__, json.dumps({"name": name, **asdict(problem)})]
 
 
 def _main(argument: str) -> None:
     specification = json.loads(argument)
-    peer, alone = PEERS[specification.pop("name")], specification.pop("alone")
+    peer = PEERS[specification.pop("name")]
     problem = Problem(**specification)
-    if alone:
+    if problem.alone:
         accuracies = [float(accuracy) for training in peer.trainings(problem) for accuracy in to_the_end(training)]
         print(json.dumps({"accuracies": accuracies, "device": peer.device()}))
     else:

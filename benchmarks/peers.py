@@ -7,11 +7,10 @@ needs: python -m pip install -e ".[peers]"; a peer whose package is missing is n
 cores, on a machine with nothing else to do. Writes a record and a figure, peers-cpu or whole-process-cpu (-gpu), to
 benchmarks/records.
 
-Every peer runs in a process of its own. In each round every process trains while the others wait, in an order drawn
-anew: what slows the machine for a while slows all of them. It trains two epochs of all its models, the first of them
-to wake up (what a process needs may have left caches and memory while it waited), the second timed: warm is the
-median of these. The very first epoch, counted from the start of the process, is the cold one. All have trained
-equally long in the end, and their test accuracies stand beside their times.
+Every peer runs in a process of its own. In each round every process trains one epoch of all its models while the
+others wait, in an order drawn anew: what slows the machine for a while slows all of them. The first epoch, counted
+from the start of the process, is the cold one; warm is the median of those that follow. All have then trained equally
+long, and their test accuracies stand beside their times.
 """
 
 import contextlib
@@ -63,7 +62,7 @@ class Options:
     wide_peers: tuple[Name, ...] = ("torch", "torch-padded", "parallel-mlps", OURS)
     """Who trains that (nobody: --wide-peers and nothing after it)."""
     rounds: int = 5
-    """How many warm epochs to time; or, with --whole-process, how often to run each program."""
+    """How many warm epochs to time, after the cold one; or, with --whole-process, how often to run each program."""
     train_size: int | None = None
     """Train on this many examples only, to try the benchmark out."""
     whole_process: bool = False
@@ -84,7 +83,6 @@ class Measurement:
         widths: of its models.
         device: ``cpu``, or an accelerator's name; empty if it is not known.
         cold: seconds of the first epoch, from the start of the process; None where whole programs are timed.
-        waking: seconds of the epochs after the process had waited.
         samples: seconds of the warm epochs, or of the whole programs.
         accuracies: on the test split, of each width (with several seeds, their mean).
     """
@@ -95,7 +93,6 @@ class Measurement:
     widths: tuple[int, ...]
     device: str
     cold: float | None
-    waking: tuple[float, ...]
     samples: tuple[float, ...]
     accuracies: tuple[float, ...]
 
@@ -109,7 +106,7 @@ class Measurement:
         if self.cold is None:
             times: dict[str, Any] = {"whole": summary(self.samples)}
         else:
-            times = {"cold": self.cold, "waking": summary(self.waking), "warm": summary(self.samples)}
+            times = {"cold": self.cold, "warm": summary(self.samples)}
         return {
             "name": self.name,
             "title": self.title,
@@ -140,7 +137,11 @@ def main(options: Options) -> None:
     record |= {
         "train_examples": examples,
         "epochs": _epochs_trained(options),
-        **{key: value for key, value in asdict(Problem("", (), 0)).items() if key not in ("data", "widths", "epochs")},
+        **{
+            key: value
+            for key, value in asdict(Problem("", (), 0)).items()
+            if key in ("batch_size", "learning_rate", "seed")
+        },
         "results": [measurement.record() for measurement in measurements],
         "left_out": left_out,
     }
@@ -151,7 +152,7 @@ def main(options: Options) -> None:
 
 
 def _epochs_trained(options: Options) -> int:
-    return options.epochs if options.whole_process else 1 + 2 * options.rounds
+    return options.epochs if options.whole_process else 1 + options.rounds
 
 
 def _write_data(path: Path, train_size: int | None) -> int:
@@ -159,7 +160,12 @@ def _write_data(path: Path, train_size: int | None) -> int:
     dataset = mlp_jax.load_dataset("mnist")
     splits = {name: (split.features, split.targets) for name, split in dataset.splits.items()}
     x, y = splits["train"]
-    splits["train"] = x[:train_size], y[:train_size]
+    if train_size is not None:
+        kept = train_size / len(x)
+        splits["train"] = x[:train_size], y[:train_size]
+        # mlp_jax's sweep scores it after every epoch: it must not outweigh the training.
+        x, y = splits["validation"]
+        splits["validation"] = x[: max(1, round(kept * len(x)))], y[: max(1, round(kept * len(y)))]
     arrays = {f"{axis}_{name}": array for name, pair in splits.items() for axis, array in zip("xy", pair, strict=True)}
     np.savez(path, **arrays)  # type: ignore[arg-type]  # savez has options by name besides
     return len(splits["train"][0])
@@ -176,7 +182,6 @@ class _Contestant:
     widths: tuple[int, ...]
     worker: Worker | None = None
     cold: float = math.nan
-    waking: list[float] = field(default_factory=list)
     warm: list[float] = field(default_factory=list)
 
     def start(self) -> None:
@@ -185,9 +190,8 @@ class _Contestant:
         self.cold = self.worker.epoch()
 
     def train(self) -> None:
-        """Train an epoch to wake up, and one more."""
+        """Train one more."""
         assert self.worker is not None
-        self.waking.append(self.worker.epoch())
         self.warm.append(self.worker.epoch())
 
     def finish(self) -> Measurement:
@@ -202,7 +206,6 @@ class _Contestant:
             widths=self.widths,
             device=report["device"],
             cold=self.cold,
-            waking=tuple(self.waking),
             samples=tuple(self.warm),
             accuracies=tuple(report["accuracies"]),
         )
@@ -288,7 +291,6 @@ def _whole_programs(options: Options, data: Path) -> tuple[list[Measurement], di
             widths=options.widths,
             device=device,
             cold=None,
-            waking=(),
             samples=tuple(seconds[title]),
             accuracies=tuple(accuracies),
         )
@@ -298,7 +300,7 @@ def _whole_programs(options: Options, data: Path) -> tuple[list[Measurement], di
 
 def _keras_program(name: Name, options: Options, data: Path) -> tuple[str, list[float]]:
     """Keras: its device and the test accuracies."""
-    command = worker_command(name, Problem(str(data), options.widths, _epochs_trained(options)), alone=True)
+    command = worker_command(name, Problem(str(data), options.widths, _epochs_trained(options), alone=True))
     report = json.loads(_run(command, PEERS[name].variables).splitlines()[-1])
     return report["device"], report["accuracies"]
 

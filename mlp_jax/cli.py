@@ -156,6 +156,12 @@ def _one_line(box: str) -> str:
     return " ".join(lines) + " (mlp-jax --help shows what is possible)"
 
 
+def _console(*, stderr: bool = False) -> Console:
+    """A console; in a pipe, which has no width, wide enough for every table."""
+    console = Console(stderr=stderr)
+    return console if console.is_terminal else Console(stderr=stderr, width=160)
+
+
 def _run(options: TrainingOptions, grid: Grid, dataset: Dataset, console: Console) -> SweepResult:
     score_name = get_task(dataset.task).score_name
     with Display(console, grid, options.epochs, score_name) as display:
@@ -181,7 +187,7 @@ def _sweep(options: Sweep) -> int:
     )
     out = options.out or Path("runs") / f"sweep-{time.strftime('%Y%m%d-%H%M%S')}"
     _check(options, out)
-    console = Console(stderr=options.json)
+    console = _console(stderr=options.json)
     dataset = load_dataset(options.dataset)
     result = _run(options, grid, dataset, console)
     config = _write(result, options.dataset, out)
@@ -197,7 +203,7 @@ def _sweep(options: Sweep) -> int:
 def _train(options: Train) -> int:
     grid = Grid((options.hidden_units,), (options.activation,), (options.learning_rate,), (options.seed,))
     _check(options, options.out)
-    console = Console(stderr=options.json)
+    console = _console(stderr=options.json)
     dataset = load_dataset(options.dataset)
     result = _run(options, grid, dataset, console)
     if options.out is not None:
@@ -260,7 +266,7 @@ def _data(options: Data) -> int:
         record = {"name": dataset.name, "task": dataset.task, "features": dataset.features, "sizes": sizes}
         print(json.dumps(record | {"classes": dataset.class_names, "class_counts": counts}, indent=2))
     else:
-        console = Console()
+        console = _console()
         shape = f" ({' × '.join(map(str, dataset.image_shape))})" if dataset.image_shape else ""
         table = RichTable(title=f"{dataset.name}: {dataset.task}, {dataset.features} features{shape}")
         table.add_column("class" if dataset.class_names else "")

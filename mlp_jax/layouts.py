@@ -301,14 +301,17 @@ class PackedLayout(Layout):
         for (activation, groups), block in zip(blocks, pre, strict=True):
             z = block if activation is None else ACTIVATIONS[activation](block)
             for group, rows in zip(groups, lax.split(z, [group.rows for group in groups]), strict=True):
+                if activation is None:
+                    out.append(rows.reshape(len(group.units), group.width, -1).transpose(0, 2, 1))
+                    continue
+                second = next(b)
+                if len(group.units) == 1:  # a plain product compiles and runs faster than a batched one
+                    out.append((second.T @ rows).T[None])
+                    continue
                 units = rows.reshape(len(group.units), group.width, -1)
                 if group.padded:
                     units = jnp.where(group.mask.reshape(len(group.units), group.width, 1), units, 0)
-                if activation is None:
-                    out.append(units.transpose(0, 2, 1))
-                else:
-                    second = next(b).reshape(len(group.units), group.width, -1)
-                    out.append(jnp.einsum("tmb,tmk->tbk", units, second))
+                out.append(jnp.einsum("tmb,tmk->tbk", units, second.reshape(len(group.units), group.width, -1)))
         logits = jnp.concatenate(out)
         if "c2" not in params:
             return logits

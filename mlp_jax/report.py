@@ -17,10 +17,10 @@ from mlp_jax.sweep import Grid, Progress
 
 
 def percent_or_plain(score_name: str) -> Callable[[float], str]:
-    """How scores are written: accuracies in percent, R² as it is."""
+    """How a score is written: an accuracy in percent, R² as it is."""
     if score_name == "accuracy":
-        return lambda score: "–" if np.isnan(score) else f"{100 * score:.2f} %"
-    return lambda score: "–" if np.isnan(score) else f"{score:.4f}"
+        return lambda score: f"{100 * score:.2f} %"
+    return lambda score: f"{score:.4f}"
 
 
 class Display:
@@ -118,26 +118,27 @@ def print_summary(console: Console, trials: Table, config: dict[str, Any], envir
     """Print the closing table: scores by M, means ± standard deviations over seeds, and where the curve saturates."""
     summaries = summarize(trials)
     others = references(config)
-    score = percent_or_plain(config["score_name"])
     settings = by_setting(summaries)
-    table = RichTable(title=f"{config['dataset_name']}: {config['score_name']} after {config['epochs']} epochs")
+    unit = " (%)" if config["score_name"] == "accuracy" else ""
+    title = f"{config['dataset_name']}: {config['score_name']}{unit} after {config['epochs']} epochs"
+    table = RichTable(title=title)
     if len(settings) > 1:
-        table.add_column("activation")
-        table.add_column("learning rate", justify="right")
-    table.add_column("M", justify="right")
-    table.add_column("parameters", justify="right")
+        table.add_column("activation", no_wrap=True)
+        table.add_column("learning rate", justify="right", no_wrap=True)
+    table.add_column("M", justify="right", no_wrap=True)
+    table.add_column("parameters", justify="right", no_wrap=True)
     for split in ("train", "validation", "test", *others):
-        table.add_column(split, justify="right")
+        table.add_column(split, justify="right", no_wrap=True)
     for (activation, rate), rows in settings.items():
         for row in rows:
             first = [activation, f"{rate:g}"] if len(settings) > 1 else []
-            compared = activation == "sigmoid" and rate == 1e-3
+            theirs = others.values() if activation == "sigmoid" and rate == 1e-3 else [{} for _ in others]
             table.add_row(
                 *first,
                 str(row.hidden_units),
                 f"{row.parameters:,}",
                 *(_with_deviation(row, split, config["score_name"]) for split in ("train", "validation", "test")),
-                *(score(other.get(row.hidden_units, np.nan) if compared else np.nan) for other in others.values()),
+                *(f"{100 * by[row.hidden_units]:.2f}" if row.hidden_units in by else "–" for by in theirs),
             )
         table.add_section()
     console.print(table)
@@ -145,14 +146,13 @@ def print_summary(console: Console, trials: Table, config: dict[str, Any], envir
 
 
 def _with_deviation(row: Summary, split: str, score_name: str) -> str:
+    """The mean and, where there is one, the standard deviation; accuracies in percent without the sign."""
     mean, deviation = row.mean[f"{split}_score"], row.deviation[f"{split}_score"]
     if np.isnan(mean):
         return "diverged"
-    if np.isnan(deviation):
-        return percent_or_plain(score_name)(mean)
-    if score_name == "accuracy":
-        return f"{100 * mean:.2f} ± {100 * deviation:.2f} %"
-    return f"{mean:.4f} ± {deviation:.4f}"
+    scale, digits = (100, 2) if score_name == "accuracy" else (1, 4)
+    text = f"{scale * mean:.{digits}f}"
+    return text if np.isnan(deviation) else f"{text} ± {scale * deviation:.{digits}f}"
 
 
 def _print_notes(
@@ -180,14 +180,14 @@ def _print_notes(
             )
         else:
             notes.append(
-                f"Saturation{where}: at M = {point.hidden_units}, the smallest within one standard error of the best on "
-                "validation."
+                f"Saturation{where}: at M = {point.hidden_units}, the smallest within one standard error of the best "
+                "on validation."
             )
     seconds = environment["seconds"]
     notes.append(
         f"{sum(seconds['epochs']):.1f} s of training ({seconds['warm_epoch']:.2f} s an epoch, "
         f"{environment['examples_times_trials_per_second'] / 1e6:.2f} million examples × trials a second), "
-        f"{seconds['compile']:.1f} s of compilation, on {environment['device']}."
+        f"{seconds['compile']:.1f} s of compilation, on {environment['devices']} × {environment['device']}."
     )
     for note in notes:
-        console.print(note, highlight=False)
+        console.print(note, highlight=False, soft_wrap=not console.is_terminal)

@@ -25,7 +25,7 @@ KERAS_TEST_ACCURACY = {10: 0.9263, 25: 0.9503, 50: 0.9668, 100: 0.9754, 150: 0.9
 
 
 def trials_table(result: SweepResult) -> Table:
-    """One row a trial, in the order of the grid: its point, its parameters, when it diverged (0: it did not), scores."""
+    """One row a trial, in the order of the grid; ``diverged`` is the epoch in which it did, 0 if it did not."""
     keys = {key: np.array([getattr(trial, key) for trial in result.trials]) for key in KEYS}
     return {
         "trial": np.arange(len(result.trials)),
@@ -80,7 +80,8 @@ class Summary:
 
 def summarize(trials: Table) -> list[Summary]:
     """Mean and standard deviation over seeds, a row for each point in the table's order."""
-    points = list(zip(*(trials[key].tolist() for key in KEYS[:3]), strict=True))
+    columns = (trials[key].tolist() for key in ("hidden_units", "activation", "learning_rate"))
+    points = list(zip(*columns, strict=True))
     rows = []
     for point in dict.fromkeys(points):
         here = np.array([p == point for p in points])
@@ -88,7 +89,9 @@ def summarize(trials: Table) -> list[Summary]:
         count = int(good.sum())
         rows.append(
             Summary(
-                *point,
+                hidden_units=point[0],
+                activation=point[1],
+                learning_rate=point[2],
                 parameters=int(trials["parameters"][here][0]),
                 seeds=count,
                 diverged=int(here.sum()) - count,

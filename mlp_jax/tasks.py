@@ -55,7 +55,6 @@ class Task:
         variance = float(np.mean((targets - targets.mean(axis=0)) ** 2))
         return 1.0 - mean_hit / variance if variance > 0 else np.full_like(mean_hit, np.nan)
 
-
     def guess_loss(self, targets: np.ndarray) -> float:
         """Mean loss of answering nothing, all logits 0: ln K, ln 2, or the mean of y²; ``targets`` as in ``score``.
 

@@ -248,6 +248,20 @@ def test_a_single_epoch_can_be_seen(widths):
     assert all(line.get_marker() not in ("", "None") for line in axes.lines)
 
 
+@pytest.mark.parametrize(
+    ("decades", "labels"), [(0.5, None), (1, {"0.1", "0.2", "0.5", "1"}), (9, {"1", "100", "10000"})]
+)
+def test_losses_get_ticks_over_any_span(decades, labels):
+    history = history_table(seeds=1)
+    history["loss"] = history["validation_loss"] = 0.1 * 10 ** np.linspace(0, decades, len(history["trial"]))
+    figure = plots.learning_curves(history, "accuracy")
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    assert axes.get_yscale() == ("log" if labels else "linear")
+    assert {text.get_text() for text in axes.get_yticklabels()} >= (labels or set())
+    assert axes.get_ylim()[0] < 0.1 < 0.1 * 10**decades < axes.get_ylim()[1]
+
+
 def test_one_seed_has_no_bands_and_no_bars():
     figure = plots.learning_curves(history_table(seeds=1), "accuracy")
     assert all(not axes.collections for axes in figure.axes)

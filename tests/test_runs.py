@@ -55,9 +55,13 @@ def test_config_is_enough_to_run_it_again(result, run):
 
 
 def test_a_failure_leaves_nothing(tmp_path):
-    with pytest.raises(RuntimeError, match="half way"), new_directory(tmp_path / "run") as directory:
-        (directory / "half").write_text("written")
-        raise RuntimeError("half way")
+    def write_half() -> None:
+        with new_directory(tmp_path / "run") as directory:
+            (directory / "half").write_text("written")
+            raise RuntimeError("half way")
+
+    with pytest.raises(RuntimeError, match="half way"):
+        write_half()
     assert list(tmp_path.iterdir()) == []
 
 
