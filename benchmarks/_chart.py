@@ -35,13 +35,14 @@ class Panel:
     bars: Sequence[Bar]
 
 
-def draw(panels: Sequence[Panel], heading: str, axis: str, path: Path) -> None:
+def draw(panels: Sequence[Panel], heading: str, axis: str, machine: str, path: Path) -> None:
     """Draw panels under each other, each with an axis of its own from 0, as PNG.
 
     Args:
         panels: with at least one bar each.
         heading: above all.
         axis: what the bars' length is.
+        machine: what it was measured on.
         path: file to write.
     """
     from matplotlib.figure import Figure  # not pyplot: no window, no state
@@ -75,6 +76,6 @@ def draw(panels: Sequence[Panel], heading: str, axis: str, path: Path) -> None:
         axes.set_xlim(0, 1.12 * longest)
         axes.tick_params(axis="y", length=0)
         axes.spines[["top", "right", "left"]].set_visible(False)
-    grid[-1, 0].set_xlabel(f"{axis}; lines: least to most", fontsize=9)
+    grid[-1, 0].set_xlabel(f"{axis}; lines: least to most\n{machine}", fontsize=9)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)

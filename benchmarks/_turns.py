@@ -111,6 +111,11 @@ def serve(training: Training, about: Callable[[], dict[str, Any]]) -> None:
             print(json.dumps(answer), file=answers, flush=True)
 
 
+def last_line(text: str) -> str:
+    """Of what a program said on its standard error, the line that most likely says what was wrong."""
+    return (text.strip().splitlines() or ["nothing said"])[-1]
+
+
 class Worker:
     """A worker process, seen from the process that gives the orders."""
 
@@ -158,8 +163,8 @@ class Worker:
             print(order, file=self._process.stdin, flush=True)
             line = self._process.stdout.readline()
         if not line:
-            said = self._log.read_text(errors="replace").strip().splitlines() or ["nothing said"]
-            raise WorkerError(f"ended with exit status {self._process.wait()}: {said[-1]}")
+            status = self._process.wait()
+            raise WorkerError(f"exit status {status}: {last_line(self._log.read_text(errors='replace'))}")
         answer: dict[str, Any] = json.loads(line)
         return answer
 

@@ -17,7 +17,6 @@ import contextlib
 import csv
 import importlib.util
 import json
-import math
 import os
 import random
 import subprocess
@@ -26,7 +25,7 @@ import sysconfig
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,7 @@ import numpy as np
 import tyro
 from _chart import Bar, Panel, draw
 from _record import RECORDS, environment, summary, write_record
-from _turns import Worker, WorkerError
+from _turns import Worker, WorkerError, last_line
 from peer_workers import PEERS, Name, Problem, worker_command
 from rich import box
 from rich.console import Console
@@ -119,6 +118,8 @@ class Measurement:
 
 def main(options: Options) -> None:
     """Measure, and write down what was found."""
+    if options.rounds < 1:
+        sys.exit(f"rounds is {options.rounds}: expected 1 or more")
     console = Console(width=None if sys.stdout.isatty() else 160)
     record = environment()
     with tempfile.TemporaryDirectory() as folder:
@@ -137,11 +138,9 @@ def main(options: Options) -> None:
     record |= {
         "train_examples": examples,
         "epochs": _epochs_trained(options),
-        **{
-            key: value
-            for key, value in asdict(Problem("", (), 0)).items()
-            if key in ("batch_size", "learning_rate", "seed")
-        },
+        "batch_size": Problem.batch_size,
+        "learning_rate": Problem.learning_rate,
+        "seed": Problem.seed,
         "results": [measurement.record() for measurement in measurements],
         "left_out": left_out,
     }
@@ -153,6 +152,12 @@ def main(options: Options) -> None:
 
 def _epochs_trained(options: Options) -> int:
     return options.epochs if options.whole_process else 1 + options.rounds
+
+
+def _missing(name: Name) -> str:
+    """Says which of a peer's packages are not installed; empty if none."""
+    missing = [module for module in PEERS[name].modules if importlib.util.find_spec(module) is None]
+    return f"not installed: {', '.join(missing)}" if missing else ""
 
 
 def _write_data(path: Path, train_size: int | None) -> int:
@@ -180,33 +185,26 @@ class _Contestant:
 
     name: Name
     widths: tuple[int, ...]
-    worker: Worker | None = None
-    cold: float = math.nan
-    warm: list[float] = field(default_factory=list)
-
-    def start(self) -> None:
-        """Train the first epoch."""
-        assert self.worker is not None
-        self.cold = self.worker.epoch()
+    worker: Worker
+    seconds: list[float] = field(default_factory=list)
 
     def train(self) -> None:
-        """Train one more."""
-        assert self.worker is not None
-        self.warm.append(self.worker.epoch())
+        """Train one epoch."""
+        self.seconds.append(self.worker.epoch())
 
     def finish(self) -> Measurement:
         """Score the models."""
-        assert self.worker is not None
         report = self.worker.finish()
         peer = PEERS[self.name]
+        cold, *warm = self.seconds
         return Measurement(
             name=self.name,
             title=peer.title,
             ours="mlp_jax" in peer.modules,
             widths=self.widths,
             device=report["device"],
-            cold=self.cold,
-            samples=tuple(self.warm),
+            cold=cold,
+            samples=tuple(warm),
             accuracies=tuple(report["accuracies"]),
         )
 
@@ -229,17 +227,16 @@ def _epochs(options: Options, data: Path) -> tuple[list[Measurement], dict[str, 
 
     with contextlib.ExitStack() as stack:
         for name, widths in wanted:
-            if missing := [module for module in PEERS[name].modules if importlib.util.find_spec(module) is None]:
-                left_out[name] = f"not installed: {', '.join(missing)}"
+            if missing := _missing(name):
+                left_out[name] = missing
                 continue
-            contestant = _Contestant(name, widths)
-            running.append(contestant)
             _say(f"first epoch: {PEERS[name].title}, {len(widths)} widths")
-            with turn(contestant):
-                command = worker_command(name, Problem(str(data), widths, _epochs_trained(options)))
-                log = data.with_name(f"{name}-{len(widths)}.log")
-                contestant.worker = stack.enter_context(Worker(command, PEERS[name].variables, log))
-                contestant.start()
+            command = worker_command(name, Problem(str(data), widths, _epochs_trained(options)))
+            log = data.with_name(f"{name}-{len(widths)}.log")
+            worker = stack.enter_context(Worker(command, PEERS[name].variables, log))
+            running.append(_Contestant(name, widths, worker))
+            with turn(running[-1]):
+                running[-1].train()
         order = random.Random(0)
         for number in range(options.rounds):
             _say(f"round {number + 1} of {options.rounds}")
@@ -264,8 +261,8 @@ def _whole_programs(options: Options, data: Path) -> tuple[list[Measurement], di
         "mlp-jax sweep, 5 seeds": lambda out: _sweep_program(5, options, data, out),
     }
     left_out: dict[str, str] = {}
-    if missing := [module for module in PEERS[keras].modules if importlib.util.find_spec(module) is None]:
-        left_out[keras] = f"not installed: {', '.join(missing)}"
+    if missing := _missing(keras):
+        left_out[keras] = missing
         programs.pop(next(iter(programs)))
     seconds: dict[str, list[float]] = {title: [] for title in programs}
     results: dict[str, tuple[str, list[float]]] = {}
@@ -329,9 +326,7 @@ def _run(command: Sequence[str], variables: Mapping[str, str]) -> str:
     except OSError as error:
         raise WorkerError(str(error)) from None
     if done.returncode:
-        raise WorkerError(
-            f"exit status {done.returncode}: {(done.stderr.strip().splitlines() or ['nothing said'])[-1]}"
-        )
+        raise WorkerError(f"exit status {done.returncode}: {last_line(done.stderr)}")
     return done.stdout
 
 
@@ -375,12 +370,12 @@ def _draw(measurements: Sequence[Measurement], options: Options, record: dict[st
         for widths in dict.fromkeys(m.widths for m in measurements)
     ]
     accelerators = sorted({m.device for m in measurements} - {"cpu"})
-    machine = ", ".join([*accelerators, f"{record['cores']} cores of {record['cpu']}"])
+    machine = ", ".join([*accelerators, f"{record['cores']} cores of {record['cpu']}", record["date"][:10]])
     if options.whole_process:
         heading, axis = f"The whole program, {options.epochs} epochs, start to results", "seconds"
     else:
         heading, axis = "One epoch of the whole sweep", "seconds, after compilation"
-    draw(panels, heading, f"{axis}, median of {options.rounds} ({machine})", path)
+    draw(panels, heading, f"{axis}, median of {options.rounds}", machine, path)
 
 
 if __name__ == "__main__":

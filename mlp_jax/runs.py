@@ -63,7 +63,8 @@ class Run:
             raise InputError(f"{self.path} has no trial {trial}: expected 0 to {len(self.trials['trial']) - 1}")
         path = self.path / "parameters.npz"
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            # Opened here, since NumPy leaves a file open that turns out to be damaged.
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 prefix = f"{trial}/"
                 weights = {k.removeprefix(prefix): stored[k] for k in stored.files if k.startswith(prefix)}
             activation = str(self.trials["activation"][list(self.trials["trial"]).index(trial)])

@@ -34,6 +34,14 @@ ARCHITECTURES = (
 F32_TOLERANCE = 2e-4
 
 
+@pytest.fixture(autouse=True)
+def optimized():
+    """What is compared here is what users run."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
+
+
 def numpy_trial(weights, activation, x, y, batches, learning_rate, recipe):
     """One trial by the maths of a textbook: forward, backpropagation, Adam; yields the weights after each step."""
     w = {k: np.array(v, np.float64) for k, v in weights.items()}
