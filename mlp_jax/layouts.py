@@ -302,21 +302,21 @@ class PackedLayout(Layout):
             z = block if activation is None else ACTIVATIONS[activation](block)
             for group, rows in zip(groups, lax.split(z, [group.rows for group in groups]), strict=True):
                 if activation is None:
-                    out.append(rows.reshape(len(group.units), group.width, -1).transpose(0, 2, 1))
+                    out.append(rows.reshape(len(group.units), group.width, -1))
                     continue
                 second = next(b)
                 if len(group.units) == 1:  # a plain product compiles and runs faster than a batched one
-                    out.append((second.T @ rows).T[None])
+                    out.append((second.T @ rows)[None])
                     continue
                 units = rows.reshape(len(group.units), group.width, -1)
                 if group.padded:
                     units = jnp.where(group.mask.reshape(len(group.units), group.width, 1), units, 0)
-                out.append(jnp.einsum("tmb,tmk->tbk", units, second.reshape(len(group.units), group.width, -1)))
-        logits = jnp.concatenate(out)
-        if "c2" not in params:
-            return logits
-        linear = len(logits) - len(params["c2"])
-        return logits + jnp.pad(params["c2"], ((0, linear), (0, 0)))[:, None]
+                out.append(jnp.einsum("tmb,tmk->tkb", units, second.reshape(len(group.units), group.width, -1)))
+        logits = jnp.concatenate(out)  # [T, K, B]
+        if "c2" in params:
+            linear = len(logits) - len(params["c2"])
+            logits += jnp.pad(params["c2"], ((0, linear), (0, 0)))[:, :, None]
+        return logits.transpose(0, 2, 1)
 
     def finite(self, params: Params) -> Bool[Array, "T"]:
         rows = jnp.isfinite(params["A"]).all(axis=1)

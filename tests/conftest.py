@@ -7,7 +7,8 @@ import pytest
 from mlp_jax import Dataset
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
-jax.config.update("jax_disable_most_optimizations", True)  # compiling is most of the time; see test_equality for the rest
+# Compiling is most of the time. What is compared step by step is compiled as users compile it (test_equality.py).
+jax.config.update("jax_disable_most_optimizations", True)
 
 
 def make_dataset(task: str = "multiclass", *, examples: int = 70, features: int = 12, outputs: int = 3, seed: int = 0):

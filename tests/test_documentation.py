@@ -1,0 +1,33 @@
+"""What the README says is run, and its measured figures are those of the records beside the benchmarks."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_python_blocks_run(capsys):
+    blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    assert len(blocks) >= 2
+    namespace = {}
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), namespace)
+    assert "Trial(hidden_units=100, activation='relu'" in capsys.readouterr().out
+    assert namespace["accuracy"] > 0.5
+
+
+@pytest.mark.parametrize("name", re.findall(r"\]\(([^)#]+)\)", README))
+def test_links_lead_somewhere(name):
+    assert name.startswith("https://") or (ROOT / name).exists()
+
+
+@pytest.mark.parametrize("record", sorted((ROOT / "benchmarks" / "records").glob("*-cpu.json")), ids=lambda p: p.stem)
+def test_measured_figures_are_those_of_the_record(record):
+    measured = json.loads(record.read_text(encoding="utf-8"))
+    for sweep in measured["sweeps"]:
+        for row in sweep["rows"]:
+            assert re.search(rf"^\| {re.escape(row['label'])} \|.* {row['warm']['median']:.2f} ", README, re.MULTILINE)
