@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import tyro
 from rich.console import Console
@@ -89,7 +89,7 @@ class Train(TrainingOptions):
 class Data:
     """Show a data set: sizes, class balance, and figures of its examples."""
 
-    dataset: Annotated[str, tyro.conf.arg(name="dataset")] = "mnist"
+    dataset: str = "mnist"
     """mnist, tfds:NAME, a directory of IDX files, or an .npz file."""
     out: Path | None = None
     """Directory to write figures to; it must not be there yet."""
@@ -119,6 +119,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _data(command)
         return _plot(command)
     except InputError as error:
+        print(f"mlp-jax: error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
         print(f"mlp-jax: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
