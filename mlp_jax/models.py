@@ -195,17 +195,17 @@ class MLP(nnx.Module):
         """M, the width of the hidden layer; 0 if there is none."""
         return 0 if self.hidden is None else self.hidden.out_features
 
-    def __call__(self, x: Num[Array, "B D"]) -> Float[Array, "B K"]:
+    def __call__(self, x: Num[Array | np.ndarray, "B D"]) -> Float[Array, "B K"]:
         """Logits of each example; uint8 features are scaled to [0, 1]."""
-        z = scale_features(x, self.output.param_dtype)
+        z = scale_features(jnp.asarray(x), self.output.param_dtype)
         if self.hidden is not None:
             z = ACTIVATIONS[self.activation](self.hidden(z))
         return self.output(z)
 
-    def predict_proba(self, x: Num[Array, "B D"]) -> Float[Array, "B *K"]:
+    def predict_proba(self, x: Num[Array | np.ndarray, "B D"]) -> Float[Array, "B *K"]:
         """The task's output function of the logits: ``[B, K]`` probabilities, ``[B]`` if binary, or values."""
         return get_task(self.task).probabilities(self(x))
 
-    def predict(self, x: Num[Array, "B D"]) -> Num[Array, "B *K"]:
+    def predict(self, x: Num[Array | np.ndarray, "B D"]) -> Num[Array, "B *K"]:
         """Class labels ``[B]``, or for regression values ``[B, K]``."""
         return get_task(self.task).predict(self(x))
