@@ -3,6 +3,8 @@
 import contextlib
 import io
 import json
+import math
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -10,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import jax
 import tyro
 from rich.console import Console
 from rich.table import Table as RichTable
@@ -20,7 +23,7 @@ from mlp_jax.recipe import Recipe
 from mlp_jax.report import Display, percent_or_plain, print_summary, summary_record
 from mlp_jax.results import Table, by_setting, history_table, references, saturation, summarize, trials_table
 from mlp_jax.runs import check_new, environment, new_directory, read_run, sweep_config, write_run
-from mlp_jax.sweep import ARTICLE_WIDTHS, Grid, SweepResult, sweep
+from mlp_jax.sweep import ARTICLE_WIDTHS, Grid, SweepResult, check_dtype, sweep
 from mlp_jax.tasks import get_task
 
 
@@ -121,11 +124,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"mlp-jax: error: {error}", file=sys.stderr)
         return 2
+    except (MemoryError, jax.errors.JaxRuntimeError) as error:
+        if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        print("mlp-jax: error: that does not fit in memory: ask for fewer or narrower trials", file=sys.stderr)
+        return 2
     except OSError as error:
         print(f"mlp-jax: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("mlp-jax: interrupted: nothing was written", file=sys.stderr)
+        print("mlp-jax: interrupted: no run was written", file=sys.stderr)
         return 130
 
 
@@ -161,8 +169,29 @@ def _one_line(box: str) -> str:
 
 def _console(*, stderr: bool = False) -> Console:
     """A console; in a pipe, which has no width, wide enough for every table."""
-    console = Console(stderr=stderr)
-    return console if console.is_terminal else Console(stderr=stderr, width=160)
+    console = _Console(stderr=stderr)
+    return console if console.is_terminal else _Console(stderr=stderr, width=160)
+
+
+class _Console(Console):
+    """One that falls silent when nobody reads any more, so that the run is still written."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _print_json(record: dict[str, Any]) -> None:
+    """Print as JSON, which has no NaN: null instead."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(each) for key, each in value.items()}
+        if isinstance(value, list | tuple):
+            return [plain(each) for each in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    print(json.dumps(plain(record), indent=2, allow_nan=False))
 
 
 def _run(options: TrainingOptions, grid: Grid, dataset: Dataset, console: Console) -> SweepResult:
@@ -196,7 +225,7 @@ def _sweep(options: Sweep) -> int:
     config = _write(result, options.dataset, out)
     trials, where = trials_table(result), environment(result)
     if options.json:
-        print(json.dumps(summary_record(trials, config, where) | {"run": str(out)}, indent=2))
+        _print_json(summary_record(trials, config, where) | {"run": str(out)})
     else:
         print_summary(console, trials, config, where)
         console.print(f"Written to {out}/", highlight=False, soft_wrap=True)
@@ -213,7 +242,7 @@ def _train(options: Train) -> int:
         _write(result, options.dataset, options.out)
     scores = {column: float(values[0]) for column, values in result.final.items()}
     if options.json:
-        print(json.dumps({"score_name": result.score_name, **scores}, indent=2))
+        _print_json({"score_name": result.score_name, **scores, "diverged": int(result.diverged[0])})
         return 0
     score = percent_or_plain(result.score_name)
     table = RichTable()
@@ -222,6 +251,8 @@ def _train(options: Train) -> int:
     for split in dataset.splits:
         table.add_row(split, f"{scores[f'{split}_loss']:.4f}", score(scores[f"{split}_score"]))
     console.print(table)
+    if result.diverged[0]:
+        console.print(f"It diverged in epoch {result.diverged[0]}: try a lower learning rate.", highlight=False)
     if options.out is not None:
         console.print(f"Written to {options.out}/", highlight=False, soft_wrap=True)
     return 0
@@ -230,6 +261,7 @@ def _train(options: Train) -> int:
 def _check(options: TrainingOptions, out: Path | None) -> None:
     """What can be refused before anything is loaded or trained."""
     _ = options.recipe
+    check_dtype(options.dtype)
     if out is not None:
         check_new(out)
 
@@ -267,7 +299,7 @@ def _data(options: Data) -> int:
     if options.json:
         sizes = {split: len(values) for split, values in dataset.splits.items()}
         record = {"name": dataset.name, "task": dataset.task, "features": dataset.features, "sizes": sizes}
-        print(json.dumps(record | {"classes": dataset.class_names, "class_counts": counts}, indent=2))
+        _print_json(record | {"classes": dataset.class_names, "class_counts": counts})
     else:
         console = _console()
         shape = f" ({' × '.join(map(str, dataset.image_shape))})" if dataset.image_shape else ""

@@ -65,7 +65,7 @@ class Display:
             return
         elapsed = time.perf_counter() - self._started
         remaining = elapsed / progress.epoch * (progress.epochs - progress.epoch)
-        good = np.isfinite(progress.loss)
+        good = ~progress.diverged
         parts = [
             f"epoch {progress.epoch}/{progress.epochs}",
             f"{remaining:.0f} s remaining",
@@ -73,8 +73,8 @@ class Display:
             f"{self._score_name} {self._score(_mean(progress.score, good))}",
             f"validation {self._score(_mean(progress.validation_score, good))}",
         ]
-        if progress.diverged:
-            parts.append(f"{progress.diverged} diverged")
+        if progress.diverged.any():
+            parts.append(f"{progress.diverged.sum()} diverged")
         self._console.print("  ".join(parts), soft_wrap=True, highlight=False)
 
     def _by_width(self, progress: Progress) -> RenderableType:
@@ -84,7 +84,7 @@ class Display:
         units = np.array([trial.hidden_units for trial in self._grid.trials])
         widths = sorted(set(units.tolist()))
         for width in widths[:: max(1, len(widths) // 12)]:
-            good = (units == width) & np.isfinite(progress.loss)
+            good = (units == width) & ~progress.diverged
             table.add_row(
                 str(width),
                 f"{_mean(progress.loss, good):.4f}",
@@ -172,9 +172,11 @@ def _print_notes(
             continue
         where = f" ({activation}, learning rate {rate:g})" if len(settings) > 1 else ""
         point = saturation(rows)
-        if point is None:
+        if not any(row.seeds for row in rows):
+            notes.append(f"Saturation{where}: every trial diverged.")
+        elif point is None:
             notes.append(f"Saturation{where}: needs two seeds or more.")
-        elif point.hidden_units == max(row.hidden_units for row in rows):
+        elif point.hidden_units == max(row.hidden_units for row in rows if row.seeds):
             notes.append(
                 f"Saturation{where}: none up to M = {point.hidden_units}; the widest is the best on validation."
             )

@@ -166,7 +166,14 @@ def evaluate_model(M: int, K: int, X_train: Any, Y_train: Any, X_test: Any, Y_te
         InputError: arrays that do not fit each other, or more classes in them than K.
     """
     dataset = Dataset.from_arrays(
-        X_train, Y_train, X_test, Y_test, x_validation=X_test, y_validation=Y_test, task="multiclass"
+        X_train,
+        Y_train,
+        X_test,
+        Y_test,
+        x_validation=X_test,
+        y_validation=Y_test,
+        task="multiclass",
+        class_names=[str(k) for k in range(K)] if np.ndim(Y_train) == 1 else (),
     )
     if dataset.outputs > K:
         raise InputError(f"K is {K} but the labels have {dataset.outputs} classes: expected K = {dataset.outputs}")

@@ -36,7 +36,7 @@ MOST_TRIALS = 10_000_000
 """Of a grid; more than any machine trains, and few enough to list."""
 
 HOPELESS = 1000.0
-"""A trial has diverged when its training loss is so many times that of a model that answers nothing."""
+"""A trial has diverged when its training loss ends so many times as high as that of a model that answers nothing."""
 
 LAYOUTS = ("auto", "packed", "vmap")
 
@@ -240,7 +240,7 @@ class Progress:
         epoch: number of the epoch, from 1.
         epochs: how many there will be.
         loss, score, validation_loss, validation_score: ``[trials]``, of this epoch.
-        diverged: how many trials have diverged so far.
+        diverged: ``[trials]``, whether it has diverged, as far as can be told by now.
     """
 
     epoch: int
@@ -249,7 +249,7 @@ class Progress:
     score: np.ndarray
     validation_loss: np.ndarray
     validation_score: np.ndarray
-    diverged: int
+    diverged: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -267,8 +267,8 @@ class SweepResult:
         history: loss, score, validation_loss, validation_score, each ``[trials, epochs]``; the training figures are
             averaged over minibatches as they were trained.
         final: of the finished models: train_loss, train_score, validation_loss, ..., test_score, each ``[trials]``.
-        diverged: ``[trials]``, the epoch (from 1) in which a loss or parameter was no longer finite, or the training
-            loss was hopeless (``HOPELESS``); 0 for none.
+        diverged: ``[trials]``, the epoch (from 1) in which a loss or parameter was no longer finite, or from which on
+            the training loss was hopeless to the end (``HOPELESS``); 0 for none.
         parameters: ``[trials]``, how many each has.
         timing: where the time went.
     """
@@ -328,6 +328,14 @@ class SweepResult:
         return Trial(*trial)
 
 
+def check_dtype(dtype: str) -> None:
+    """Raise InputError unless parameters can be of this type."""
+    if dtype not in ("float32", "float64"):
+        raise InputError(f"unknown dtype {dtype!r}: expected float32 or float64")
+    if dtype == "float64" and not jax.config.read("jax_enable_x64"):
+        raise InputError("dtype float64 needs JAX's 64-bit mode: set JAX_ENABLE_X64=1")
+
+
 def sweep(
     grid: Grid,
     dataset: Dataset,
@@ -361,10 +369,7 @@ def sweep(
     started = time.perf_counter()
     if layout not in LAYOUTS:
         raise InputError(f"unknown layout {layout!r}: expected one of {', '.join(LAYOUTS)}")
-    if dtype not in ("float32", "float64"):
-        raise InputError(f"unknown dtype {dtype!r}: expected float32 or float64")
-    if dtype == "float64" and not jax.config.read("jax_enable_x64"):
-        raise InputError("dtype float64 needs JAX's 64-bit mode: set JAX_ENABLE_X64=1")
+    check_dtype(dtype)
     if replicas_at_once is not None and replicas_at_once < 1:
         raise InputError(f"replicas_at_once is {replicas_at_once}: expected 1 or more")
     name = "packed" if layout == "auto" else layout
@@ -390,7 +395,7 @@ def sweep(
     compiled = time.perf_counter()
 
     place = _places(grid, plan)
-    hopeless = HOPELESS * task.guess_loss(dataset.train.targets)
+    hopeless = HOPELESS * task.guess_loss(dataset.train.targets) or np.inf
     splits = dataset.splits
     rows, seconds, diverged = [], [], np.zeros(len(grid.trials), int)
     for epoch in range(recipe.epochs):
@@ -405,10 +410,16 @@ def sweep(
             "validation_score": task.score(means.validation.hit, splits["validation"].targets),
         }
         rows.append(row)
-        sound = means.finite & np.isfinite(means.validation.loss) & (means.train.loss <= hopeless)
-        diverged = np.where((diverged == 0) & ~sound, epoch + 1, diverged)
+        finite = means.finite & np.isfinite(means.train.loss) & np.isfinite(means.validation.loss)
+        diverged = np.where((diverged == 0) & ~finite, epoch + 1, diverged)
         if on_epoch is not None:
-            on_epoch(Progress(epoch + 1, recipe.epochs, **row, diverged=int((diverged > 0).sum())))
+            lost = (diverged > 0) | (means.train.loss > hopeless)
+            on_epoch(Progress(epoch + 1, recipe.epochs, **row, diverged=lost))
+
+    history = {key: np.stack([row[key] for row in rows], axis=1) for key in rows[0]}
+    bearable = np.flip(history["loss"] <= hopeless, axis=1)
+    since = recipe.epochs - np.where(bearable.any(axis=1), bearable.argmax(axis=1), recipe.epochs) + 1
+    diverged = np.where((diverged == 0) & (since <= recipe.epochs), since, diverged)
 
     begun = time.perf_counter()
     score_all = jax.jit(program.evaluate)
@@ -431,7 +442,7 @@ def sweep(
         dataset_digest=dataset.digest,
         examples=sizes,
         layout=name,
-        history={key: np.stack([row[key] for row in rows], axis=1) for key in rows[0]},
+        history=history,
         final=final,
         diverged=diverged,
         parameters=np.array([_parameter_count(t.hidden_units, problem) for t in grid.trials]),

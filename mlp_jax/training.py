@@ -59,7 +59,10 @@ def to_device(splits: Sequence[Split], columns: Sequence[int] | None = None) -> 
         splits: with the same features.
         columns: feature columns to take, in this order; −1 for a column that the model sees as 1. None for all.
     """
-    features = np.concatenate([split.features for split in splits])
+    parts = [split.features for split in splits]
+    if len({part.dtype == np.uint8 for part in parts}) > 1:  # scaled here, as floats would not be scaled in the step
+        parts = [part / np.float32(255) if part.dtype == np.uint8 else part for part in parts]
+    features = np.concatenate(parts)
     if columns is not None:
         ones = np.full((len(features), 1), 255 if features.dtype == np.uint8 else 1, features.dtype)
         features = np.concatenate([features, ones], axis=1)[:, np.array(columns)]  # the ones are the last column

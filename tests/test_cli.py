@@ -70,6 +70,10 @@ def test_json_is_all_that_goes_to_standard_output(npz, tmp_path, capsys):
     assert cli.main(["train", *arguments]) == 0
     trained = json.loads(capsys.readouterr().out)
     assert set(trained) >= {"test_loss", "test_score"}
+    assert trained["diverged"] == 0
+    assert cli.main(["train", *arguments, "--learning-rate", "1e30", "--activation", "relu"]) == 0
+    lost = json.loads(capsys.readouterr().out, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert lost["diverged"] > 0
     assert cli.main(["data", "--dataset", str(npz), "--json"]) == 0
     described = json.loads(capsys.readouterr().out)
     assert described["sizes"] == {"train": 70, "validation": 20, "test": 20}
@@ -113,6 +117,7 @@ def test_data_draws_figures_of_images(tmp_path, capsys):
         (["sweep", "--layout", "tree"], "tree"),
         (["sweep", "--dtype", "float64"], "JAX_ENABLE_X64"),
         (["sweep", "--dataset", "nowhere"], "unknown data set 'nowhere'"),
+        (["train", "--hidden-units", "1000000000000"], "does not fit in memory"),
         (["train", "--activation", "swish"], "unknown activation 'swish'"),
         (["train", "--seed", "-1"], "seed is -1"),
         (["plot", "nowhere"], "nowhere is no directory"),
@@ -140,7 +145,7 @@ def test_help_ends_well(capsys):
 def test_ctrl_c_says_so_and_leaves_nothing(npz, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(cli, "sweep", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
     assert cli.main(["sweep", "--dataset", str(npz), "--out", str(tmp_path / "run")]) == 130
-    assert "nothing was written" in capsys.readouterr().err
+    assert "no run was written" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 

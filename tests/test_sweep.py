@@ -7,7 +7,7 @@ import pytest
 from conftest import make_dataset
 from flax import nnx
 
-from mlp_jax import MLP, Grid, InputError, Recipe, Trial, evaluate, fit, sweep
+from mlp_jax import MLP, Dataset, Grid, InputError, Recipe, Trial, evaluate, fit, sweep
 from mlp_jax.tasks import TASKS
 
 RECIPE = Recipe(epochs=3, batch_size=16)
@@ -78,6 +78,17 @@ def test_one_trial_that_diverges_changes_no_other(task, rate, layout):
         if trial.learning_rate == 1e-3:
             for symbol, array in calm.weights(trial).items():
                 np.testing.assert_array_equal(mixed.weights(trial)[symbol], array)
+
+
+def test_a_trial_that_starts_badly_and_recovers_has_not_diverged():
+    rng = np.random.default_rng(0)
+    x = 1000 * rng.uniform(size=(200, 4))
+    y = x @ np.array([1e-3, -2e-3, 3e-3, 0])
+    dataset = Dataset.from_arrays(x, y, x, y, task="regression")
+    result = sweep(Grid((0,), ("sigmoid",), (0.05,), 2), dataset, recipe=Recipe(epochs=60, batch_size=32))
+    assert (result.history["loss"][:, 0] > 1000 * np.mean(y**2)).all()
+    assert (result.final["test_score"] > 0.9).all()
+    assert not result.diverged.any()
 
 
 @pytest.mark.parametrize("layout", ["packed", "vmap"])

@@ -104,9 +104,29 @@ def test_the_articles_function(one_hot):
     assert train == (train.loss, train.score)
 
 
+def test_the_articles_function_takes_k_from_its_argument():
+    x = np.zeros((6, 3), np.uint8)
+    train, _ = evaluate_model(2, 3, x, [0, 1, 0, 1, 0, 1], x, [0, 1, 2, 0, 1, 2])
+    assert 0 < train.loss < np.log(3) * 1.5
+
+
+def test_splits_that_are_stored_differently_are_the_same_data():
+    """Intensities as uint8 in one split and scaled in the other: scaled in both."""
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 256, (30, 6)).astype(np.uint8), np.arange(30) % 3
+    scaled = x / np.float32(255)
+    model = MLP(6, 4, 3, rngs=nnx.Rngs(0))
+    histories = [
+        fit(model, Split(x, y.astype(np.int32)), Split(other, y.astype(np.int32)), recipe=Recipe(epochs=2)).history
+        for other in (x, scaled)
+    ]
+    np.testing.assert_allclose(histories[0].loss, histories[1].loss, rtol=1e-5)
+    np.testing.assert_allclose(histories[0].validation_loss, histories[1].validation_loss, rtol=1e-5)
+
+
 def test_the_articles_function_refuses_more_classes_than_k():
     x = np.zeros((6, 3), np.uint8)
-    with pytest.raises(InputError, match="K is 2 but the labels have 3 classes"):
+    with pytest.raises(InputError, match="labels go up to 2: expected 0 to 1"):
         evaluate_model(4, 2, x, [0, 1, 2, 0, 1, 2], x, [0, 1, 2, 0, 1, 2])
 
 
