@@ -1,5 +1,6 @@
 """The article's sweep on the whole of MNIST: minutes, so it has its own command, pytest -m slow."""
 
+import jax
 import pytest
 
 from mlp_jax import Grid, load_dataset, sweep
@@ -11,6 +12,7 @@ EXPECTED = {10: (92.5, 0.6), 25: (95.3, 0.5), 50: (96.7, 0.4), 100: (97.5, 0.3),
 
 @pytest.mark.slow
 def test_accuracy_by_width():
+    jax.config.update("jax_disable_most_optimizations", False)  # it trains for minutes: what counts here is running
     rows = summarize(trials_table(sweep(Grid(seeds=5), load_dataset("mnist"))))
     for row in rows:
         expected, tolerance = EXPECTED[row.hidden_units]
