@@ -9,6 +9,7 @@ import pytest
 from conftest import make_dataset
 
 from mlp_jax import InputError, cli
+from mlp_jax.cli import _training
 from mlp_jax.runs import read_run
 
 
@@ -143,7 +144,7 @@ def test_help_ends_well(capsys):
 
 
 def test_ctrl_c_says_so_and_leaves_nothing(npz, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(cli, "sweep", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(_training, "sweep", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
     assert cli.main(["sweep", "--dataset", str(npz), "--out", str(tmp_path / "run")]) == 130
     assert "no run was written" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()

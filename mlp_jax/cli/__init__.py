@@ -1,0 +1,72 @@
+"""The command line: a module a command, each a typed configuration and what it calls."""
+
+import contextlib
+import io
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import tyro
+
+from mlp_jax.cli import data, plot, sweep, train
+from mlp_jax.errors import InputError
+
+COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
+    "sweep": (sweep.Sweep, sweep.run),
+    "train": (train.Train, train.run),
+    "data": (data.Data, data.run),
+    "plot": (plot.Plot, plot.run),
+}
+"""By name: the configuration, which is the command's help, and the function that runs it and returns the exit code."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code, 2 for a user's mistake."""
+    try:
+        options = _parse(arguments)
+        return next(run for kind, run in COMMANDS.values() if isinstance(options, kind))(options)
+    except InputError as error:
+        print(f"mlp-jax: error: {error}", file=sys.stderr)
+        return 2
+    except (MemoryError, jax.errors.JaxRuntimeError) as error:
+        if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        print("mlp-jax: error: that does not fit in memory: ask for fewer or narrower trials", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"mlp-jax: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("mlp-jax: interrupted: no run was written", file=sys.stderr)
+        return 130
+
+
+def _parse(arguments: Sequence[str] | None) -> Any:
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.extras.subcommand_cli_from_dict(
+                {name: kind for name, (kind, _) in COMMANDS.items()},
+                prog="mlp-jax",
+                description="How wide must the network be? Trains a whole grid of perceptrons in one XLA program.",
+                args=arguments,
+                config=(tyro.conf.AvoidSubcommands,),
+            )
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise InputError(_one_line(said.getvalue())) from None
+
+
+def _one_line(box: str) -> str:
+    """What tyro draws as a box, as a line: up to the first rule, without the frame."""
+    lines = []
+    for line in box.splitlines():
+        text = line.strip("│╭╮╰╯─ \t")
+        if line.startswith("╭"):
+            continue
+        if not text:
+            break
+        lines.append(text)
+    return " ".join(lines) + " (mlp-jax --help shows what is possible)"

@@ -1,0 +1,67 @@
+"""mlp-jax data."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.table import Table as RichTable
+
+from mlp_jax.cli._output import console_for, print_json
+from mlp_jax.datasets import Dataset, load_dataset
+from mlp_jax.runs import check_new, new_directory
+
+
+@dataclass
+class Data:
+    """Show a data set: sizes, class balance, and figures of its examples."""
+
+    dataset: str = "mnist"
+    """mnist, tfds:NAME, a directory of IDX files, or an .npz file."""
+    out: Path | None = None
+    """Directory to write figures to; it must not be there yet."""
+    json: bool = False
+    """Print sizes and balance as JSON."""
+
+
+def run(options: Data) -> int:
+    """Run the command; returns the exit code."""
+    if options.out is not None:
+        check_new(options.out)
+    dataset = load_dataset(options.dataset)
+    counts = {
+        split: [int((values.targets == label).sum()) for label in range(len(dataset.class_names))]
+        for split, values in dataset.splits.items()
+    }
+    if options.json:
+        sizes = {split: len(values) for split, values in dataset.splits.items()}
+        record = {"name": dataset.name, "task": dataset.task, "features": dataset.features, "sizes": sizes}
+        print_json(record | {"classes": dataset.class_names, "class_counts": counts})
+    else:
+        console = console_for()
+        shape = f" ({' × '.join(map(str, dataset.image_shape))})" if dataset.image_shape else ""
+        table = RichTable(title=f"{dataset.name}: {dataset.task}, {dataset.features} features{shape}")
+        table.add_column("class" if dataset.class_names else "")
+        for split in counts:
+            table.add_column(split, justify="right")
+        for label, name in enumerate(dataset.class_names):
+            table.add_row(name, *(f"{column[label]:,}" for column in counts.values()))
+        table.add_section()
+        table.add_row("examples", *(f"{len(split):,}" for split in dataset.splits.values()))
+        console.print(table)
+    if options.out is not None:
+        _draw_data(dataset, options.out)
+        if not options.json:
+            console.print(f"Written to {options.out}/", highlight=False, soft_wrap=True)
+    return 0
+
+
+def _draw_data(dataset: Dataset, out: Path) -> None:
+    from mlp_jax import plots
+
+    with new_directory(out) as directory:
+        if dataset.class_names:
+            plots.save(plots.class_balance(dataset), directory / "class-balance.png")
+        if dataset.image_shape is not None:
+            first = dataset.train.features[0].reshape(dataset.image_shape)
+            label = dataset.class_names[int(dataset.train.targets[0])]
+            plots.save(plots.digit(first, label), directory / "digit.png")
+            plots.save(plots.examples(dataset), directory / "examples.png")

@@ -1,0 +1,52 @@
+"""mlp-jax train."""
+
+from dataclasses import dataclass
+
+from rich.table import Table as RichTable
+
+from mlp_jax.cli._output import console_for, print_json
+from mlp_jax.cli._training import TrainingOptions, check, train_grid, write
+from mlp_jax.datasets import load_dataset
+from mlp_jax.sweep import Grid
+from mlp_jax.terminal import percent_or_plain
+
+
+@dataclass
+class Train(TrainingOptions):
+    """Train one model, and show its loss and score epoch by epoch."""
+
+    hidden_units: int = 10
+    """Width M of the hidden layer; 0 for none."""
+    activation: str = "sigmoid"
+    """Of the hidden layer."""
+    learning_rate: float = 1e-3
+    """Of Adam."""
+    seed: int = 0
+    """Of initial weights and minibatches."""
+
+
+def run(options: Train) -> int:
+    """Run the command; returns the exit code."""
+    grid = Grid((options.hidden_units,), (options.activation,), (options.learning_rate,), (options.seed,))
+    check(options, options.out)
+    console = console_for(stderr=options.json)
+    dataset = load_dataset(options.dataset)
+    result = train_grid(options, grid, dataset, console)
+    if options.out is not None:
+        write(result, options.dataset, options.out)
+    scores = {column: float(values[0]) for column, values in result.final.items()}
+    if options.json:
+        print_json({"score_name": result.score_name, **scores, "diverged": int(result.diverged[0])})
+        return 0
+    score = percent_or_plain(result.score_name)
+    table = RichTable()
+    for heading in ("split", "loss", result.score_name):
+        table.add_column(heading, justify="left" if heading == "split" else "right")
+    for split in dataset.splits:
+        table.add_row(split, f"{scores[f'{split}_loss']:.4f}", score(scores[f"{split}_score"]))
+    console.print(table)
+    if result.diverged[0]:
+        console.print(f"It diverged in epoch {result.diverged[0]}: try a lower learning rate.", highlight=False)
+    if options.out is not None:
+        console.print(f"Written to {options.out}/", highlight=False, soft_wrap=True)
+    return 0
