@@ -11,7 +11,8 @@ from pathlib import Path
 
 import mlp_jax
 from mlp_jax import plots
-from mlp_jax.results import ARTICLE_TEST_ACCURACY, KERAS_TEST_ACCURACY, saturation, summarize, trials_table
+from mlp_jax.analysis import saturation, summarize
+from mlp_jax.results import ARTICLE_TEST_ACCURACY, KERAS_TEST_ACCURACY, trials_table
 
 
 def main() -> None:

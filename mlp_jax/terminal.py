@@ -12,7 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as ProgressBar
 from rich.table import Table as RichTable
 
-from mlp_jax.results import Summary, Table, by_setting, references, saturation, summarize
+from mlp_jax.analysis import Summary, by_setting, saturation, summarize
+from mlp_jax.results import Table, references
 from mlp_jax.sweep import Grid, Progress
 
 

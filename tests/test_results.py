@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from mlp_jax import Grid, Recipe, sweep
-from mlp_jax.results import SCORES, history_table, references, saturation, summarize, trials_table
+from mlp_jax.analysis import saturation, summarize
+from mlp_jax.results import SCORES, history_table, references, trials_table
 
 
 def table(scores, diverged=None):

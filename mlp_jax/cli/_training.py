@@ -6,9 +6,10 @@ from typing import Any, Literal
 
 from rich.console import Console
 
+from mlp_jax.analysis import by_setting, saturation, summarize
 from mlp_jax.datasets import Dataset
 from mlp_jax.recipe import Recipe
-from mlp_jax.results import Table, by_setting, history_table, references, saturation, summarize, trials_table
+from mlp_jax.results import Table, history_table, references, trials_table
 from mlp_jax.runs import check_new, new_directory, sweep_config, write_run
 from mlp_jax.sweep import Grid, SweepResult, check_dtype, sweep
 from mlp_jax.tasks import get_task

@@ -1,0 +1,15 @@
+"""Figures: what the digits look like, how training went, and where more hidden units stop helping.
+
+Every function takes plain data (a data set, or a table of ``mlp_jax.results``) and returns a Figure that belongs to
+nobody else: pyplot's global state is not touched, and any backend will do. Trials that diverged are left out of every
+mean, and the figure says how many.
+
+Lines stay apart in greyscale: colours of one figure differ in lightness, and a few lines also in marker and dash.
+"""
+
+from mlp_jax.plots.curves import learning_curves
+from mlp_jax.plots.data import class_balance, digit, examples
+from mlp_jax.plots.style import save
+from mlp_jax.plots.width import accuracy_against_width
+
+__all__ = ["accuracy_against_width", "class_balance", "digit", "examples", "learning_curves", "save"]

@@ -1,0 +1,108 @@
+"""Figures of data sets: a digit, a grid of examples, the balance of classes."""
+
+import math
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from mlp_jax.datasets import Dataset
+from mlp_jax.errors import InputError
+from mlp_jax.plots.style import WIDTH, colours, show_image, styled
+
+
+@styled
+def digit(image: np.ndarray, label: str | int) -> Figure:
+    """One image as a sparsity pattern and in greys, side by side.
+
+    Args:
+        image: ``[H, W]`` or ``[H, W, C]``; three channels are shown in colour, any other number as their mean.
+        label: its class.
+
+    Raises:
+        InputError: the array is no image.
+    """
+    if image.ndim not in (2, 3) or image.size == 0:
+        raise InputError(f"the image has shape {image.shape}: expected (height, width) or (height, width, channels)")
+    present = image != 0 if image.ndim == 2 else (image != 0).any(axis=2)
+    height, width = present.shape
+    figure = Figure(figsize=(WIDTH, WIDTH / 2 * min(1.5, height / width) + 0.5))
+    pattern, shades = figure.subplots(1, 2)
+    pattern.spy(present)
+    pattern.set_title(f"sparsity pattern: {np.count_nonzero(present):,} of {present.size:,} pixels are not 0")
+    show_image(shades, image)
+    kind = "colours" if image.ndim == 3 and image.shape[2] == 3 else "greys"
+    shades.set_title(f"{kind}: intensities from {image.min():.3g} to {image.max():.3g}")
+    for axes in (pattern, shades):
+        axes.grid(visible=False)
+        axes.tick_params(top=False, labeltop=False, bottom=True, labelbottom=True)  # spy has them on top
+        axes.spines[:].set_visible(True)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    figure.suptitle(f"label: {label}")
+    return figure
+
+
+@styled
+def examples(dataset: Dataset, *, split: str = "train", rows: int = 4, columns: int = 10) -> Figure:
+    """The first images of a split, each with the name of its class (or its value).
+
+    Args:
+        dataset: of images.
+        split: ``train``, ``validation`` or ``test``.
+        rows: of the grid; those that would stay empty are left out.
+        columns: of the grid.
+
+    Raises:
+        InputError: the examples are no images, or there is no such split.
+    """
+    if dataset.image_shape is None:
+        raise InputError(f"an example of {dataset.name} is {dataset.features} numbers: expected images")
+    if split not in dataset.splits:
+        raise InputError(f"unknown split {split!r}: expected one of {', '.join(dataset.splits)}")
+    if rows < 1 or columns < 1:
+        raise InputError(f"the grid is {rows} by {columns}: expected 1 or more of each")
+    chosen = dataset.splits[split]
+    rows = min(rows, math.ceil(len(chosen) / columns))
+    height, width = dataset.image_shape[:2]
+    figure = Figure(figsize=(WIDTH, rows * (WIDTH / columns * height / width + 0.25) + 0.4))
+    cells = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in cells:
+        axes.set_axis_off()
+    for axes, x, y in zip(cells, chosen.features, chosen.targets, strict=False):
+        show_image(axes, x.reshape(dataset.image_shape))
+        text = dataset.class_names[int(y)] if dataset.class_names else ", ".join(f"{value:.3g}" for value in y)
+        axes.set_title(text, pad=3)
+    figure.suptitle(f"{dataset.name}, {split}")
+    return figure
+
+
+@styled
+def class_balance(dataset: Dataset) -> Figure:
+    """Bars: how many examples of each class a split has, and a line where all would be equal.
+
+    Raises:
+        InputError: the data set has no classes.
+    """
+    names = dataset.class_names
+    if not names:
+        raise InputError(f"{dataset.name} has values for targets: expected classes")
+    labelled = range(0, len(names), math.ceil(len(names) / 30))
+    figure = Figure(figsize=(WIDTH, 0.24 * len(labelled) + 1.3))
+    panels = figure.subplots(1, len(dataset.splits), sharey=True)
+    for axes, (name, split) in zip(panels, dataset.splits.items(), strict=True):
+        counts = np.bincount(split.targets, minlength=len(names))
+        axes.barh(np.arange(len(names)), counts, color=colours(3)[1])
+        axes.axvline(len(split) / len(names), color="black", linestyle="--", linewidth=1)
+        axes.set_title(f"{name}: {len(split):,}")
+        axes.set_xlabel("examples")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=4, steps=[1, 2, 5, 10]))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+        axes.tick_params(axis="y", length=0)
+        axes.grid(visible=False, axis="y")
+    panels[0].set_yticks(labelled, [names[i] for i in labelled])
+    panels[0].set_ylim(len(names) - 0.5, -0.5)  # the first class on top
+    panels[0].set_ylabel("class")
+    figure.suptitle(f"{dataset.name}: examples by class and split")
+    figure.supxlabel("dashed: all classes equal", fontsize="medium")
+    return figure
