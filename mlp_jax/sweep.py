@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -37,6 +37,9 @@ MOST_TRIALS = 10_000_000
 
 HOPELESS = 1000.0
 """A trial has diverged when its training loss ends so many times as high as that of a model that answers nothing."""
+
+KEPT_PROGRAMS = 16
+"""How many sweeps' compiled programs a process keeps, in case the like is asked for again; then the oldest goes."""
 
 LAYOUTS = ("auto", "packed", "vmap")
 
@@ -210,6 +213,20 @@ class Program:
         return self._map(one, params, replicas)
 
 
+class Compiled(NamedTuple):
+    """A program's functions as ``jax.jit`` has them; ``epoch`` takes over the buffers of its state."""
+
+    init: Any
+    epoch: Any
+    evaluate: Any
+
+
+@lru_cache(maxsize=KEPT_PROGRAMS)
+def jitted(program: Program) -> Compiled:
+    """The functions of a program: the same ones for equal programs, so that equal sweeps compile once."""
+    return Compiled(jax.jit(program.init), jax.jit(program.epoch, donate_argnums=0), jax.jit(program.evaluate))
+
+
 @dataclass(frozen=True)
 class Timing:
     """Where the time of a sweep went, in seconds.
@@ -379,11 +396,11 @@ def sweep(
     sizes = (len(dataset.train), len(dataset.validation), len(dataset.test))
     if replicas_at_once is None:
         replicas_at_once = 1 if jax.default_backend() == "cpu" else len(grid.replicas)
-    program = Program(plan, dataset.task, recipe, sizes, jnp.dtype(dtype), replicas_at_once)
+    program = jitted(Program(plan, dataset.task, recipe, sizes, jnp.dtype(dtype), replicas_at_once))
     task = get_task(dataset.task)
 
     rates, seeds = zip(*grid.replicas, strict=True)
-    state, replicas = jax.jit(program.init)(
+    state, replicas = program.init(
         jnp.stack([parameter_key(seed) for seed in seeds]),
         jnp.stack([jax.random.key(seed) for seed in seeds]),
         jnp.asarray(rates, dtype),
@@ -391,7 +408,7 @@ def sweep(
     jax.block_until_ready((data, state))
     prepared = time.perf_counter()
     index = jnp.zeros((), jnp.int32)
-    train_all = jax.jit(program.epoch, donate_argnums=0).lower(state, replicas, index, data).compile()
+    train_all = program.epoch.lower(state, replicas, index, data).compile()
     compiled = time.perf_counter()
 
     place = _places(grid, plan)
@@ -422,11 +439,12 @@ def sweep(
     diverged = np.where((diverged == 0) & (since <= recipe.epochs), since, diverged)
 
     begun = time.perf_counter()
-    score_all = jax.jit(program.evaluate)
     final, first = {}, 0
     for split, size in zip(splits, sizes, strict=True):
         bounds = (jnp.asarray(row, jnp.int32) for row in (first, first + size))
-        means = jax.tree.map(lambda leaf: np.asarray(leaf)[place], score_all(state.params, replicas, *bounds, data))
+        means = jax.tree.map(
+            lambda leaf: np.asarray(leaf)[place], program.evaluate(state.params, replicas, *bounds, data)
+        )
         final[f"{split}_loss"] = means.loss
         final[f"{split}_score"] = task.score(means.hit, splits[split].targets)
         first += size

@@ -106,18 +106,19 @@ def test_a_trial_that_overflows_leaves_its_own_replica_alone(layout):
 
 
 def test_a_sweep_compiles_its_epoch_once(small, monkeypatch):
-    """Of any number of replicas and epochs."""
+    """Of any number of replicas and epochs; and an equal one not at all."""
     from mlp_jax import training
 
     traced = []
     step = training.scale_features
     monkeypatch.setattr(training, "scale_features", lambda *a: traced.append(1) or step(*a))
     counts = []
-    for seeds, epochs in ((1, 1), (3, 4)):
+    for seeds, epochs in ((1, 1), (3, 4), (3, 4)):
         traced.clear()
-        sweep(Grid((3, 4), seeds=seeds), small, recipe=Recipe(epochs=epochs, batch_size=16))
+        sweep(Grid((3, 4), ("elu",), seeds=seeds), small, recipe=Recipe(epochs=epochs, batch_size=17))
         counts.append(len(traced))
-    assert counts[0] == counts[1]
+    assert counts[0] == counts[1] > 0
+    assert counts[2] == 0
 
 
 def test_models_come_back_whole(small):
