@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from mlp_jax.errors import InputError
 from mlp_jax.sweep import SweepResult
 
 Table = dict[str, np.ndarray]
@@ -47,6 +48,18 @@ def history_table(result: SweepResult) -> Table:
         "diverged": ((diverged > 0) & (epoch >= diverged)).astype(int),
         **{column: result.history[column].ravel() for column in CURVES},
     }
+
+
+def best_trial(trials: Table) -> int:
+    """Number of the trial with the best validation score, the first of equals; those that diverged are left out.
+
+    Raises:
+        InputError: every trial diverged.
+    """
+    scores = np.where(trials["diverged"] == 0, trials["validation_score"], np.nan)
+    if np.isnan(scores).all():
+        raise InputError("every trial of the run diverged: there is none to use")
+    return int(trials["trial"][np.nanargmax(scores)])
 
 
 def references(config: Mapping[str, object]) -> dict[str, dict[int, float]]:

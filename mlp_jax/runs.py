@@ -119,6 +119,9 @@ def sweep_config(result: SweepResult, dataset: str) -> dict[str, Any]:
         "dataset": dataset,
         "dataset_name": result.dataset_name,
         "dataset_digest": result.dataset_digest,
+        "class_names": list(result.class_names),
+        "feature_dtype": result.feature_dtype,
+        "image_form": asdict(result.image_form) if result.image_form else None,
         "task": result.task,
         "score_name": result.score_name,
         **{

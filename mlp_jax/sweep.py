@@ -14,7 +14,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from mlp_jax.datasets.dataset import Dataset
+from mlp_jax.datasets.dataset import Dataset, ImageForm
 from mlp_jax.errors import InputError
 from mlp_jax.layouts import Architecture, Layout, Params, Problem, make_layout
 from mlp_jax.models import MLP, check_architecture, parameter_key
@@ -278,7 +278,7 @@ class SweepResult:
         recipe: how it was trained.
         task, score_name: the task and what its score is.
         use_bias, dtype: as asked for.
-        dataset_name, dataset_digest: what it was trained on.
+        dataset_name, dataset_digest, class_names, feature_dtype, image_form: what it was trained on (``Dataset``).
         examples: sizes of the train, validation and test split.
         layout: ``packed`` or ``vmap``.
         history: loss, score, validation_loss, validation_score, each ``[trials, epochs]``; the training figures are
@@ -298,6 +298,9 @@ class SweepResult:
     dtype: str
     dataset_name: str
     dataset_digest: str
+    class_names: tuple[str, ...]
+    feature_dtype: str
+    image_form: ImageForm | None
     examples: tuple[int, int, int]
     layout: str
     history: dict[str, np.ndarray]
@@ -458,6 +461,9 @@ def sweep(
         dtype=dtype,
         dataset_name=dataset.name,
         dataset_digest=dataset.digest,
+        class_names=dataset.class_names,
+        feature_dtype=dataset.train.features.dtype.name,
+        image_form=dataset.image_form,
         examples=sizes,
         layout=name,
         history=history,

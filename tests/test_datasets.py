@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import mlp_jax.datasets
 from mlp_jax import DataError, Dataset, InputError, load_dataset
 from mlp_jax.datasets import read_idx
+from mlp_jax.datasets.dataset import ImageForm
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.integers(0, 256, (24, 3, 2), dtype=np.uint8), np.arange(24) % 3
@@ -52,6 +53,16 @@ def test_mnist(mnist):
     assert np.bincount(mnist.test.targets).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
     assert (mnist.features, mnist.outputs, mnist.image_shape) == (784, 10, (28, 28))
     assert mnist.class_names == tuple("0123456789")
+    assert mnist.image_form == ImageForm((28, 28), box=20, paper=0.0, ink=1.0)  # as LeCun's page describes it
+
+
+@pytest.mark.parametrize("channels", [(), (2,)])
+def test_image_form_of_dark_drawings_on_light_paper(channels):
+    images = np.full((3, 9, 6, *channels), 5.0)
+    images[0, 2:6, 1:3] = images[1, 3:5, 0:5] = images[2, 8, 2] = -3
+    dataset = Dataset.from_arrays(images, [0, 1, 0], images, [0, 1, 0], x_validation=images, y_validation=[0, 1, 0])
+    assert dataset.image_form == ImageForm((9, 6, *channels), box=4, paper=5, ink=-3)
+    assert Dataset.from_arrays(np.eye(2), [0, 1], np.eye(2), [0, 1]).image_form is None
 
 
 def test_an_altered_mnist_is_refused(tmp_path, monkeypatch):

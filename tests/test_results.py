@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from mlp_jax import Grid, Recipe, sweep
+from mlp_jax import Grid, InputError, Recipe, sweep
 from mlp_jax.analysis import saturation, summarize
-from mlp_jax.results import SCORES, history_table, references, trials_table
+from mlp_jax.results import SCORES, best_trial, history_table, references, trials_table
 
 
 def table(scores, diverged=None):
@@ -80,3 +80,10 @@ def test_others_figures_are_shown_beside_their_own_recipe_only():
     assert references(config)["article"] == {10: 0.9238, 100: 0.9749}
     assert references(config | {"epochs": 10}) == {}
     assert references(config | {"dataset": "elsewhere"}) == {}
+
+
+def test_the_best_trial_is_the_best_on_validation_that_did_not_diverge():
+    assert best_trial(table({10: [0.8, 0.9], 20: [0.85, 0.9]})) == 1
+    assert best_trial(table({10: [0.8, 0.9], 20: [0.85, 0.9]}, diverged=[0, 3, 0, 0])) == 3
+    with pytest.raises(InputError, match="every trial of the run diverged"):
+        best_trial(table({10: [0.8]}, diverged=[1]))

@@ -37,6 +37,24 @@ class Split:
         return len(self.features)
 
 
+@dataclass(frozen=True)
+class ImageForm:
+    """How the images of a data set are made, as far as another image has to know to be made like them.
+
+    Attributes:
+        shape: (height, width) or (height, width, channels).
+        box: side of the square that what is drawn fits in: the median, over the training images, of the longer side
+            of its bounding box. 20 for MNIST, in images of 28 × 28.
+        paper: intensity of the background, as the model sees it (uint8 scaled to [0, 1]).
+        ink: intensity farthest from it.
+    """
+
+    shape: tuple[int, ...]
+    box: int
+    paper: float
+    ink: float
+
+
 @dataclass(frozen=True, eq=False)  # equal content is equal digests
 class Dataset:
     """Train, validation and test split of one problem. Made by ``load_dataset`` or ``Dataset.from_arrays``.
@@ -80,6 +98,20 @@ class Dataset:
                 digest.update(f"{array.dtype} {array.shape}".encode())
                 digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
+
+    @cached_property
+    def image_form(self) -> ImageForm | None:
+        """How the training images are made; None if examples are no images."""
+        if self.image_shape is None:
+            return None
+        images = self.train.features.reshape(len(self.train), *self.image_shape)
+        scale = 255.0 if images.dtype == np.uint8 else 1.0
+        low, high = float(images.min()), float(images.max())
+        frame = np.concatenate([images[:, 0], images[:, -1], images[:, :, 0], images[:, :, -1]], axis=1)
+        paper, ink = (low, high) if np.mean(frame) <= (low + high) / 2 else (high, low)
+        drawn = images != paper if images.ndim == 3 else (images != paper).any(axis=3)
+        sides = [_extent(drawn.any(axis=axis)) for axis in (1, 2)]
+        return ImageForm(self.image_shape, int(np.median(np.maximum(*sides))), paper / scale, ink / scale)
 
     @classmethod
     def from_arrays(
@@ -158,6 +190,12 @@ class Dataset:
             image_shape=shape if len(shape) in (2, 3) else None,
             **splits,
         )
+
+
+def _extent(occupied: np.ndarray) -> np.ndarray:
+    """From the first to the last True of each row of ``[N, S]``: how many places, ``[N]``; 0 if there is none."""
+    first, last = occupied.argmax(axis=1), occupied.shape[1] - occupied[:, ::-1].argmax(axis=1)
+    return np.where(occupied.any(axis=1), last - first, 0)
 
 
 @contextlib.contextmanager
