@@ -206,6 +206,17 @@ class MLP(nnx.Module):
         """The task's output function of the logits: ``[B, K]`` probabilities, ``[B]`` if binary, or values."""
         return get_task(self.task).probabilities(self(x))
 
+    def class_probabilities(self, x: Num[Array | np.ndarray, "B D"]) -> Float[Array, "B classes"]:
+        """Probability of every class, of a binary task's two as well.
+
+        Raises:
+            InputError: the task is a regression.
+        """
+        if self.task == "regression":
+            raise InputError("a regression has no classes: expected a multiclass or binary model")
+        p = self.predict_proba(x)
+        return jnp.stack([1 - p, p], axis=1) if self.task == "binary" else p
+
     def predict(self, x: Num[Array | np.ndarray, "B D"]) -> Num[Array, "B *K"]:
         """Class labels ``[B]``, or for regression values ``[B, K]``."""
         return get_task(self.task).predict(self(x))

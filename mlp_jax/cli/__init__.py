@@ -9,13 +9,14 @@ from typing import Any
 import jax
 import tyro
 
-from mlp_jax.cli import data, plot, sweep, train
+from mlp_jax.cli import data, plot, predict, sweep, train
 from mlp_jax.errors import InputError
 
 COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "sweep": (sweep.Sweep, sweep.run),
     "train": (train.Train, train.run),
     "data": (data.Data, data.run),
+    "predict": (predict.Predict, predict.run),
     "plot": (plot.Plot, plot.run),
 }
 """By name: the configuration, which is the command's help, and the function that runs it and returns the exit code."""

@@ -9,7 +9,8 @@ Lines stay apart in greyscale: colours of one figure differ in lightness, and a 
 
 from mlp_jax.plots.curves import learning_curves
 from mlp_jax.plots.data import class_balance, digit, examples
+from mlp_jax.plots.predictions import predictions
 from mlp_jax.plots.style import save
 from mlp_jax.plots.width import accuracy_against_width
 
-__all__ = ["accuracy_against_width", "class_balance", "digit", "examples", "learning_curves", "save"]
+__all__ = ["accuracy_against_width", "class_balance", "digit", "examples", "learning_curves", "predictions", "save"]

@@ -1,0 +1,97 @@
+"""What the commands that use a run share: which trial, what it was trained on, where to write."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlp_jax.datasets.dataset import ImageForm
+from mlp_jax.errors import DataError, InputError
+from mlp_jax.models import MLP
+from mlp_jax.results import best_trial
+from mlp_jax.runs import Run, read_run
+from mlp_jax.sweep import check_dtype
+from mlp_jax.terminal import percent_or_plain
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A trial of a run.
+
+    Attributes:
+        run: it is of.
+        trial: its number.
+        model: trained.
+        by_validation: whether it is the best by validation, for want of another wish.
+    """
+
+    run: Run
+    trial: int
+    model: MLP
+    by_validation: bool
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """Of the run's table of trials."""
+        place = self.run.trials["trial"].tolist().index(self.trial)
+        return {name: column[place].item() for name, column in self.run.trials.items()}
+
+    def __str__(self) -> str:
+        row = self.row
+        text = (
+            f"Trial {self.trial} of {self.run.path}: M = {row['hidden_units']}, {row['activation']}, "
+            f"learning rate {row['learning_rate']:g}, seed {row['seed']}"
+        )
+        if not self.by_validation:
+            return text
+        score = percent_or_plain(setting(self.run, "score_name"))(row["validation_score"])
+        return f"{text}; of {len(self.run.trials['trial'])} the best on validation ({score})"
+
+
+def choose(path: Path, trial: int | None) -> Chosen:
+    """Read a run and choose a trial of it, by default the best on validation.
+
+    Raises:
+        InputError: there is no such run or trial.
+    """
+    run = read_run(path)
+    check_dtype(setting(run, "dtype"))
+    number = best_trial(run.trials) if trial is None else trial
+    return Chosen(run, number, run.model(number), trial is None)
+
+
+def setting(run: Run, name: str) -> Any:
+    """What the run's configuration says.
+
+    Raises:
+        DataError: it says nothing about that.
+    """
+    try:
+        return run.config[name]
+    except KeyError:
+        raise DataError(f"{run.path / 'config.json'} holds no {name}: written by another version, or altered") from None
+
+
+def image_form(run: Run) -> ImageForm:
+    """How the images that a run was trained on are made.
+
+    Raises:
+        InputError: it was trained on something else.
+    """
+    form = setting(run, "image_form")
+    if form is None:
+        raise InputError(f"{run.path} was trained on {setting(run, 'dataset_name')}, whose examples are no images")
+    try:
+        return ImageForm(**form | {"shape": tuple(form["shape"])})
+    except (TypeError, KeyError):
+        raise DataError(f"{run.path / 'config.json'}: its image_form is damaged: {form}") from None
+
+
+def check_file(path: Path, *suffixes: str) -> None:
+    """Raise InputError unless a file of one of those suffixes can be written there."""
+    if suffixes and path.suffix.lower() not in suffixes:
+        raise InputError(f"{path}: expected a name that ends in {' or '.join(suffixes)}")
+    if path.is_dir():
+        raise InputError(f"{path} is a directory: name a file")
+    if not (path.parent.is_dir() and os.access(path.parent, os.W_OK)):
+        raise InputError(f"{path} cannot be written: {path.parent} is no directory that you may write to")

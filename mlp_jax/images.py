@@ -1,0 +1,181 @@
+"""Pictures from anywhere, brought to the form of the images that a model was trained on.
+
+As LeCun's page describes it for MNIST: the drawing fitted into a box of 20 × 20, aspect kept, antialiased, and placed
+in the image of 28 × 28 so that its centre of mass is in the middle. Box, image size and intensities are those of the
+training images (``ImageForm``), so that other data sets of single grey drawings get what is theirs.
+"""
+
+import math
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float
+from PIL import Image, ImageOps, UnidentifiedImageError
+from scipy import ndimage
+
+from mlp_jax.datasets.dataset import ImageForm
+from mlp_jax.errors import DataError, InputError
+
+MOST_PIXELS = 50_000_000
+"""Of a picture; a file of a few kilobytes can announce more than any memory holds."""
+
+_FAINTEST = 0.1  # contrast below which a picture is blank
+_NOISE = 4.5  # median deviations of the frame's pixels from their median; what is nearer to it is paper
+_SPECK = 0.01  # of the largest connected piece of ink; smaller ones are dust and grain
+_LEAST_NOISE = 0.04  # what JPEG leaves on even paper
+
+Grey = Float[np.ndarray, "H W"]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture, as it came and as the network sees it.
+
+    Attributes:
+        path: where it came from.
+        grey: ``[H, W]``, upright, 0 for black and 1 for white.
+        ink: ``[height, width]`` of the model's images, 0 for paper and 1 for ink.
+    """
+
+    path: Path
+    grey: Grey
+    ink: Grey
+
+    def features(self, form: ImageForm) -> Float[np.ndarray, "1 D"]:
+        """What the model is given: one row, intensities as in its training images."""
+        return (form.paper + (form.ink - form.paper) * self.ink).reshape(1, -1).astype(np.float32)
+
+
+def read_picture(path: str | Path, form: ImageForm) -> Picture:
+    """Read a PNG or JPEG file of one dark drawing on light paper, or light on dark.
+
+    Colours become grey, transparent parts paper, and a camera's orientation is undone.
+
+    Args:
+        path: the file.
+        form: of the images that the model was trained on.
+
+    Raises:
+        DataError: no such file, no such picture, or nothing on it.
+        InputError: there is no such form: images in colour, or training images on which nothing is drawn.
+    """
+    check_form(form)
+    path = Path(path)
+    grey = _read_grey(path)
+    try:
+        return Picture(path, grey, fit_drawing(drawing(grey), form))
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+
+
+def check_form(form: ImageForm) -> None:
+    """Raise InputError unless pictures can be brought to this form."""
+    if len(form.shape) == 3 and form.shape[2] != 1:
+        raise InputError(f"the training images have shape {form.shape}: expected grey ones, without colours")
+    if form.box < 1:
+        raise InputError("the training images are blank: expected drawings, to make pictures like them")
+
+
+def _read_grey(path: Path) -> Grey:
+    try:
+        with warnings.catch_warnings():  # Pillow warns of what is large, and of odd metadata
+            warnings.simplefilter("ignore")
+            with Image.open(path, formats=("PNG", "JPEG")) as image:
+                if image.width * image.height > MOST_PIXELS:
+                    raise DataError(
+                        f"{path}: announces {image.width} × {image.height} pixels: expected at most "
+                        f"{MOST_PIXELS:,}, so make it smaller"
+                    )
+                return _to_grey(ImageOps.exif_transpose(image))
+    except UnidentifiedImageError:
+        raise DataError(f"{path}: is no PNG or JPEG image: convert it to one of them") from None
+    except Image.DecompressionBombError:
+        raise DataError(f"{path}: announces more than {MOST_PIXELS:,} pixels: make it smaller") from None
+    except DataError:
+        raise
+    except OSError as error:
+        reason = error.strerror or str(error).splitlines()[0]
+        raise DataError(f"{path}: cannot be read ({reason}): expected a PNG or JPEG image") from None
+    except (SyntaxError, ValueError, EOFError) as error:  # what Pillow raises on damaged chunks
+        raise DataError(f"{path}: damaged ({error}): expected a PNG or JPEG image") from None
+
+
+def _to_grey(image: Image.Image) -> Grey:
+    if image.mode.startswith("I"):  # 16 bits, which convert("L") would clip
+        return np.asarray(image, np.float32) / 65535
+    if not image.has_transparency_data:
+        return np.asarray(image.convert("L"), np.float32) / 255
+    layers = np.asarray(image.convert("RGBA").convert("LA"), np.float32) / 255
+    luminance, opacity = layers[..., 0], layers[..., 1]
+    grey = luminance * opacity + (1 - opacity)  # on white paper ...
+    return grey if np.ptp(grey) >= _FAINTEST else luminance * opacity  # ... unless white is drawn
+
+
+def drawing(grey: Grey) -> Grey:
+    """The ink of a picture, cut out: what differs from the paper, which is what the picture's frame is made of.
+
+    Args:
+        grey: ``[H, W]``, dark on light or light on dark.
+
+    Returns:
+        The smallest rectangle that holds the drawing, 0 for paper and more for ink.
+
+    Raises:
+        DataError: nothing is drawn.
+    """
+    frame = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
+    paper = np.median(frame)
+    noise = max(_LEAST_NOISE, _NOISE * np.median(np.abs(frame - paper)))
+    difference = grey - paper
+    marked = np.abs(difference) > noise
+    ink = difference * (np.sign(difference[marked].sum()) if marked.any() else 1.0)
+    if ink.max() < max(_FAINTEST, noise):
+        raise DataError("is blank: expected a drawing that stands out from its background")
+    present = _without_specks(ink, ink > noise)
+    rows, columns = (_span(np.any(present, axis=axis)) for axis in (1, 0))
+    return np.where(present, ink, 0)[rows, columns]
+
+
+def _without_specks(ink: Grey, present: Bool[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
+    """Where ink is present in a connected piece that is not tiny beside the largest."""
+    pieces, count = ndimage.label(present, structure=np.ones((3, 3)))
+    amount = np.bincount(pieces.ravel(), ink.ravel(), count + 1)
+    amount[0] = 0  # what is no piece
+    return (amount >= _SPECK * amount.max())[pieces] & present
+
+
+def _span(occupied: Bool[np.ndarray, "S"]) -> slice:
+    places = np.flatnonzero(occupied)
+    return slice(places[0], places[-1] + 1)
+
+
+def fit_drawing(ink: Grey, form: ImageForm) -> Grey:
+    """Fit a drawing into the form's box, aspect kept, and place it by its centre of mass.
+
+    Args:
+        ink: ``[H, W]``, cut out (``drawing``).
+        form: image size and box.
+
+    Returns:
+        ``[height, width]`` of the form's images, 0 for paper and 1 for the strongest ink: thin strokes, which shrinking
+        makes faint, are as dark as others. The drawing stays inside, though its mass be elsewhere.
+    """
+    height, width = form.shape[:2]
+    scale = min(min(form.box, height) / ink.shape[0], min(form.box, width) / ink.shape[1])
+    size = [max(1, round(scale * side)) for side in ink.shape]
+    # The mean of the area that falls on each pixel; enlarged, that would show the old pixels.
+    how = Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC
+    fitted = np.maximum(np.asarray(Image.fromarray(ink).resize((size[1], size[0]), how)), 0)
+    image = np.zeros((height, width), np.float32)
+    rows, columns = (_place(fitted.sum(axis=axis), room) for axis, room in ((1, height), (0, width)))
+    image[rows, columns] = fitted / fitted.max()
+    return image
+
+
+def _place(mass: Float[np.ndarray, "S"], room: int) -> slice:
+    """Where a drawing of that mass by row (or column) goes, so that its centre is as near the middle as it may be."""
+    centre = float(mass @ (np.arange(len(mass)) + 0.5) / mass.sum())
+    start = min(max(0, math.ceil(room / 2 - centre)), room - len(mass))
+    return slice(start, start + len(mass))
