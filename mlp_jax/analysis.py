@@ -1,10 +1,34 @@
-"""What results say."""
+"""What results say: means and intervals over seeds, what each step in M gains, where the curve saturates.
 
-from dataclasses import dataclass
+Pure functions of the tables of ``mlp_jax.results``. Two kinds of chance are kept apart:
+
+- seeds (initial weights and minibatches): standard deviation (n − 1), and Student's t interval of the mean;
+- the test set, of which another draw would score otherwise: Wilson's interval of a proportion.
+
+All intervals are of 95 %. Choices look at the validation split; trials that diverged are left out and counted.
+"""
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from mlp_jax.results import SCORES, Table
+
+CONFIDENCE = 0.95
+POINT = ("hidden_units", "activation", "learning_rate")
+
+# SciPy's statistics are imported where they are used: that takes as long as the rest of the package.
+
+
+class Interval(NamedTuple):
+    """From low to high; NaN where there are too few values for one."""
+
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
@@ -34,29 +58,43 @@ class Summary:
         """Of the mean validation score."""
         return self.deviation["validation_score"] / np.sqrt(self.seeds) if self.seeds else np.nan
 
+    def margin(self, column: str) -> float:
+        """Half the width of Student's t interval of the mean over seeds; NaN for fewer than two."""
+        if self.seeds < 2:
+            return np.nan
+        from scipy import stats
+
+        quantile = float(stats.t.ppf((1 + CONFIDENCE) / 2, self.seeds - 1))
+        return quantile * self.deviation[column] / float(np.sqrt(self.seeds))
+
 
 def summarize(trials: Table) -> list[Summary]:
     """Mean and standard deviation over seeds, a row for each point in the table's order."""
-    columns = (trials[key].tolist() for key in ("hidden_units", "activation", "learning_rate"))
-    points = list(zip(*columns, strict=True))
     rows = []
-    for point in dict.fromkeys(points):
-        here = np.array([p == point for p in points])
-        good = here & (trials["diverged"] == 0)
-        count = int(good.sum())
+    for (width, activation, rate), here in _groups(trials, *POINT).items():
+        good = here[trials["diverged"][here] == 0]
+        count = len(good)
         rows.append(
             Summary(
-                hidden_units=point[0],
-                activation=point[1],
-                learning_rate=point[2],
-                parameters=int(trials["parameters"][here][0]),
+                hidden_units=width,
+                activation=activation,
+                learning_rate=rate,
+                parameters=int(trials["parameters"][here[0]]),
                 seeds=count,
-                diverged=int(here.sum()) - count,
+                diverged=len(here) - count,
                 mean={c: float(trials[c][good].mean(dtype=float)) if count else np.nan for c in SCORES},
                 deviation={c: float(trials[c][good].std(ddof=1, dtype=float)) if count > 1 else np.nan for c in SCORES},
             )
         )
     return rows
+
+
+def _groups(table: Table, *columns: str) -> dict[tuple[Any, ...], Int[np.ndarray, "rows"]]:
+    """The numbers of the rows that agree in these columns, by their values, in the table's order."""
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    for i, values in enumerate(zip(*(table[column].tolist() for column in columns), strict=True)):
+        groups.setdefault(values, []).append(i)
+    return {values: np.array(rows) for values, rows in groups.items()}
 
 
 def saturation(summaries: list[Summary]) -> Summary | None:
@@ -84,3 +122,315 @@ def by_setting(summaries: list[Summary]) -> dict[tuple[str, float], list[Summary
     for row in summaries:
         settings.setdefault((row.activation, row.learning_rate), []).append(row)
     return settings
+
+
+def saturation_sentence(rows: list[Summary]) -> str:
+    """What ``saturation`` finds, in words; the points differ in M alone."""
+    point = saturation(rows)
+    usable = [row for row in rows if row.seeds]
+    if not usable:
+        return "every trial diverged."
+    if point is None:
+        return "needs two seeds or more."
+    if point.hidden_units == max(row.hidden_units for row in usable):
+        return f"none up to M = {point.hidden_units}; the widest is the best on validation."
+    return f"at M = {point.hidden_units}, the smallest within one standard error of the best on validation."
+
+
+def score_text(score: float, score_name: str) -> str:
+    """A score as it is written: an accuracy in percent, R² as it is."""
+    return f"{100 * score:.2f} %" if score_name == "accuracy" else f"{score:.4f}"
+
+
+def best_point(summaries: list[Summary]) -> Summary | None:
+    """The point with the best mean validation score; None if every trial diverged."""
+    return max((row for row in summaries if row.seeds), key=lambda row: row.mean["validation_score"], default=None)
+
+
+def sampling_interval(accuracy: float, examples: int) -> Interval:
+    """Wilson's interval of an accuracy measured on so many examples: what another test set of that size might say."""
+    if not 0 <= accuracy <= 1 or examples < 1:
+        return Interval(np.nan, np.nan)
+    from scipy import stats
+
+    proportion = stats.binomtest(round(accuracy * examples), examples).proportion_ci(CONFIDENCE, method="wilson")
+    return Interval(float(proportion.low), float(proportion.high))
+
+
+def best_epochs(history: Table) -> dict[int, int]:
+    """By number of the trial: the epoch (from 1) with its best validation score, the first of equals.
+
+    Trials that diverged are left out, and so are all where no validation score was taken.
+    """
+    diverged = set(history["trial"][history["diverged"] > 0].tolist())
+    best: dict[int, tuple[float, int]] = {}
+    columns = (history[name].tolist() for name in ("trial", "epoch", "validation_score"))
+    for trial, epoch, score in zip(*columns, strict=True):
+        if trial not in diverged and np.isfinite(score) and (trial not in best or score > best[trial][0]):
+            best[trial] = (score, epoch)
+    return {trial: epoch for trial, (_, epoch) in best.items()}
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step to a greater width gains, in pairs of trials of the same seed.
+
+    Trials of one seed share the order of their minibatches and the keys of their initial weights.
+
+    Attributes:
+        activation, learning_rate: of both.
+        hidden_units: the width before and the width after.
+        seeds: how many pairs, of trials that did not diverge.
+        gain: mean difference.
+        interval: Student's t interval of the mean difference.
+        p_value: two-sided, of the paired t test that the difference is 0 in the mean; not corrected for the
+            number of steps.
+    """
+
+    activation: str
+    learning_rate: float
+    hidden_units: tuple[int, int]
+    seeds: int
+    gain: float
+    interval: Interval
+    p_value: float
+
+    @property
+    def distinguishable(self) -> bool | None:
+        """Whether the interval leaves 0 out; None if there is no interval."""
+        return None if np.isnan(self.p_value) else self.p_value < 1 - CONFIDENCE
+
+
+def marginal_gains(trials: Table, column: str = "validation_score") -> list[Step]:
+    """What each step from one width to the next gains, setting by setting, widths ascending.
+
+    Widths of which every trial diverged are left out.
+
+    Args:
+        trials: one row a trial.
+        column: the score that is compared, one of ``SCORES``.
+    """
+    steps = []
+    good = {name: values[trials["diverged"] == 0] for name, values in trials.items()}
+    for (activation, rate), here in _groups(good, "activation", "learning_rate").items():
+        by_width: dict[int, dict[int, float]] = {}
+        columns = (good[name][here].tolist() for name in ("hidden_units", "seed", column))
+        for width, seed, score in sorted(zip(*columns, strict=True)):
+            by_width.setdefault(width, {})[seed] = score
+        for (before, lesser), (after, greater) in itertools.pairwise(by_width.items()):
+            differences = np.array([greater[seed] - lesser[seed] for seed in lesser if seed in greater])
+            gain = float(differences.mean()) if len(differences) else np.nan
+            steps.append(Step(activation, rate, (before, after), len(differences), gain, *_paired_test(differences)))
+    return steps
+
+
+def _paired_test(differences: Float[np.ndarray, "n"]) -> tuple[Interval, float]:
+    """Student's t interval of the mean of paired differences, and the two-sided p-value of its being 0."""
+    if len(differences) < 2:
+        return Interval(np.nan, np.nan), np.nan
+    mean = float(differences.mean())
+    if np.ptp(differences) <= 1e-12 * abs(mean):  # no spread, for which SciPy has no answer
+        return Interval(mean, mean), float(mean == 0)
+    from scipy import stats
+
+    test = stats.ttest_1samp(differences, 0.0)
+    return Interval(*map(float, test.confidence_interval(CONFIDENCE))), float(test.pvalue)
+
+
+@dataclass(frozen=True)
+class BestRate:
+    """The learning rate that suits a width best.
+
+    Attributes:
+        activation, hidden_units: whose.
+        learning_rate: the one with the best mean validation score.
+        as_good: the others within one standard error of it; None with fewer than two seeds.
+    """
+
+    activation: str
+    hidden_units: int
+    learning_rate: float
+    as_good: tuple[float, ...] | None
+
+
+def best_rates(summaries: list[Summary]) -> list[BestRate]:
+    """The best learning rate of each activation and width, of those at which not every trial diverged."""
+    points: dict[tuple[str, int], list[Summary]] = {}
+    for row in summaries:
+        if row.seeds:
+            points.setdefault((row.activation, row.hidden_units), []).append(row)
+    found = []
+    for (activation, width), rows in points.items():
+        best = max(rows, key=lambda row: row.mean["validation_score"])
+        bar = best.mean["validation_score"] - best.standard_error
+        near = tuple(r.learning_rate for r in rows if r is not best and r.mean["validation_score"] >= bar)
+        found.append(BestRate(activation, width, best.learning_rate, None if np.isnan(bar) else near))
+    return found
+
+
+@dataclass(frozen=True)
+class Interaction:
+    """Whether the effect of the learning rate depends on the width: analysis of variance of the validation score.
+
+    Two fixed factors, width and learning rate, and seeds as blocks:
+    score = cell(width, rate) + seed + error. F is the mean square of the interaction over that of the error. It takes
+    the error's variance to be the same in every cell, which learning rates far too low or too high break.
+
+    Attributes:
+        activation: whose trials.
+        hidden_units, learning_rates: the levels that were compared. Learning rates at which every trial diverged are
+            left out, then widths of which some trial did.
+        seeds: number of blocks.
+        f: the statistic.
+        degrees: of freedom, of the interaction and of the error.
+        p_value: probability of an F as great if there is no interaction.
+    """
+
+    activation: str
+    hidden_units: tuple[int, ...]
+    learning_rates: tuple[float, ...]
+    seeds: int
+    f: float
+    degrees: tuple[int, int]
+    p_value: float
+
+
+def interactions(trials: Table) -> list[Interaction]:
+    """The interaction of width and learning rate for each activation that has two or more of each, and of seeds."""
+    found = []
+    good = {name: values[trials["diverged"] == 0] for name, values in trials.items()}
+    for (activation,), here in _groups(good, "activation").items():
+        columns = (good[name][here].tolist() for name in ("hidden_units", "learning_rate", "seed", "validation_score"))
+        scores = {(width, rate, seed): score for width, rate, seed, score in zip(*columns, strict=True)}
+        rates = tuple(sorted({rate for _, rate, _ in scores}))
+        seeds = sorted({seed for _, _, seed in scores})
+        widths = tuple(
+            width
+            for width in sorted({width for width, _, _ in scores})
+            if all((width, rate, seed) in scores for rate in rates for seed in seeds)
+        )
+        if min(len(widths), len(rates), len(seeds)) < 2:
+            continue
+        table = np.array([[[scores[width, rate, seed] for seed in seeds] for rate in rates] for width in widths])
+        found.append(Interaction(activation, widths, rates, len(seeds), *_interaction_test(table)))
+    return found
+
+
+def _interaction_test(y: Float[np.ndarray, "widths rates seeds"]) -> tuple[float, tuple[int, int], float]:
+    """F, its degrees of freedom and its p-value, of a complete table."""
+    from scipy import stats
+
+    a, b, n = y.shape
+    grand, cell = y.mean(), y.mean(axis=2, keepdims=True)
+    mixed = cell - y.mean(axis=(1, 2), keepdims=True) - y.mean(axis=(0, 2), keepdims=True) + grand
+    error = y - cell - y.mean(axis=(0, 1), keepdims=True) + grand
+    degrees = ((a - 1) * (b - 1), (a * b - 1) * (n - 1))
+    with np.errstate(divide="ignore", invalid="ignore"):  # no error at all: F is infinite, or nothing differs
+        f = n * np.sum(mixed**2) / degrees[0] / (np.sum(error**2) / degrees[1])
+    return float(f), degrees, float(stats.f.sf(f, *degrees))
+
+
+def seconds_alone(timing: Table) -> dict[int, float]:
+    """By width: median seconds of an epoch of ``fit``, from a table that ``mlp_jax.timing`` measured."""
+    return _median_seconds(timing, "alone")
+
+
+def seconds_together(timing: Table) -> dict[int, float]:
+    """By width: median seconds of an epoch of a sweep of it and all lesser widths, measured likewise."""
+    return _median_seconds(timing, "together")
+
+
+def _median_seconds(timing: Table, program: str) -> dict[int, float]:
+    here = timing["program"] == program
+    widths = sorted(set(timing["hidden_units"][here].tolist()))
+    return {m: float(np.median(timing["seconds"][here & (timing["hidden_units"] == m)])) for m in widths}
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """Everything above for one run.
+
+    Attributes:
+        score_name: what the score is.
+        rows: by point of the grid.
+        best_epoch: of each row, the median over its trials of ``best_epochs``; NaN if there is none.
+        sampling: of each row, Wilson's interval of its mean test accuracy; NaN if the score is no accuracy.
+        seconds_alone: by width, if it was measured; else empty.
+        gains: ``marginal_gains`` on validation.
+        test_gains: the same on the test split.
+        best_rates: where there are several learning rates; else empty.
+        interactions: where there are several learning rates and widths; else empty.
+    """
+
+    score_name: str
+    rows: list[Summary]
+    best_epoch: list[float]
+    sampling: list[Interval]
+    seconds_alone: dict[int, float]
+    gains: list[Step]
+    test_gains: list[Step]
+    best_rates: list[BestRate]
+    interactions: list[Interaction]
+
+
+def analyse(trials: Table, history: Table, config: Mapping[str, Any], timing: Table | None = None) -> Analysis:
+    """Analyse a run.
+
+    Args:
+        trials: one row a trial.
+        history: one row a trial and epoch.
+        config: of the run; without ``examples``, the sizes of its splits, there is no sampling error.
+        timing: what ``mlp_jax.timing`` measured, if it did.
+    """
+    rows = summarize(trials)
+    epochs = best_epochs(history)
+    sizes = config.get("examples", {}) if config["score_name"] == "accuracy" else {}
+    several_rates = len(set(trials["learning_rate"].tolist())) > 1
+    best = []
+    for here in _groups(trials, *POINT).values():  # in the order of the rows
+        known = [epochs[trial] for trial in trials["trial"][here].tolist() if trial in epochs]
+        best.append(float(np.median(known)) if known else np.nan)
+    return Analysis(
+        score_name=config["score_name"],
+        rows=rows,
+        best_epoch=best,
+        sampling=[sampling_interval(row.mean["test_score"], sizes.get("test", 0)) for row in rows],
+        seconds_alone=seconds_alone(timing) if timing is not None else {},
+        gains=marginal_gains(trials),
+        test_gains=marginal_gains(trials, "test_score"),
+        best_rates=best_rates(rows) if several_rates else [],
+        interactions=interactions(trials),
+    )
+
+
+def analysis_record(analysis: Analysis) -> dict[str, Any]:
+    """An analysis as plain data, for scripts."""
+    columns = zip(analysis.rows, analysis.best_epoch, analysis.sampling, strict=True)
+    return {
+        "score_name": analysis.score_name,
+        "confidence": CONFIDENCE,
+        "widths": [
+            asdict(row)
+            | {
+                "margin": {column: row.margin(column) for column in SCORES},
+                "best_epoch": epoch,
+                "test_sampling_interval": interval,
+                "seconds_alone": analysis.seconds_alone.get(row.hidden_units),
+            }
+            for row, epoch, interval in columns
+        ],
+        "saturation": saturation_record(analysis.rows),
+        "gains": [asdict(step) | {"distinguishable": step.distinguishable} for step in analysis.gains],
+        "test_gains": [asdict(step) | {"distinguishable": step.distinguishable} for step in analysis.test_gains],
+        "best_rates": [asdict(best) for best in analysis.best_rates],
+        "interactions": [asdict(each) for each in analysis.interactions],
+    }
+
+
+def saturation_record(summaries: list[Summary]) -> list[dict[str, Any]]:
+    """Where the curve of each setting saturates, as plain data; None where it cannot be told."""
+    settled = {setting: saturation(rows) for setting, rows in by_setting(summaries).items()}
+    return [
+        {"activation": f, "learning_rate": rate, "hidden_units": point.hidden_units if point else None}
+        for (f, rate), point in settled.items()
+    ]

@@ -5,6 +5,7 @@ environment.json  versions, device, where the time went
 trials.csv        a row a trial
 history.csv       a row a trial and epoch
 parameters.npz    TRIAL/A, TRIAL/c1, TRIAL/B, TRIAL/c2 of every trial
+timing.csv        seconds an epoch by width, if ``mlp-jax time`` measured them
 figures/          drawn from the above
 """
 
@@ -25,12 +26,19 @@ from typing import Any
 import jax
 import numpy as np
 
+from mlp_jax.datasets import Dataset, load_dataset
 from mlp_jax.errors import DataError, InputError
 from mlp_jax.models import MLP
 from mlp_jax.results import KEYS, Table, history_table, trials_table
 from mlp_jax.sweep import SweepResult
 
-_TEXT = {"activation"}
+_TEXT = {"activation", "program", "device"}
+_NEEDED = (
+    *("dataset", "dataset_name", "dataset_digest", "task", "score_name"),
+    *("hidden_units", "activations", "learning_rates", "seeds"),
+    *("epochs", "batch_size", "beta1", "beta2", "epsilon", "layout", "use_bias", "dtype"),
+)
+"""What a configuration has to hold."""
 _WHOLE = {"trial", "hidden_units", "seed", "parameters", "diverged", "epoch"}
 
 
@@ -44,6 +52,7 @@ class Run:
         environment: what it ran on and how long it took.
         trials: table, a row a trial.
         history: table, a row a trial and epoch.
+        timing: table, a row a measured epoch (``mlp_jax.timing``); None if nobody measured.
     """
 
     path: Path
@@ -51,6 +60,20 @@ class Run:
     environment: dict[str, Any]
     trials: Table
     history: Table
+    timing: Table | None = None
+
+    def dataset(self) -> Dataset:
+        """The data set that it was trained on, loaded again.
+
+        Raises:
+            DataError: it cannot be found, or is another one by now.
+            MissingExtraError: it needs a package that is not installed.
+        """
+        name = str(self.config["dataset"])
+        dataset = load_dataset(name)
+        if dataset.digest != self.config["dataset_digest"]:
+            raise DataError(f"{name} is not what {self.path} was trained on: its SHA-256 differs")
+        return dataset
 
     def model(self, trial: int) -> MLP:
         """The trained model of a trial, by its number.
@@ -122,6 +145,7 @@ def sweep_config(result: SweepResult, dataset: str) -> dict[str, Any]:
         "class_names": list(result.class_names),
         "feature_dtype": result.feature_dtype,
         "image_form": asdict(result.image_form) if result.image_form else None,
+        "examples": dict(zip(("train", "validation", "test"), result.examples, strict=True)),
         "task": result.task,
         "score_name": result.score_name,
         **{
@@ -188,13 +212,28 @@ def read_run(path: str | Path) -> Run:
     path = Path(path)
     if not path.is_dir():
         raise DataError(f"{path} is no directory: expected one that mlp-jax sweep wrote")
+    timing = path / "timing.csv"
+    config = _read_json(path / "config.json")
+    if missing := [name for name in _NEEDED if name not in config]:
+        raise DataError(f"{path / 'config.json'} holds no {missing[0]}: written by another version, or altered")
     return Run(
         path,
-        _read_json(path / "config.json"),
+        config,
         _read_json(path / "environment.json"),
         _read_csv(path / "trials.csv", ("trial", *KEYS)),
         _read_csv(path / "history.csv", ("trial", *KEYS, "epoch")),
+        _read_csv(timing, ("program", "hidden_units", "seconds", "device")) if timing.exists() else None,
     )
+
+
+def write_timing(path: Path, timing: Table) -> None:
+    """Add what was measured to a run directory; an older table is replaced."""
+    partial = path / f".timing.{os.getpid()}.partial"
+    try:
+        _write_csv(partial, timing)
+        partial.replace(path / "timing.csv")
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

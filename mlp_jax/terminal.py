@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,16 +13,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as ProgressBar
 from rich.table import Table as RichTable
 
-from mlp_jax.analysis import Summary, by_setting, saturation, summarize
+from mlp_jax.analysis import Summary, by_setting, saturation_record, saturation_sentence, score_text, summarize
 from mlp_jax.results import Table, references
 from mlp_jax.sweep import Grid, Progress
 
 
 def percent_or_plain(score_name: str) -> Callable[[float], str]:
     """How a score is written: an accuracy in percent, R² as it is."""
-    if score_name == "accuracy":
-        return lambda score: f"{100 * score:.2f} %"
-    return lambda score: f"{score:.4f}"
+    return partial(score_text, score_name=score_name)
 
 
 class Display:
@@ -102,14 +101,10 @@ def _mean(values: np.ndarray, where: np.ndarray) -> float:
 def summary_record(trials: Table, config: dict[str, Any], environment: dict[str, Any]) -> dict[str, Any]:
     """The closing table as data, for scripts."""
     summaries = summarize(trials)
-    settled = {setting: saturation(rows) for setting, rows in by_setting(summaries).items()}
     return {
         "score_name": config["score_name"],
         "summary": [asdict(row) for row in summaries],
-        "saturation": [
-            {"activation": f, "learning_rate": rate, "hidden_units": point.hidden_units if point else None}
-            for (f, rate), point in settled.items()
-        ],
+        "saturation": saturation_record(summaries),
         "references": references(config),
         "seconds": environment["seconds"],
     }
@@ -172,20 +167,7 @@ def _print_notes(
         if len(rows) < 2:
             continue
         where = f" ({activation}, learning rate {rate:g})" if len(settings) > 1 else ""
-        point = saturation(rows)
-        if not any(row.seeds for row in rows):
-            notes.append(f"Saturation{where}: every trial diverged.")
-        elif point is None:
-            notes.append(f"Saturation{where}: needs two seeds or more.")
-        elif point.hidden_units == max(row.hidden_units for row in rows if row.seeds):
-            notes.append(
-                f"Saturation{where}: none up to M = {point.hidden_units}; the widest is the best on validation."
-            )
-        else:
-            notes.append(
-                f"Saturation{where}: at M = {point.hidden_units}, the smallest within one standard error of the best "
-                "on validation."
-            )
+        notes.append(f"Saturation{where}: {saturation_sentence(rows)}")
     seconds = environment["seconds"]
     notes.append(
         f"{sum(seconds['epochs']):.1f} s of training ({seconds['warm_epoch']:.2f} s an epoch, "

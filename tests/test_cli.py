@@ -49,7 +49,12 @@ def test_sweep_prints_the_table_and_writes_the_run(npz, tmp_path, capsys):
         "trials.csv",
     ]
     figures = sorted(path.name for path in (out / "figures").iterdir())
-    assert figures == ["accuracy-against-width.png", "learning-curves.png"]
+    assert figures == [
+        "accuracy-against-width.png",
+        "confusion-matrix.png",
+        "learning-curves.png",
+        "scores-against-parameters.png",
+    ]
 
     assert cli.main([*arguments, "--out", str(out)]) == 2
     assert "is there already" in capsys.readouterr().err

@@ -7,11 +7,13 @@ import sys
 import matplotlib
 import numpy as np
 import pytest
+from flax import nnx
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from scipy import stats
 
-from mlp_jax import Dataset, InputError, plots
+from mlp_jax import MLP, Dataset, InputError, plots
 from mlp_jax.results import CURVES, SCORES
 
 
@@ -65,6 +67,11 @@ def bars(axes):
         ends = np.array([segment[:, 1] for segment in container.lines[2][0].get_segments()]).T
         out.append((x, mean, *ends))
     return out
+
+
+def interval(values):
+    """Student's t interval of the mean, as SciPy has it."""
+    return stats.t.interval(0.95, len(values) - 1, loc=values.mean(), scale=stats.sem(values))
 
 
 def legend_texts(figure):
@@ -323,7 +330,7 @@ def test_no_hidden_layer_has_no_activation():
 # Score against width
 
 
-def test_scores_are_means_with_bars_of_a_standard_deviation():
+def test_scores_are_means_with_bars_of_a_95_percent_interval():
     trials = trials_table()
     figure = plots.accuracy_against_width(trials, "accuracy")
     (axes,) = figure.axes
@@ -331,8 +338,7 @@ def test_scores_are_means_with_bars_of_a_standard_deviation():
         values = np.array([rows(trials, hidden_units=width)[column] for width in (10, 25)])
         np.testing.assert_array_equal(x, [10, 25])
         np.testing.assert_allclose(mean, values.mean(axis=1))
-        np.testing.assert_allclose(low, values.mean(axis=1) - values.std(axis=1, ddof=1))
-        np.testing.assert_allclose(high, values.mean(axis=1) + values.std(axis=1, ddof=1))
+        np.testing.assert_allclose(np.column_stack([low, high]), [interval(each) for each in values])
         bottom, top = axes.get_ylim()
         assert bottom < low.min()
         assert high.max() < top
@@ -341,7 +347,7 @@ def test_scores_are_means_with_bars_of_a_standard_deviation():
     assert axes.get_ylabel() == "accuracy (%)"
     assert axes.yaxis.get_major_formatter()(0.925) == "92.5"
     assert legend_texts(figure) == ["training", "test", "M = 0 (generalized linear model), test"]
-    assert figure.legends[0].get_title().get_text() == "mean ± standard deviation (bars) over 3 seeds"
+    assert figure.legends[0].get_title().get_text() == "mean and its 95 % interval (Student's t) over 3 seeds"
 
 
 def test_the_baseline_is_at_the_test_score_of_no_hidden_layer():
@@ -354,8 +360,7 @@ def test_the_baseline_is_at_the_test_score_of_no_hidden_layer():
     (line,) = [line for line in axes.lines if line.get_linestyle() == "-."]
     np.testing.assert_allclose(line.get_ydata(), scores.mean())
     (band,) = axes.patches
-    assert band.get_y() == pytest.approx(scores.mean() - scores.std(ddof=1))
-    assert band.get_height() == pytest.approx(2 * scores.std(ddof=1))
+    assert (band.get_y(), band.get_y() + band.get_height()) == pytest.approx(interval(scores))
 
     (axes,) = plots.accuracy_against_width(trials_table((10, 25)), "accuracy").axes
     assert not [line for line in axes.lines if line.get_linestyle() == "-."]
@@ -370,7 +375,9 @@ def test_diverged_trials_are_left_out_of_scores_and_counted():
     _, test = figure.axes[0].containers
     assert test.lines[0].get_ydata()[0] == trials["test_score"][trials["hidden_units"] == 10][0]
     title = figure.legends[0].get_title().get_text()
-    assert title == "mean ± standard deviation (bars) over 1 to 3 seeds; 2 of 9 trials diverged and are left out"
+    assert (
+        title == "mean and its 95 % interval (Student's t) over 1 to 3 seeds; 2 of 9 trials diverged and are left out"
+    )
 
 
 def test_when_all_diverged_the_figure_says_only_that(tmp_path):
@@ -380,6 +387,8 @@ def test_when_all_diverged_the_figure_says_only_that(tmp_path):
     for figure in (
         plots.accuracy_against_width(trials, "accuracy", saturation=10),
         plots.learning_curves(history, "accuracy"),
+        plots.scores_against_parameters(trials, "accuracy"),
+        plots.rate_by_width(trials, "accuracy"),
     ):
         assert not figure.axes
         assert words(figure) == "9 of 9 trials diverged and are left out"
@@ -482,6 +491,178 @@ def test_legend_and_notes_lie_clear_of_the_panels():
             assert not any(text.get_window_extent().overlaps(box) for box in others)
             assert figure.bbox.x0 <= text.get_window_extent().x0 < text.get_window_extent().x1 <= figure.bbox.x1
         assert figure.bbox.x0 <= legend.get_window_extent().x0 < legend.get_window_extent().x1 <= figure.bbox.x1
+
+
+# Against parameters, learning rate × width, time
+
+
+def test_scores_against_parameters_are_on_a_log_axis():
+    trials = trials_table()
+    trials["parameters"] = trials["hidden_units"] * 100 + 7
+    figure = plots.scores_against_parameters(trials, "accuracy")
+    for axes, metric in zip(figure.axes, ("loss", "score"), strict=True):
+        assert axes.get_xscale() == "log"
+        hidden, linear, *_ = bars(axes)
+        np.testing.assert_array_equal(hidden[0], [1007, 2507])
+        np.testing.assert_array_equal(linear[0], [7])
+        for (_, mean, low, high), widths in ((hidden, (10, 25)), (linear, (0,))):
+            values = [rows(trials, hidden_units=width)[f"train_{metric}"] for width in widths]
+            np.testing.assert_allclose(mean, [each.mean() for each in values])
+            np.testing.assert_allclose(np.column_stack([low, high]), [interval(each) for each in values])
+    assert figure.legends[0].get_title().get_text().endswith("over 3 seeds; star: M = 0")
+    many = plots.scores_against_parameters(trials_table(rates=(1e-4, 1e-3, 1e-2, 1e-1)), "R²")
+    assert not any("training" in text for text in legend_texts(many))
+
+
+def test_the_heat_map_shows_validation_means_and_frames_the_best_rate_of_each_width():
+    trials = trials_table((10, 25), rates=(1e-2, 1e-3))
+    gone = (trials["hidden_units"] == 25) & (trials["learning_rate"] == 1e-2)
+    trials["diverged"] = gone.astype(int)
+    trials["validation_score"][gone] = np.nan
+    axes, bar = plots.rate_by_width(trials, "accuracy").axes
+    shown = axes.images[0].get_array()
+    expected = [
+        [rows(trials, hidden_units=width, learning_rate=rate)["validation_score"].mean() for width in (10, 25)]
+        for rate in (1e-3, 1e-2)
+    ]
+    np.testing.assert_allclose(shown, expected)
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["0.001", "0.01"]
+    hatched = [patch for patch in axes.patches if patch.get_hatch()]
+    assert [patch.get_xy() for patch in hatched] == [(0.5, 0.5)]
+    framed = {patch.get_y() for patch in axes.patches if not patch.get_hatch()}
+    assert framed == {int(np.argmax(shown[:, 0])) - 0.46}  # of M = 25 there is nothing to choose from
+    assert "3 of 12 trials diverged" in words(axes.figure)
+    assert bar.get_ylabel() == "validation accuracy (%)"
+
+
+def timing_table(widths=(0, 10, 100), epochs=3):
+    points = list(itertools.product(("alone", "together"), widths, range(1, epochs + 1)))
+    columns = (np.array(values) for values in zip(*points, strict=True))
+    table = dict(zip(("program", "hidden_units", "epoch"), columns, strict=True))
+    seconds = np.random.default_rng(2).uniform(0.1, 1, len(points))
+    return table | {"seconds": seconds, "device": np.full(len(points), "some device")}
+
+
+def test_training_time_is_alone_added_up_and_together():
+    timing = timing_table()
+    figure = plots.training_time(timing)
+    (axes,) = figure.axes
+    alone, after_another, together = axes.lines[:3]
+    medians = [np.median(rows(timing, program="alone", hidden_units=m)["seconds"]) for m in (0, 10, 100)]
+    np.testing.assert_allclose(alone.get_xydata(), np.column_stack([(0, 10, 100), medians]))
+    np.testing.assert_allclose(after_another.get_ydata(), np.cumsum(medians))
+    np.testing.assert_allclose(
+        together.get_ydata(),
+        [np.median(rows(timing, program="together", hidden_units=m)["seconds"]) for m in (0, 10, 100)],
+    )
+    assert axes.get_ylim()[0] == 0
+    assert "some device" in figure.get_suptitle()
+    assert "median of 3 epochs" in figure.legends[0].get_title().get_text()
+
+
+# One model
+
+
+def test_the_confusion_matrix_counts_true_rows_and_predicted_columns():
+    targets, predictions = np.array([0, 0, 1, 2, 2, 2]), np.array([0, 1, 1, 0, 0, 2])
+    figure = plots.confusion_matrix(targets, predictions, ("coat", "$bag$", "shoe"), title="M = 3")
+    axes = figure.axes[0]
+    written = {(int(t.get_position()[1]), int(t.get_position()[0])): t.get_text() for t in axes.texts}
+    assert written == {(0, 0): "1", (0, 1): "1", (1, 1): "1", (2, 0): "2", (2, 2): "1"}
+    assert (axes.get_ylabel(), axes.get_xlabel()) == ("true", "predicted")
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["coat", "$bag$", "shoe"]
+    assert figure.get_suptitle() == "confusion matrix: 3 of 6 wrong\nM = 3"
+    assert np.ma.getmaskarray(axes.images[0].get_array()).diagonal().all()  # what is right has no colour
+
+
+def test_mistakes_are_shown_surest_first_with_prediction_and_truth():
+    shown = np.arange(5 * 6, dtype=np.uint8).reshape(5, 2, 3)
+    targets = np.array([0, 1, 0, 1, 0])
+    probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.1, 0.9], [0.05, 0.95]])
+    figure = plots.mistakes(shown, targets, probabilities, ("no", "yes"), columns=2)
+    drawn = [axes for axes in figure.axes if axes.images]
+    titles = ["yes (95.0 %)\ntrue: no", "no (80.0 %)\ntrue: yes", "yes (70.0 %)\ntrue: no"]
+    assert [axes.get_title() for axes in drawn] == titles
+    for axes, i in zip(drawn, (4, 1, 2), strict=True):
+        np.testing.assert_array_equal(axes.images[0].get_array(), shown[i])
+    assert figure.get_suptitle().startswith("3 of 5 wrong; the 3 surest of them")
+    none = plots.mistakes(shown, probabilities.argmax(axis=1), probabilities, ("no", "yes"))
+    assert not any(axes.images for axes in none.axes)
+    assert none.get_suptitle() == "0 of 5 wrong"
+
+
+def test_hidden_units_are_images_about_zero():
+    weights = np.random.default_rng(0).normal(size=(6, 4))
+    live = np.array([True] * 5 + [False])
+    figure = plots.hidden_units(weights, (2, 3), live=live, title="M = 4")
+    drawn = [axes.images[0] for axes in figure.axes if axes.images and not axes.get_ylabel()]
+    assert len(drawn) == 4
+    for unit, image in enumerate(drawn):
+        values = np.ma.filled(image.get_array().astype(float), np.nan)
+        np.testing.assert_allclose(values.ravel()[:5], weights[:5, unit])
+        assert np.isnan(values.ravel()[5])
+        assert image.norm.vmin == -image.norm.vmax
+        assert image.norm.vmax == drawn[0].norm.vmax
+    assert "grey: never inked in training" in figure.get_suptitle()
+    with pytest.raises(InputError, match=r"a row for each pixel of \(28, 28\)"):
+        plots.hidden_units(weights, (28, 28))
+
+
+def test_of_many_hidden_units_the_strongest_are_shown():
+    weights = np.ones((4, 130))
+    strength = np.arange(130.0)
+    figure = plots.hidden_units(weights, (2, 2), strength=strength)
+    titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
+    assert titles == [str(i) for i in range(31, 131)]
+    assert "the 100 of 130 that weigh most" in figure.get_suptitle()
+
+
+def test_predicted_against_true_values():
+    targets, predictions = np.random.default_rng(0).normal(size=(2, 9, 2))
+    figure = plots.predicted_against_true(targets, predictions)
+    for k, axes in enumerate(figure.axes):
+        np.testing.assert_array_equal(axes.lines[1].get_xydata(), np.column_stack([targets[:, k], predictions[:, k]]))
+    assert [axes.get_title() for axes in figure.axes] == ["output 1", "output 2"]
+
+
+# All figures of a run
+
+
+CONFIG = {"score_name": "accuracy", "dataset": "small"}
+TABLES = ["accuracy-against-width", "learning-curves", "scores-against-parameters"]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "names"),
+    [
+        (images((4, 5)), ["confusion-matrix", "mistakes", "hidden-units"]),
+        (images((4, 5), classes=2, task="binary"), ["confusion-matrix", "mistakes", "hidden-units"]),
+        (values(), ["predicted-against-true", "hidden-units"]),
+    ],
+    ids=["multiclass", "binary", "regression"],
+)
+@pytest.mark.parametrize("width", [0, 10])
+def test_a_run_gets_the_figures_that_apply_to_it(dataset, names, width, tmp_path):
+    trials = trials_table()
+    trial = int(trials["trial"][trials["hidden_units"] == width][0])
+    model = MLP(dataset.features, width, dataset.outputs, task=dataset.task, rngs=nnx.Rngs(0))
+    config = CONFIG | {"score_name": "R²" if dataset.task == "regression" else "accuracy"}
+    drawn = list(plots.run_figures(trials, history_table(), config, trial=trial, model=model, dataset=dataset))
+    assert [each.name for each in drawn] == TABLES + names
+    for name, figure, alt in drawn:
+        assert alt.endswith(".")
+        if name in names:
+            assert f"M = {width}, " in words(figure)
+            assert ("sigmoid" in words(figure)) == bool(width)
+            plots.save(figure, tmp_path / f"{name}.png")
+
+
+def test_what_a_run_lacks_is_not_drawn():
+    tables = (trials_table((10,), seeds=1), history_table((10,), seeds=1))
+    assert [each.name for each in plots.run_figures(*tables, CONFIG)] == ["learning-curves"]
+    tables = (trials_table(rates=(1e-3, 1e-2)), history_table(rates=(1e-3, 1e-2)))
+    drawn = [each.name for each in plots.run_figures(*tables, CONFIG, timing=timing_table())]
+    assert drawn == [*TABLES, "rate-by-width", "training-time"]
 
 
 # Files

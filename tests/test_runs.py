@@ -84,6 +84,7 @@ def test_what_is_there_is_not_overwritten(run):
     [
         ("config.json", "{", "not JSON"),
         ("config.json", "[]", "expected a JSON object"),
+        ("config.json", "{}", "holds no dataset: written by another version"),
         ("trials.csv", "", "not a table of a run"),
         ("trials.csv", "trial,seed\n0,0\n", "has no hidden_units"),
         ("trials.csv", "trial,hidden_units,activation,learning_rate,seed\n0,x,relu,1,0\n", "damaged"),

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import tyro
 
-from mlp_jax.cli import data, plot, predict, sweep, train
+from mlp_jax.cli import data, plot, predict, sweep, time, train
 from mlp_jax.errors import InputError
 
 COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "data": (data.Data, data.run),
     "predict": (predict.Predict, predict.run),
     "plot": (plot.Plot, plot.run),
+    "time": (time.Time, time.run),
 }
 """By name: the configuration, which is the command's help, and the function that runs it and returns the exit code."""
 

@@ -1,16 +1,17 @@
 """What the commands that train share: their options, the run they write."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from rich.console import Console
 
-from mlp_jax.analysis import by_setting, saturation, summarize
 from mlp_jax.datasets import Dataset
+from mlp_jax.errors import InputError
 from mlp_jax.recipe import Recipe
-from mlp_jax.results import Table, history_table, references, trials_table
-from mlp_jax.runs import check_new, new_directory, sweep_config, write_run
+from mlp_jax.results import best_trial, history_table, trials_table
+from mlp_jax.runs import Run, check_new, new_directory, sweep_config, write_run
 from mlp_jax.sweep import Grid, SweepResult, check_dtype, sweep
 from mlp_jax.tasks import get_task
 from mlp_jax.terminal import Display
@@ -66,25 +67,45 @@ def check(options: TrainingOptions, out: Path | None) -> None:
         check_new(out)
 
 
-def write(result: SweepResult, dataset: str, out: Path) -> dict[str, Any]:
-    """Write the run with its figures; returns its configuration."""
-    config = sweep_config(result, dataset)
+def write(result: SweepResult, name: str, out: Path, dataset: Dataset) -> dict[str, Any]:
+    """Write the run with its figures; returns its configuration.
+
+    Args:
+        result: of the sweep.
+        name: of the data set, as it was asked for.
+        out: directory to write.
+        dataset: what was trained on.
+    """
+    config, trials = sweep_config(result, name), trials_table(result)
     with new_directory(out) as directory:
-        write_run(result, directory, dataset)
-        draw(trials_table(result), history_table(result), config, directory / "figures")
+        write_run(result, directory, name)
+        best = best_trial(trials) if (trials["diverged"] == 0).any() else None
+        model = None if best is None else result.model(result.trials[best])
+        (directory / "figures").mkdir()
+        tables = (trials, history_table(result), config)
+        draw(directory / "figures", "png", *tables, trial=best, model=model, dataset=dataset)
     return config
 
 
-def draw(trials: Table, history: Table, config: dict[str, Any], directory: Path) -> None:
-    """Draw the figures of a run into a directory."""
+def draw(directory: Path, kind: str, *tables: Any, **model: Any) -> None:
+    """Draw the figures of a run into a directory, as png or svg; the other arguments are ``plots.run_figures``'s."""
     from mlp_jax import plots
 
-    directory.mkdir(exist_ok=True)
-    settled = [saturation(rows) for rows in by_setting(summarize(trials)).values()]
-    saturated = settled[0].hidden_units if len(settled) == 1 and settled[0] is not None else None
-    plots.save(plots.learning_curves(history, config["score_name"]), directory / "learning-curves.png")
-    if len(set(trials["hidden_units"].tolist())) > 1:
-        figure = plots.accuracy_against_width(
-            trials, config["score_name"], reference=references(config), saturation=saturated
-        )
-        plots.save(figure, directory / "accuracy-against-width.png")
+    for name, figure, _ in plots.run_figures(*tables, **model):
+        plots.save(figure, directory / f"{name}.{kind}")
+
+
+def figure_arguments(run: Run, warn: Callable[[str], None]) -> dict[str, Any]:
+    """What ``plots.run_figures`` takes of a run that was read back.
+
+    Args:
+        run: the run.
+        warn: called with a line that says why figures of the model are left out, where they have to be.
+    """
+    arguments = {"trials": run.trials, "history": run.history, "config": run.config, "timing": run.timing}
+    try:
+        best = best_trial(run.trials)
+        return arguments | {"trial": best, "model": run.model(best), "dataset": run.dataset()}
+    except InputError as error:
+        warn(f"without figures of a model: {error}")
+        return arguments

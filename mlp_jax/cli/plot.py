@@ -1,11 +1,13 @@
 """mlp-jax plot."""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import tyro
 
-from mlp_jax.cli._training import draw
+from mlp_jax.cli._training import draw, figure_arguments
 from mlp_jax.runs import new_directory, read_run
 
 
@@ -17,17 +19,21 @@ class Plot:
     """What mlp-jax sweep wrote."""
     out: Path | None = None
     """Directory to write; it must not be there yet. By default the run's own figures are replaced."""
+    format: Literal["png", "svg"] = "png"
+    """Of the files."""
 
 
 def run(options: Plot) -> int:
     """Run the command; returns the exit code."""
     run = read_run(options.run)
+    arguments = figure_arguments(run, lambda note: print(f"mlp-jax: {note}", file=sys.stderr))
     if options.out is None:
         directory = run.path / "figures"
-        draw(run.trials, run.history, run.config, directory)
+        directory.mkdir(exist_ok=True)
+        draw(directory, options.format, **arguments)
     else:
         directory = options.out
         with new_directory(directory) as partial:
-            draw(run.trials, run.history, run.config, partial)
+            draw(partial, options.format, **arguments)
     print(f"Written to {directory}/")
     return 0

@@ -49,7 +49,7 @@ def run(options: Sweep) -> int:
     console = console_for(stderr=options.json)
     dataset = load_dataset(options.dataset)
     result = train_grid(options, grid, dataset, console)
-    config = write(result, options.dataset, out)
+    config = write(result, options.dataset, out, dataset)
     trials, where = trials_table(result), environment(result)
     if options.json:
         print_json(summary_record(trials, config, where) | {"run": str(out)})

@@ -33,7 +33,7 @@ def run(options: Train) -> int:
     dataset = load_dataset(options.dataset)
     result = train_grid(options, grid, dataset, console)
     if options.out is not None:
-        write(result, options.dataset, options.out)
+        write(result, options.dataset, options.out, dataset)
     scores = {column: float(values[0]) for column, values in result.final.items()}
     if options.json:
         print_json({"score_name": result.score_name, **scores, "diverged": int(result.diverged[0])})

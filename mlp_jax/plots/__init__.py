@@ -9,8 +9,27 @@ Lines stay apart in greyscale: colours of one figure differ in lightness, and a 
 
 from mlp_jax.plots.curves import learning_curves
 from mlp_jax.plots.data import class_balance, digit, examples
+from mlp_jax.plots.model import confusion_matrix, hidden_units, mistakes, predicted_against_true
 from mlp_jax.plots.predictions import predictions
+from mlp_jax.plots.run import RunFigure, run_figures
 from mlp_jax.plots.style import save
-from mlp_jax.plots.width import accuracy_against_width
+from mlp_jax.plots.width import accuracy_against_width, rate_by_width, scores_against_parameters, training_time
 
-__all__ = ["accuracy_against_width", "class_balance", "digit", "examples", "learning_curves", "predictions", "save"]
+__all__ = [
+    "RunFigure",
+    "accuracy_against_width",
+    "class_balance",
+    "confusion_matrix",
+    "digit",
+    "examples",
+    "hidden_units",
+    "learning_curves",
+    "mistakes",
+    "predicted_against_true",
+    "predictions",
+    "rate_by_width",
+    "run_figures",
+    "save",
+    "scores_against_parameters",
+    "training_time",
+]

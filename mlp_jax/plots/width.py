@@ -7,11 +7,14 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from matplotlib.transforms import ScaledTranslation, Transform
 
-from mlp_jax.analysis import Summary, by_setting, summarize
+from mlp_jax.analysis import Summary, by_setting, seconds_alone, seconds_together, summarize
 from mlp_jax.plots.settings import LINEAR, Setting, divergence_note, join, shared_setting, spread
 from mlp_jax.plots.style import (
     GREY,
@@ -28,6 +31,7 @@ from mlp_jax.plots.style import (
 )
 from mlp_jax.results import Table
 
+INTERVALS = "mean and its 95 % interval (Student's t)"
 MOST_IN_PANEL = 3  # settings whose training and test lines share a panel; more get panels of their own
 
 _ASIDE = 3.0  # points between neighbours at the same M, in a panel of full width
@@ -42,7 +46,7 @@ def accuracy_against_width(
     *,
     saturation: int | None = None,
 ) -> Figure:
-    """Training and test score of the finished models against M, with error bars of ± standard deviation over seeds.
+    """Training and test score of the finished models against M, with 95 % intervals over seeds.
 
     The test score of M = 0, the generalized linear model, is a horizontal line. Up to three settings (activation,
     learning rate) share a panel; more get panels of their own.
@@ -93,9 +97,14 @@ def accuracy_against_width(
     score_axis(panels[0], score_name)
     figure.suptitle(join(f"{score_name} against width", shared.text(), by=": "))
     counts = [row.seeds for rows in (*curves.values(), linear.values()) for row in rows]
-    note = join(spread("mean ± standard deviation (bars)", counts), left_out, by="; ")
+    note = join(spread(INTERVALS, counts), left_out, by="; ")
     figure.legend(list(marks.values()), list(marks), title=note, loc="outside lower center", ncols=2)
     return figure
+
+
+def _means(rows: Sequence[Summary], column: str) -> tuple[np.ndarray, np.ndarray]:
+    """Mean of each point over its seeds, and half of its interval (NaN for one seed)."""
+    return np.array([row.mean[column] for row in rows]), np.array([row.margin(column) for row in rows])
 
 
 def _groups(settings: list[Setting]) -> list[list[Setting]]:
@@ -136,11 +145,11 @@ def _draw_scores(
         ("training", "train_score", "--", "white", asides[0]),
         ("test", "test_score", "-", colour, asides[1]),
     ):
-        mean, deviation = (np.array([getattr(row, of)[column] for row in rows]) for of in ("mean", "deviation"))
+        mean, margin = _means(rows, column)
         marks[join(name, part)] = axes.errorbar(
             x,
             mean,
-            yerr=None if np.isnan(deviation).all() else deviation,  # NaN, where there is one seed, is not drawn
+            yerr=None if np.isnan(margin).all() else margin,  # NaN, where there is one seed, is not drawn
             color=colour,
             linestyle=dash,
             marker=marker,
@@ -149,15 +158,15 @@ def _draw_scores(
             transform=axes.transData + aside,
         )
         for sign in (-1, 1):  # the axes' limits do not look at what has a transform of its own
-            axes.update_datalim(np.column_stack([x, mean + sign * np.nan_to_num(deviation)]))
+            axes.update_datalim(np.column_stack([x, mean + sign * np.nan_to_num(margin)]))
     axes.autoscale_view()
     return marks
 
 
 def _draw_baseline(axes: Axes, row: Summary, name: str, colour: str) -> dict[str, Any]:
-    mean, deviation = row.mean["test_score"], row.deviation["test_score"]
-    if not np.isnan(deviation):
-        axes.axhspan(mean - deviation, mean + deviation, color=colour, alpha=0.15, linewidth=0)
+    mean, margin = row.mean["test_score"], row.margin("test_score")
+    if not np.isnan(margin):
+        axes.axhspan(mean - margin, mean + margin, color=colour, alpha=0.15, linewidth=0)
     line = axes.axhline(mean, color=colour, linestyle="-.", linewidth=1.2, zorder=1.5)
     return {join("M = 0" if name else LINEAR, name, "test"): line}
 
@@ -181,3 +190,165 @@ def _draw_saturation(axes: Axes, saturation: int | None) -> dict[str, Any]:
         axes.axvline(saturation, color=GREY, linestyle=":", zorder=1.5) if saturation else Line2D([], [], linestyle="")
     )
     return {f"saturation at M = {saturation}, by validation": line}
+
+
+# Loss and score against the number of parameters
+
+
+@styled
+def scores_against_parameters(trials: Table, score_name: str) -> Figure:
+    """Loss and score of the finished models against the number of their parameters, with 95 % intervals over seeds.
+
+    A line for each setting (activation, learning rate); training is shown for up to three of them. M = 0, which has
+    nearly as many parameters as a small M > 0 can have, is a point of its own.
+
+    Args:
+        trials: one row a trial.
+        score_name: ``accuracy``, which is shown in percent, or another.
+    """
+    note = divergence_note(len(trials["trial"]), int(np.count_nonzero(trials["diverged"] == 0)))
+    usable = [row for row in summarize(trials) if row.seeds]
+    if not usable:
+        return nothing_but(note)
+    curves = {Setting(*key): sorted(rows, key=lambda row: row.parameters) for key, rows in by_setting(usable).items()}
+    shared = shared_setting(curves)
+    figure = Figure(figsize=(WIDTH, 4.2))
+    panels = figure.subplots(1, 2, sharex=True)
+    marks: dict[str, Any] = {}
+    parts = ("train", "test") if len(curves) <= MOST_IN_PANEL else ("test",)
+    looks = zip(colours(len(curves)), itertools.cycle(MARKERS), strict=False)
+    for (setting, rows), (colour, marker) in zip(curves.items(), looks, strict=False):
+        for part, (axes, metric) in itertools.product(parts, zip(panels, ("loss", "score"), strict=True)):
+            name = join(setting.text(told=shared), "training" if part == "train" else "test")
+            style: Style = {
+                "color": colour,
+                "capsize": 2.5,
+                "linestyle": "--" if part == "train" else "-",
+                "markerfacecolor": "white" if part == "train" else colour,
+            }
+            hidden, linear = ([row for row in rows if bool(row.hidden_units) == wide] for wide in (True, False))
+            for chosen, changes in ((hidden, {"marker": marker}), (linear, {"marker": "*", "markersize": 11})):
+                if not chosen:
+                    continue
+                mean, margin = _means(chosen, f"{part}_{metric}")
+                mark = axes.errorbar(
+                    [row.parameters for row in chosen],
+                    mean,
+                    yerr=None if np.isnan(margin).all() else margin,
+                    **style | changes,
+                )
+                marks.setdefault(name, mark)
+    for axes in panels:
+        axes.set_xscale("log")
+        axes.set_xlabel("parameters")
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    panels[0].set_ylabel("loss")
+    panels[1].set_ylabel(score_label(score_name))
+    score_axis(panels[1], score_name)
+    figure.suptitle(join(f"loss and {score_name} against the number of parameters", shared.text(), by=": "))
+    star = "star: M = 0" if any(not row.hidden_units for row in usable) else ""
+    title = join(spread(INTERVALS, [row.seeds for row in usable]), star, note, by="; ")
+    figure.legend(list(marks.values()), list(marks), title=title, loc="outside lower center", ncols=2)
+    return figure
+
+
+# Learning rate × width
+
+
+@styled
+def rate_by_width(trials: Table, score_name: str) -> Figure:
+    """Heat map: mean validation score over seeds by learning rate and width, a panel for each activation.
+
+    The best learning rate of each width is framed; combinations of which every trial diverged are hatched.
+
+    Args:
+        trials: one row a trial.
+        score_name: ``accuracy``, which is shown in percent, or another.
+    """
+    note = divergence_note(len(trials["trial"]), int(np.count_nonzero(trials["diverged"] == 0)))
+    rows = summarize(trials)
+    if not any(row.seeds for row in rows):
+        return nothing_but(note)
+    activations = list(dict.fromkeys(row.activation for row in rows))
+    widths = sorted({row.hidden_units for row in rows})
+    rates = sorted({row.learning_rate for row in rows})
+    scores = np.full((len(activations), len(rates), len(widths)), np.nan)
+    for row in rows:
+        place = activations.index(row.activation), rates.index(row.learning_rate), widths.index(row.hidden_units)
+        scores[place] = row.mean["validation_score"]
+    figure = Figure(figsize=(WIDTH, len(activations) * (0.42 * len(rates) + 0.9) + 1.0))
+    panels = figure.subplots(len(activations), 1, squeeze=False, sharex=True)[:, 0]
+    scale, digits = (100, 1 if len(widths) > 8 else 2) if score_name == "accuracy" else (1, 3)
+    norm = Normalize(np.nanmin(scores), np.nanmax(scores))
+    for axes, activation, table in zip(panels, activations, scores, strict=True):
+        axes.set_facecolor("0.92")
+        mesh = axes.imshow(table, cmap="viridis", norm=norm, origin="lower", aspect="auto")
+        for (i, j), score in np.ndenumerate(table):
+            if np.isnan(score):
+                cell = Rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, hatch="///", edgecolor="0.6", linewidth=0)
+                axes.add_patch(cell)
+            elif len(widths) <= 14:
+                ink = "black" if norm(score) > 0.55 else "white"
+                axes.text(j, i, f"{scale * score:.{digits}f}", ha="center", va="center", color=ink, fontsize=8)
+        for j in range(len(widths)):
+            if np.isfinite(table[:, j]).sum() > 1:
+                frame = Rectangle((j - 0.46, np.nanargmax(table[:, j]) - 0.46), 0.92, 0.92, fill=False)
+                frame.set(edgecolor="white", linewidth=3.0)
+                inner = Rectangle(frame.get_xy(), 0.92, 0.92, fill=False, edgecolor="black", linewidth=1.4)
+                axes.add_patch(frame)
+                axes.add_patch(inner)
+        if len(activations) > 1:
+            axes.set_title(activation)
+        axes.set_yticks(range(len(rates)), [f"{rate:g}" for rate in rates])
+        axes.set_ylabel("learning rate")
+        axes.grid(visible=False)
+        axes.tick_params(length=0)
+    labelled = range(0, len(widths), math.ceil(len(widths) / 20))
+    panels[-1].set_xticks(labelled, [str(widths[j]) for j in labelled])
+    panels[-1].set_xlabel("hidden units M")
+    bar = figure.colorbar(mesh, ax=list(panels), aspect=30, label=f"validation {score_label(score_name)}")
+    score_axis(bar.ax, score_name)
+    shared = activations[0] if len(activations) == 1 else ""
+    figure.suptitle(join(f"validation {score_name} by learning rate and width", shared, by=": "))
+    hatched = "hatched: every trial diverged" if np.isnan(scores).any() else ""
+    counts = [row.seeds for row in rows if row.seeds]
+    notes = join(spread("mean", counts), "framed: best of its width", hatched, by="; ")
+    figure.supxlabel(join(notes, note, by="\n"), fontsize="medium")
+    return figure
+
+
+# Training time
+
+
+@styled
+def training_time(timing: Table) -> Figure:
+    """Seconds an epoch against M, as measured: each width alone, the widths one after another, and all together.
+
+    Args:
+        timing: a row a measured epoch, as ``mlp_jax.timing.time_widths`` takes them.
+    """
+    alone, together = seconds_alone(timing), seconds_together(timing)
+    widths = list(alone)
+    figure = Figure(figsize=(WIDTH, 4.6))
+    axes = figure.subplots()
+    series = (
+        ("this width alone", list(alone.values()), ":", "^"),
+        ("this and all lesser widths, one after another", np.cumsum(list(alone.values())).tolist(), "--", "s"),
+        ("this and all lesser widths, together", list(together.values()), "-", "o"),
+    )
+    for (label, seconds, dash, marker), colour in zip(series, ("0.45", *colours(3)[1::-1]), strict=True):
+        axes.plot(widths, seconds, linestyle=dash, marker=marker, color=colour, label=label)
+    for name, colour in (("alone", "0.45"), ("together", colours(3)[0])):  # every epoch that was measured
+        here = timing["program"] == name
+        axes.plot(timing["hidden_units"][here], timing["seconds"][here], "_", color=colour, markersize=9, zorder=1.9)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("hidden units M")
+    axes.set_ylabel("seconds an epoch")
+    width_axis(axes, sorted({0, *widths}), 1)
+    figure.suptitle(f"training time against width, on {timing['device'][0]}")
+    epochs = int(np.count_nonzero((timing["program"] == "alone") & (timing["hidden_units"] == widths[0])))
+    title = f"median of {epochs} epochs, compilation left out (dashes: each epoch)"
+    figure.legend(title=title, loc="outside lower center", ncols=1)
+    return figure

@@ -1,0 +1,73 @@
+"""mlp-jax time."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tyro
+from rich.table import Table as RichTable
+
+from mlp_jax.analysis import seconds_alone, seconds_together
+from mlp_jax.cli._output import console_for, print_json
+from mlp_jax.recipe import Recipe
+from mlp_jax.runs import read_run, write_timing
+from mlp_jax.timing import time_widths
+
+MOST_WIDTHS = 10
+
+
+@dataclass
+class Time:
+    """Measure how long training takes against M: each width alone, one after another, and all together.
+
+    Trains for a few epochs with the run's data set and recipe, one seed, up to ten of its widths, and adds timing.csv
+    to the run, for analyse, plot and report. Do it while the machine has nothing else to do.
+    """
+
+    run: tyro.conf.Positional[Path]
+    """What mlp-jax sweep wrote."""
+    epochs: int = 3
+    """How many to time of each, after one that is not counted."""
+    json: bool = False
+    """Print the medians as JSON."""
+
+
+def run(options: Time) -> int:
+    """Run the command; returns the exit code."""
+    run = read_run(options.run)
+    config = run.config
+    console = console_for(stderr=options.json)
+    timing = time_widths(
+        run.dataset(),
+        _spread(config["hidden_units"]),
+        activation=config["activations"][0],
+        learning_rate=config["learning_rates"][0],
+        seed=config["seeds"][0],
+        recipe=Recipe(**{key: config[key] for key in ("batch_size", "beta1", "beta2", "epsilon")}),
+        **{key: config[key] for key in ("layout", "use_bias", "dtype")},
+        epochs=options.epochs,
+        on_width=lambda width: console.print(f"M = {width} timed", highlight=False),
+    )
+    write_timing(run.path, timing)
+    alone, together = seconds_alone(timing), seconds_together(timing)
+    after_another = dict(zip(alone, np.cumsum(list(alone.values())).tolist(), strict=True))
+    if options.json:
+        print_json({"seconds_alone": alone, "seconds_one_after_another": after_another, "seconds_together": together})
+        return 0
+    table = RichTable(title=f"{config['dataset_name']}: seconds an epoch, on {timing['device'][0]}")
+    for heading in ("M", "alone", "up to M, one after another", "up to M, together", "times as fast"):
+        table.add_column(heading, justify="right")
+    for width, seconds in alone.items():
+        times = after_another[width] / together[width]
+        row = (seconds, after_another[width], together[width])
+        table.add_row(str(width), *(f"{each:.3f}" for each in row), f"{times:.2f}")
+    console.print(table)
+    console.print(f"Median of {options.epochs} epochs, compilation left out. Written to {run.path / 'timing.csv'}")
+    return 0
+
+
+def _spread(widths: list[int]) -> list[int]:
+    """At most ten of them, evenly by rank, the least and the greatest among them."""
+    ordered = sorted(widths)
+    places = np.linspace(0, len(ordered) - 1, min(len(ordered), MOST_WIDTHS)).round().astype(int)
+    return [ordered[i] for i in places]

@@ -1,0 +1,197 @@
+"""Figures of one trained model: what it confuses, what it gets wrong, what its hidden units look at."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Num
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
+
+from mlp_jax.errors import InputError
+from mlp_jax.plots.settings import join
+from mlp_jax.plots.style import WIDTH, colours, show_image, styled
+
+MOST_UNITS = 100  # hidden units in a figure
+
+
+@styled
+def confusion_matrix(
+    targets: Int[np.ndarray, "N"], predictions: Int[np.ndarray, "N"], class_names: Sequence[str], *, title: str = ""
+) -> Figure:
+    """How many examples of each class (rows) were taken for each class (columns); mistakes are coloured.
+
+    Args:
+        targets: true classes.
+        predictions: predicted classes.
+        class_names: one a class.
+        title: of the figure: which model, which split.
+    """
+    count = len(class_names)
+    table = np.zeros((count, count), int)
+    np.add.at(table, (targets, predictions), 1)
+    mistaken = np.ma.masked_array(table, mask=np.eye(count, dtype=bool))
+    figure = Figure(figsize=(WIDTH, WIDTH * 0.78))
+    axes = figure.subplots()
+    axes.set_facecolor("0.93")  # where they agree
+    norm = Normalize(0, max(1, int(mistaken.max())) if count > 1 else 1)
+    image = axes.imshow(mistaken, cmap="Blues", norm=norm)
+    if count <= 20:
+        for (i, j), number in np.ndenumerate(table):
+            if number:
+                ink = "white" if i != j and norm(number) > 0.6 else "black"
+                size = "medium" if count <= 12 else "x-small"
+                axes.text(j, i, f"{number:,}", ha="center", va="center", color=ink, fontsize=size)
+    labelled = range(0, count, math.ceil(count / 30))
+    names = [class_names[i] for i in labelled]
+    axes.set_xticks(labelled, names, rotation=90 if max(map(len, names)) > 3 else 0)
+    axes.set_yticks(labelled, names)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    axes.grid(visible=False)
+    axes.tick_params(length=0)
+    bar = figure.colorbar(image, ax=axes, label="mistakes")
+    bar.ax.yaxis.set_major_locator(MaxNLocator(integer=True))
+    wrong = len(targets) - int(np.trace(table))
+    figure.suptitle(join(f"confusion matrix: {wrong:,} of {len(targets):,} wrong", title, by="\n"))
+    return figure
+
+
+@styled
+def mistakes(
+    images: Num[np.ndarray, "N H W *C"],
+    targets: Int[np.ndarray, "N"],
+    probabilities: Float[np.ndarray, "N K"],
+    class_names: Sequence[str],
+    *,
+    rows: int = 4,
+    columns: int = 8,
+    title: str = "",
+) -> Figure:
+    """Examples that a model gets wrong, the surest mistakes first: prediction, its probability, and the truth.
+
+    Args:
+        images: of a split.
+        targets: their true classes.
+        probabilities: of each class, as the model has them.
+        class_names: one a class.
+        rows: of the grid; those that would stay empty are left out.
+        columns: of the grid.
+        title: of the figure: which model, which split.
+    """
+    predictions = probabilities.argmax(axis=1)
+    sure = probabilities.max(axis=1)
+    wrong = np.flatnonzero(predictions != targets)
+    chosen = wrong[np.argsort(-sure[wrong], kind="stable")][: rows * columns]
+    rows = max(1, min(rows, math.ceil(len(chosen) / columns)))
+    height, width = images.shape[1:3]
+    figure = Figure(figsize=(WIDTH, rows * ((WIDTH - 1.6) / columns * height / width + 0.42) + 0.6))
+    cells = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in cells:
+        axes.set_axis_off()
+    for axes, i in zip(cells, chosen, strict=False):
+        show_image(axes, images[i])
+        seen, true = (_short(class_names[int(label)]) for label in (predictions[i], targets[i]))
+        axes.set_title(f"{seen} ({100 * sure[i]:.1f} %)\ntrue: {true}", fontsize=8, pad=3)
+    heading = f"{len(wrong):,} of {len(targets):,} wrong"
+    more = f"the {len(chosen)} surest of them: prediction (probability), truth" if len(chosen) else ""
+    figure.suptitle(join(join(heading, more, by="; "), title, by="\n"))
+    return figure
+
+
+def _short(name: str, most: int = 12) -> str:
+    return name if len(name) <= most else name[: most - 1] + "…"
+
+
+@styled
+def hidden_units(
+    weights: Float[np.ndarray, "D M"],
+    image_shape: tuple[int, ...],
+    *,
+    strength: Float[np.ndarray, "M"] | None = None,
+    live: Bool[np.ndarray, "D"] | None = None,
+    names: Sequence[str] = (),
+    title: str = "",
+) -> Figure:
+    """What each unit looks at: its weights as an image, red where ink excites it and blue where ink inhibits it.
+
+    All share one scale about 0, which leaves the outermost hundredth of the weights at its ends.
+
+    Args:
+        weights: A, a column a unit.
+        image_shape: (height, width) or (height, width, channels); channels are added up.
+        strength: of each unit; of more than ``MOST_UNITS`` units the strongest are shown. By default the norm of its
+            weights.
+        live: which pixels were ever anything but 0 in training; the weights of the others never moved, and are left
+            grey.
+        names: one a unit, written above it (for M = 0, the class); by default its number.
+        title: of the figure: which model.
+
+    Raises:
+        InputError: the weights are not those of such images.
+    """
+    if weights.ndim != 2 or weights.shape[0] != math.prod(image_shape):
+        raise InputError(f"weights have shape {weights.shape}: expected a row for each pixel of {image_shape}")
+    units = weights.shape[1]
+    strength = np.linalg.norm(weights, axis=0) if strength is None else strength
+    chosen = np.sort(np.argsort(-strength, kind="stable")[:MOST_UNITS])
+    shown = weights.astype(float)
+    if live is not None:
+        shown = np.where(live[:, None], shown, np.nan)
+    maps = shown.T.reshape(units, *image_shape)[chosen]
+    maps = maps if maps.ndim == 3 else maps.sum(axis=3)
+    finite = np.abs(maps[np.isfinite(maps)])
+    limit = float(np.quantile(finite, 0.99)) if finite.size else 0.0
+    columns = min(len(chosen), 5 if len(chosen) <= 10 else 10)
+    rows = math.ceil(len(chosen) / columns)
+    height, width = image_shape[:2]
+    cell = (WIDTH - 1.8) / max(columns, 5)
+    figure = Figure(figsize=(WIDTH, rows * (cell * height / width + 0.2) + 0.9))
+    cells = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in cells:
+        axes.set_axis_off()
+    norm = Normalize(-(limit or 1.0), limit or 1.0)
+    for axes, unit, image in zip(cells, chosen, maps, strict=False):
+        axes.add_patch(Rectangle((-0.5, -0.5), width, height, facecolor="0.8", zorder=-1))
+        drawn = axes.imshow(image, cmap="RdBu_r", norm=norm)
+        axes.set_title(_short(names[unit]) if names else str(unit + 1), fontsize=8, pad=2)
+    figure.colorbar(drawn, ax=list(cells), label="weight", aspect=30, shrink=min(1.0, 4 / (cell * rows + 1)))
+    what = "the weights into each class" if names else "what each hidden unit looks at"
+    some = f"the {len(chosen)} of {units} that weigh most" if len(chosen) < units else ""
+    grey = "grey: never inked in training" if live is not None and not live.all() else ""
+    figure.suptitle(join(join(what, some, grey, by="; "), title, by="\n"))
+    return figure
+
+
+@styled
+def predicted_against_true(
+    targets: Float[np.ndarray, "N K"], predictions: Float[np.ndarray, "N K"], *, title: str = ""
+) -> Figure:
+    """Predicted against true values, a panel for each of the first six outputs, and the line where they agree.
+
+    Args:
+        targets: true values.
+        predictions: predicted values.
+        title: of the figure: which model, which split.
+    """
+    count = min(6, targets.shape[1])
+    columns = min(3, count)
+    rows = math.ceil(count / columns)
+    figure = Figure(figsize=(WIDTH, WIDTH / max(columns, 1.7) * rows + 0.6))
+    cells = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in cells[count:]:
+        axes.remove()
+    for k, axes in enumerate(cells[:count]):
+        both = np.concatenate([targets[:, k], predictions[:, k]])
+        ends = [float(both.min()), float(both.max())]
+        axes.plot(ends, ends, color="black", linestyle="--", linewidth=1)
+        axes.plot(targets[:, k], predictions[:, k], ".", color=colours(3)[1], alpha=0.5, markersize=4)
+        axes.set_aspect("equal", adjustable="datalim")
+        axes.set_xlabel("true")
+        axes.set_ylabel("predicted")
+        if targets.shape[1] > 1:
+            axes.set_title(f"output {k + 1}")
+    figure.suptitle(join(f"predicted against true values of {len(targets):,} examples", title, by="\n"))
+    return figure

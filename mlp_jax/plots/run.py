@@ -1,0 +1,124 @@
+"""The figures of a run: which ones apply to it, drawn one at a time."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from mlp_jax.analysis import best_point, by_setting, saturation, score_text, summarize
+from mlp_jax.datasets import Dataset
+from mlp_jax.models import MLP
+from mlp_jax.plots.curves import learning_curves
+from mlp_jax.plots.model import confusion_matrix, hidden_units, mistakes, predicted_against_true
+from mlp_jax.plots.settings import Setting, join
+from mlp_jax.plots.width import (
+    accuracy_against_width,
+    rate_by_width,
+    scores_against_parameters,
+    training_time,
+)
+from mlp_jax.results import Table, references
+from mlp_jax.training import live_features
+
+_CHUNK = 4096  # examples that a model sees at once
+
+
+class RunFigure(NamedTuple):
+    """A figure, the name of its file without suffix, and what somebody who cannot see it would want to hear."""
+
+    name: str
+    figure: Figure
+    alt: str
+
+
+def run_figures(
+    trials: Table,
+    history: Table,
+    config: Mapping[str, Any],
+    *,
+    timing: Table | None = None,
+    trial: int | None = None,
+    model: MLP | None = None,
+    dataset: Dataset | None = None,
+) -> Iterator[RunFigure]:
+    """Draw the figures that apply to a run, one after another.
+
+    Args:
+        trials: one row a trial.
+        history: one row a trial and epoch.
+        config: of the run, as ``mlp_jax.runs`` writes it.
+        timing: of ``mlp_jax.timing``, if it was measured.
+        trial: number of the trial whose model is shown.
+        model: that model; None leaves out what it confuses and what its units look at.
+        dataset: what it was trained on; None likewise.
+    """
+    score_name = config["score_name"]
+    several_widths, several_rates = (len(set(trials[k].tolist())) > 1 for k in ("hidden_units", "learning_rate"))
+    rows = summarize(trials)
+    if several_widths:
+        settled = [saturation(curve) for curve in by_setting(rows).values()]
+        saturated = settled[0].hidden_units if len(settled) == 1 and settled[0] is not None else None
+        figure = accuracy_against_width(trials, score_name, reference=references(config), saturation=saturated)
+        yield RunFigure("accuracy-against-width", figure, _width_alt(trials, score_name))
+    alt = f"Curves: loss and {score_name} by epoch, of training and validation, for each width."
+    yield RunFigure("learning-curves", learning_curves(history, score_name), alt)
+    if several_widths:
+        alt = f"Lines: loss and {score_name} of the finished models against their number of parameters, on a log axis."
+        yield RunFigure("scores-against-parameters", scores_against_parameters(trials, score_name), alt)
+    if several_rates:
+        alt = f"Heat map: validation {score_name} of each learning rate and width; the best of each width is framed."
+        yield RunFigure("rate-by-width", rate_by_width(trials, score_name), alt)
+    if timing is not None:
+        alt = "Lines: seconds an epoch against M, of each width alone, one after another, and all together."
+        yield RunFigure("training-time", training_time(timing), alt)
+    if trial is not None and model is not None and dataset is not None:
+        yield from _model_figures(trials, trial, model, dataset)
+
+
+def _width_alt(trials: Table, score_name: str) -> str:
+    rows = [row for row in summarize(trials) if row.seeds]
+    best = best_point(rows)
+    if best is None:
+        return "No plot: every trial diverged."
+    curve = by_setting(rows)[best.activation, best.learning_rate]
+    ends = (
+        f"{score_text(row.mean['test_score'], score_name)} at M = {row.hidden_units}" for row in (curve[0], curve[-1])
+    )
+    return f"Lines: training and test {score_name} against hidden units M; test {score_name} is {' and '.join(ends)}."
+
+
+def _model_figures(trials: Table, trial: int, model: MLP, dataset: Dataset) -> Iterator[RunFigure]:
+    """What one model makes of the test split, and what its units look at."""
+    row = {name: trials[name][trials["trial"] == trial][0] for name in ("activation", "learning_rate", "seed")}
+    setting = Setting(str(row["activation"]) if model.hidden_units else "", float(row["learning_rate"])).text()
+    title = join(f"M = {model.hidden_units}", setting, f"seed {row['seed']}") + ": the best trial on validation"
+    test = dataset.test
+    chunks = (test.features[i : i + _CHUNK] for i in range(0, len(test), _CHUNK))
+    outputs = np.concatenate([np.asarray(model.predict_proba(chunk)) for chunk in chunks])
+    if dataset.task == "regression":
+        figure = predicted_against_true(test.targets, outputs, title=f"test split, {title}")
+        yield RunFigure("predicted-against-true", figure, f"Points: predicted against true values. {title}.")
+    else:
+        if outputs.ndim == 1:
+            outputs = np.stack([1 - outputs, outputs], axis=1)
+        predictions = outputs.argmax(axis=1)
+        names, about = dataset.class_names, f"test split, {title}"
+        wrong = f"{int((predictions != test.targets).sum()):,} of {len(test):,} test examples are wrong"
+        figure = confusion_matrix(test.targets, predictions, names, title=about)
+        yield RunFigure("confusion-matrix", figure, f"Matrix: true against predicted classes; {wrong}. {title}.")
+        if dataset.image_shape is not None:
+            images = test.features.reshape(len(test), *dataset.image_shape)
+            figure = mistakes(images, test.targets, outputs, names, title=about)
+            yield RunFigure("mistakes", figure, f"Test images that are taken for another class; {wrong}. {title}.")
+    if dataset.image_shape is not None:
+        weights = {symbol: np.asarray(values) for symbol, values in model.weights.items()}
+        live = np.zeros(dataset.features, bool)
+        live[list(live_features(dataset.train.features))] = True
+        if model.hidden_units:
+            strength = np.linalg.norm(weights["A"], axis=0) * np.linalg.norm(weights["B"], axis=1)
+            figure = hidden_units(weights["A"], dataset.image_shape, strength=strength, live=live, title=title)
+        else:
+            names = dataset.class_names if len(dataset.class_names) == dataset.outputs else ()
+            figure = hidden_units(weights["A"], dataset.image_shape, live=live, names=names, title=title)
+        yield RunFigure("hidden-units", figure, f"Images: the weights of each hidden unit, one a pixel. {title}.")
