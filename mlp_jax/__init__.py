@@ -1,11 +1,14 @@
 """How wide must the network be? A grid of multilayer perceptrons trained in one compiled XLA program."""
 
 from mlp_jax.datasets import Dataset, Split, load_dataset
-from mlp_jax.errors import DataError, InputError, MissingExtraError
+from mlp_jax.errors import DataError, InputError, MissingExtraError, SweepStopped, SweepWarning
+from mlp_jax.grid import Grid, Trial
+from mlp_jax.loop import Progress
 from mlp_jax.models import ACTIVATIONS, MLP
+from mlp_jax.plan import Plan
 from mlp_jax.recipe import Recipe
 from mlp_jax.single import Fit, History, Scores, evaluate, evaluate_model, fit
-from mlp_jax.sweep import Grid, Progress, SweepResult, Trial, sweep
+from mlp_jax.sweep import SweepResult, sweep
 from mlp_jax.tasks import TASKS, Task
 
 __all__ = [
@@ -19,11 +22,14 @@ __all__ = [
     "History",
     "InputError",
     "MissingExtraError",
+    "Plan",
     "Progress",
     "Recipe",
     "Scores",
     "Split",
     "SweepResult",
+    "SweepStopped",
+    "SweepWarning",
     "Task",
     "Trial",
     "evaluate",

@@ -1,4 +1,6 @@
-"""What this package raises when it is the user's input that is wrong."""
+"""What this package raises when it is the user's input, or the machine, that is at fault."""
+
+from pathlib import Path
 
 
 class InputError(ValueError):
@@ -16,3 +18,19 @@ class MissingExtraError(InputError, ImportError):
         super().__init__(
             f'{purpose} needs the package {package}, which is not installed: python -m pip install "mlp-jax[{extra}]"'
         )
+
+
+class SweepStopped(Exception):  # noqa: N818 (nothing went wrong)
+    """A sweep ended early because it was asked to; what was trained is saved, if it had a place to save to.
+
+    Attributes:
+        saved: the directory to resume from; None if there is none.
+    """
+
+    def __init__(self, saved: Path | None) -> None:
+        super().__init__("stopped" if saved is None else f"stopped; saved in {saved}")
+        self.saved = saved
+
+
+class SweepWarning(UserWarning):
+    """Something that a sweep went around, and that its user should know of."""

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
 from rich.table import Table as RichTable
 
 from mlp_jax.analysis import Summary, by_setting, saturation_record, saturation_sentence, score_text, summarize
+from mlp_jax.grid import Grid
+from mlp_jax.loop import Progress
 from mlp_jax.results import Table, references
-from mlp_jax.sweep import Grid, Progress
 
 
 def percent_or_plain(score_name: str) -> Callable[[float], str]:
@@ -34,15 +35,15 @@ class Display:
         self._score_name = score_name
         self._started = time.perf_counter()
         self._bar = ProgressBar(
-            TextColumn("epoch"),
-            MofNCompleteColumn(),
+            TextColumn("{task.description}"),
             BarColumn(),
+            TaskProgressColumn(),
             TimeElapsedColumn(),
             TextColumn("remaining"),
             TimeRemainingColumn(elapsed_when_finished=False),
             console=console,
         )
-        self._task = self._bar.add_task("epochs", total=epochs)
+        self._task = self._bar.add_task(f"epoch 0/{epochs}", total=1.0)
         self._live = Live(self._bar, console=console, transient=True, refresh_per_second=4)
 
     def __enter__(self) -> "Display":
@@ -60,14 +61,14 @@ class Display:
     def on_epoch(self, progress: Progress) -> None:
         """Show what is known after an epoch (``sweep(on_epoch=...)``)."""
         if self._console.is_terminal:
-            self._bar.update(self._task, completed=progress.epoch)
+            self._bar.update(self._task, completed=progress.done, description=_where(progress))
             self._live.update(Group(self._by_width(progress), self._bar), refresh=True)
             return
         elapsed = time.perf_counter() - self._started
-        remaining = elapsed / progress.epoch * (progress.epochs - progress.epoch)
-        good = ~progress.diverged
+        remaining = elapsed / (progress.done - progress.before) * (1 - progress.done)
+        good = ~progress.diverged & ~np.isnan(progress.loss)
         parts = [
-            f"epoch {progress.epoch}/{progress.epochs}",
+            _where(progress),
             f"{remaining:.0f} s remaining",
             f"loss {_mean(progress.loss, good):.4f}",
             f"{self._score_name} {self._score(_mean(progress.score, good))}",
@@ -84,7 +85,7 @@ class Display:
         units = np.array([trial.hidden_units for trial in self._grid.trials])
         widths = sorted(set(units.tolist()))
         for width in widths[:: max(1, len(widths) // 12)]:
-            good = (units == width) & ~progress.diverged
+            good = (units == width) & ~progress.diverged & ~np.isnan(progress.loss)
             table.add_row(
                 str(width),
                 f"{_mean(progress.loss, good):.4f}",
@@ -92,6 +93,11 @@ class Display:
                 self._score(_mean(progress.validation_score, good)),
             )
         return table
+
+
+def _where(progress: Progress) -> str:
+    chunk = f"chunk {progress.chunk}/{progress.chunks}  " if progress.chunks > 1 else ""
+    return f"{chunk}epoch {progress.epoch}/{progress.epochs}"
 
 
 def _mean(values: np.ndarray, where: np.ndarray) -> float:

@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax import lax
+from jax import dtypes, lax
+from jax.sharding import Sharding
 from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 
 from mlp_jax.datasets.dataset import Split
@@ -23,7 +24,7 @@ Logits = Callable[[Any, Float[Array, "B C"]], Float[Array, "T B K"]]
 
 MINIBATCHES = 0xBA7C4  # what the key that shuffles the examples is for
 
-_ROWS_AT_ONCE = 1000  # in evaluation: enough to fill the machine, and few enough to stay in its caches
+ROWS_AT_ONCE = 1000  # in evaluation: enough to fill the machine, and few enough to stay in its caches
 
 
 class DeviceData(NamedTuple):
@@ -52,8 +53,8 @@ class State(NamedTuple):
     opt_state: Any
 
 
-def to_device(splits: Sequence[Split], columns: Sequence[int] | None = None) -> DeviceData:
-    """Put splits on the device, one after another.
+def stack_splits(splits: Sequence[Split], columns: Sequence[int] | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Features and targets of splits, one split after another: ``DeviceData``, still on the host.
 
     Args:
         splits: with the same features.
@@ -66,7 +67,21 @@ def to_device(splits: Sequence[Split], columns: Sequence[int] | None = None) -> 
     if columns is not None:
         ones = np.full((len(features), 1), 255 if features.dtype == np.uint8 else 1, features.dtype)
         features = np.concatenate([features, ones], axis=1)[:, np.array(columns)]  # the ones are the last column
-    return DeviceData(jnp.asarray(features), jnp.asarray(np.concatenate([split.targets for split in splits])))
+    return _as_jax_has_it(features), _as_jax_has_it(np.concatenate([split.targets for split in splits]))
+
+
+def to_device(splits: Sequence[Split], columns: Sequence[int] | None = None) -> DeviceData:
+    """Put what ``stack_splits`` gives on the device that JAX uses by default."""
+    return DeviceData(*map(jnp.asarray, stack_splits(splits, columns)))
+
+
+def put(array: np.ndarray, sharding: Sharding) -> Array:
+    """An array on devices, perhaps of several processes, all of which have it whole."""
+    return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
+
+
+def _as_jax_has_it(array: np.ndarray) -> np.ndarray:
+    return array.astype(dtypes.canonicalize_dtype(array.dtype), copy=False)
 
 
 def live_features(features: np.ndarray) -> tuple[int, ...]:
@@ -169,7 +184,7 @@ def evaluate_rows(
     The bounds may be traced, so that one compiled program serves every split.
     """
     dtype = jnp.result_type(*jax.tree.leaves(params))
-    size = min(_ROWS_AT_ONCE, len(data.features))
+    size = min(ROWS_AT_ONCE, len(data.features))
     trials = jax.eval_shape(logits, params, jax.ShapeDtypeStruct((1, data.features.shape[1]), dtype)).shape[0]
     first, last = jnp.asarray(first, jnp.int32), jnp.asarray(last, jnp.int32)
 

@@ -9,10 +9,11 @@ from rich.console import Console
 
 from mlp_jax.datasets import Dataset
 from mlp_jax.errors import InputError
+from mlp_jax.grid import Grid
 from mlp_jax.recipe import Recipe
 from mlp_jax.results import best_trial, history_table, trials_table
 from mlp_jax.runs import Run, check_new, new_directory, sweep_config, write_run
-from mlp_jax.sweep import Grid, SweepResult, check_dtype, sweep
+from mlp_jax.sweep import SweepResult, check_dtype, sweep
 from mlp_jax.tasks import get_task
 from mlp_jax.terminal import Display
 

@@ -8,9 +8,9 @@ from mlp_jax.cli._output import console_for, print_json
 from mlp_jax.cli._training import TrainingOptions, check, train_grid, write
 from mlp_jax.datasets import load_dataset
 from mlp_jax.errors import InputError
+from mlp_jax.grid import ARTICLE_WIDTHS, Grid
 from mlp_jax.results import trials_table
 from mlp_jax.runs import environment
-from mlp_jax.sweep import ARTICLE_WIDTHS, Grid
 from mlp_jax.terminal import print_summary, summary_record
 
 

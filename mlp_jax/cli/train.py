@@ -7,7 +7,7 @@ from rich.table import Table as RichTable
 from mlp_jax.cli._output import console_for, print_json
 from mlp_jax.cli._training import TrainingOptions, check, train_grid, write
 from mlp_jax.datasets import load_dataset
-from mlp_jax.sweep import Grid
+from mlp_jax.grid import Grid
 from mlp_jax.terminal import percent_or_plain
 
 

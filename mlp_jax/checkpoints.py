@@ -1,0 +1,377 @@
+"""Checkpoints of a sweep: the replicas in training (Orbax), and those that are finished.
+
+    sweep.json               what is trained: a sweep goes on only if it is the same one
+    states/STEP/             parameters, optimizer state and history of the replicas in training, after some epoch
+    finished/FIRST-LAST.npz  of replicas that are finished: history, scores, parameters
+
+Steps are numbered in the order of saving. Every state carries a fingerprint of all its bits, which is checked when it
+is read back: one that was cut short, altered or half deleted is named and passed over for the one before it.
+"""
+
+import contextlib
+import hashlib
+import json
+import re
+import time
+import warnings
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.experimental import multihost_utils
+from jaxtyping import Array, UInt32
+
+from mlp_jax.errors import InputError, SweepWarning
+from mlp_jax.files import written_whole
+
+if TYPE_CHECKING:
+    import orbax.checkpoint as ocp
+
+KEEP = 3
+"""States that are kept."""
+
+SHARE_OF_TIME = 0.02
+"""What saving may take of the time of a sweep."""
+
+FIRST_AFTER = 30.0
+"""Seconds of training before the first state is saved, and the least between two."""
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A state that can be restored, as its own notes describe it.
+
+    Attributes:
+        step: its number.
+        first, count: which replicas are in it.
+        epoch: epochs that they have been trained.
+        seconds: of each of these epochs.
+        fingerprint: of its arrays.
+    """
+
+    step: int
+    first: int
+    count: int
+    epoch: int
+    seconds: tuple[float, ...]
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Finished:
+    """Replicas that are finished: a file of arrays."""
+
+    first: int
+    count: int
+    path: Path
+
+
+class DamagedError(Exception):
+    """A checkpoint that cannot be used; says which and why."""
+
+
+class Checkpoints:
+    """The checkpoints of one sweep. Used as a context: at its end, what is being written is waited for.
+
+    With several processes, each has an object of its own of the same directory, and all of them make the same calls.
+    """
+
+    def __init__(self, directory: Path, identity: Mapping[str, Any], *, resume: bool, every: int | None = None) -> None:
+        """Begin in a new directory, or go on in one.
+
+        Args:
+            directory: for the checkpoints of this sweep alone.
+            identity: what determines the results, as JSON knows it.
+            resume: whether to go on from what is there.
+            every: epochs between states; None for as often as ``SHARE_OF_TIME`` allows.
+
+        Raises:
+            InputError: the directory holds something and ``resume`` is false, or it holds no checkpoints, or those of
+                another sweep, and ``resume`` is true.
+            OSError: it cannot be written.
+        """
+        if every is not None and every < 1:
+            raise InputError(f"checkpoint interval is {every}: expected 1 epoch or more")
+        self.directory = directory.absolute()
+        self._every = every
+        self._manager: ocp.CheckpointManager | None = None
+        self._last_saved = time.perf_counter()
+        self._interval = FIRST_AFTER
+        identity = json.loads(json.dumps(identity))
+        if resume:
+            self._check_identity(identity)
+            return
+        if _leads() and directory.exists() and any(directory.iterdir()):
+            raise InputError(f"{directory} is there already and is not empty: resume from it, or name another")
+        if _leads():
+            (self.directory / "finished").mkdir(parents=True, exist_ok=True)
+            with written_whole(self.directory / "sweep.json") as file:
+                file.write((json.dumps(identity, indent=2) + "\n").encode())
+        _wait_for_all("checkpoints begun")
+
+    def _check_identity(self, identity: Mapping[str, Any]) -> None:
+        path = self.directory / "sweep.json"
+        try:
+            before = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(before, dict):
+                raise ValueError("no JSON object")
+        except (OSError, ValueError, RecursionError) as error:
+            raise InputError(f"{self.directory}: no sweep to resume ({path.name}: {error})") from None
+        differ = [
+            f"{key} was {_short(before.get(key))} and is now {_short(identity.get(key))}"
+            for key in sorted(before.keys() | identity.keys())
+            if before.get(key) != identity.get(key)
+        ]
+        if differ:
+            raise InputError(f"{self.directory}: cannot resume another sweep: {'; '.join(differ)}")
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._manager is None:
+            return
+        with contextlib.suppress(Exception) if kind is not None else contextlib.nullcontext():
+            self._manager.close()  # waits; its failure must not hide what went wrong before it
+
+    # Finished replicas
+
+    def finished(self) -> list[Finished]:
+        """Replicas that are finished, in order; a file that is damaged is named and left out."""
+        found: list[Finished] = []
+        for path in sorted((self.directory / "finished").glob("*.npz")):
+            if not (name := re.fullmatch(r"(\d{9})-(\d{9})\.npz", path.name)):
+                continue
+            first, last = map(int, name.groups())
+            if found and first < found[-1].first + found[-1].count:
+                continue
+            try:
+                read_arrays(path)
+            except DamagedError as damage:
+                warnings.warn(f"{damage}: its replicas are trained again", SweepWarning, stacklevel=2)
+                continue
+            found.append(Finished(first, last - first + 1, path))
+        return found
+
+    def finish(self, first: int, count: int, arrays: Mapping[str, np.ndarray]) -> Finished:
+        """Keep the results of replicas that are finished."""
+        path = self.directory / "finished" / f"{first:09d}-{first + count - 1:09d}.npz"
+        if _leads():
+            with written_whole(path) as file:
+                np.savez(file, **arrays)  # type: ignore[arg-type]
+        _wait_for_all(f"finished {first}")
+        return Finished(first, count, path)
+
+    # Replicas in training
+
+    def due(self, epoch: int) -> bool:
+        """Whether a state is to be saved after that epoch."""
+        if self._every is not None:
+            return epoch % self._every == 0
+        return time.perf_counter() - self._last_saved >= self._interval
+
+    def save(self, first: int, count: int, state: Any, history: Mapping[str, np.ndarray], seconds: list[float]) -> None:
+        """Begin to save a state; it is written while training goes on.
+
+        Args:
+            first: number of the first replica in it.
+            count: how many; leaves of ``state`` may have more rows, which do not matter.
+            state: pytree of arrays ``[R, ...]``.
+            history: arrays ``[count, T, epochs so far]``.
+            seconds: of each epoch so far.
+
+        Raises:
+            OSError: it, or one begun before, cannot be written.
+        """
+        import orbax.checkpoint as ocp
+
+        begun = time.perf_counter()
+        manager = self._open()
+        notes = {
+            "first": first,
+            "count": count,
+            "seconds": seconds,
+            "fingerprint": _fingerprint(state, history, count),
+        }
+        arrays = {"state": state, "history": dict(history)}
+        step = max(manager.all_steps(), default=-1) + 1
+        with _disk_errors():
+            manager.save(
+                step, args=ocp.args.Composite(arrays=ocp.args.PyTreeSave(arrays), notes=ocp.args.JsonSave(notes))
+            )
+            if self._interval == FIRST_AFTER:  # how long it takes in all is known by waiting, once
+                manager.wait_until_finished()
+        self._last_saved = time.perf_counter()
+        self._interval = max(FIRST_AFTER, (self._last_saved - begun) / SHARE_OF_TIME, self._interval)
+
+    def wait(self) -> None:
+        """Wait until everything saved is on the disk.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        if self._manager is not None:
+            with _disk_errors():
+                self._manager.wait_until_finished()
+
+    def saved(self) -> list[Saved]:
+        """States that may be restored, newest first; one without readable notes is named and left out."""
+        import orbax.checkpoint as ocp
+
+        if not (self.directory / "states").is_dir():
+            return []
+        manager = self._open()
+        found = []
+        for step in sorted(manager.all_steps(), reverse=True):
+            try:
+                notes = manager.restore(step, args=ocp.args.Composite(notes=ocp.args.JsonRestore()))["notes"]
+                seconds = tuple(float(each) for each in notes["seconds"])
+                found.append(
+                    Saved(step, notes["first"], notes["count"], len(seconds), seconds, str(notes["fingerprint"]))
+                )
+            except Exception as error:
+                warnings.warn(
+                    f"{self._place(step)}: damaged ({_first_line(error)}): passed over", SweepWarning, stacklevel=2
+                )
+        return found
+
+    def restore(
+        self, saved: Saved, state: Any, history: Mapping[str, jax.ShapeDtypeStruct]
+    ) -> tuple[Any, dict[str, Any]]:
+        """Read a state back, onto any number of devices.
+
+        Args:
+            saved: which.
+            state: what it is to become, as ``jax.ShapeDtypeStruct`` with shardings; its leaves may have more or fewer
+                rows than when it was saved, at least ``saved.count``.
+            history: shapes ``[count, T, epochs so far]``.
+
+        Raises:
+            DamagedError: it is not what was saved.
+        """
+        import orbax.checkpoint as ocp
+
+        arrays = {"state": state, "history": dict(history)}
+        restore_args = {
+            "state": jax.tree.map(
+                lambda leaf: ocp.ArrayRestoreArgs(
+                    dtype=leaf.dtype, sharding=leaf.sharding, global_shape=leaf.shape, strict=False
+                ),
+                state,
+            ),
+            "history": {key: ocp.RestoreArgs(restore_type=np.ndarray) for key in history},
+        }
+        try:
+            back = self._open().restore(
+                saved.step,
+                args=ocp.args.Composite(arrays=ocp.args.PyTreeRestore(item=arrays, restore_args=restore_args)),
+            )["arrays"]
+            fingerprint = _fingerprint(back["state"], back["history"], saved.count)
+        except Exception as error:
+            raise DamagedError(f"{self._place(saved.step)}: damaged ({_first_line(error)})") from None
+        if fingerprint != saved.fingerprint:
+            raise DamagedError(f"{self._place(saved.step)}: altered since it was saved")
+        return back["state"], back["history"]
+
+    def forget(self) -> None:
+        """Remove the states: the replicas in them are finished."""
+        if self._manager is not None:
+            self.wait()
+            for step in self._manager.all_steps():
+                self._manager.delete(step)
+
+    def _place(self, step: int) -> Path:
+        return self.directory / "states" / str(step)
+
+    def _open(self) -> "ocp.CheckpointManager":
+        import orbax.checkpoint as ocp
+
+        if self._manager is None:
+            options = ocp.CheckpointManagerOptions(
+                max_to_keep=KEEP, cleanup_tmp_directories=True, enable_async_checkpointing=True
+            )
+            with _disk_errors():
+                self._manager = ocp.CheckpointManager(self.directory / "states", options=options)
+        return self._manager
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a file of finished replicas.
+
+    Raises:
+        DamagedError: it is not such a file, or damaged.
+    """
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            return dict(stored)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise DamagedError(f"{path}: damaged ({_first_line(error)})") from None
+
+
+def _leads() -> bool:
+    """Whether this process is the one that writes what only one may write."""
+    return jax.process_index() == 0
+
+
+def _wait_for_all(what: str) -> None:
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(what)
+
+
+@jax.jit
+def _row_sums(state: Any) -> list[UInt32[Array, "R"]]:
+    """Of every leaf ``[R, ...]``, a sum of its bits by row, weighted by odd numbers: no change of one word escapes."""
+
+    def one(leaf: Array) -> UInt32[Array, "R"]:
+        bits = lax.bitcast_convert_type(leaf, jnp.uint32).reshape(len(leaf), -1)
+        weights = 2 * lax.iota(jnp.uint32, bits.shape[1]) + 1
+        return jnp.sum(bits * weights[None], axis=1, dtype=jnp.uint32)
+
+    return [one(leaf) for leaf in jax.tree.leaves(state)]
+
+
+def _fingerprint(state: Any, history: Mapping[str, np.ndarray], count: int) -> str:
+    digest = hashlib.sha256()
+    for sums in to_host(_row_sums(state)):
+        digest.update(np.ascontiguousarray(sums[:count]).tobytes())
+    for key in sorted(history):
+        digest.update(np.ascontiguousarray(history[key]).tobytes())
+    return digest.hexdigest()
+
+
+def to_host(tree: Any) -> Any:
+    """Arrays as NumPy arrays, whole, in every process."""
+    if jax.process_count() > 1:
+        return multihost_utils.process_allgather(tree, tiled=True)
+    return jax.tree.map(np.asarray, tree)
+
+
+@contextlib.contextmanager
+def _disk_errors() -> Any:
+    """Give what Orbax and TensorStore raise for a full or read-only disk the type that it has elsewhere."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        text = str(error)
+        if re.search(
+            r"No space left|RESOURCE_EXHAUSTED|Read-only file system|PERMISSION_DENIED|Permission denied", text
+        ):
+            raise OSError(_first_line(error)) from error
+        raise
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,97 @@
+"""The grid: the trials asked for."""
+
+import itertools
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple, cast
+
+import numpy as np
+
+from mlp_jax.errors import InputError
+from mlp_jax.layouts import Architecture
+from mlp_jax.models import check_architecture
+from mlp_jax.recipe import check_learning_rate
+
+ARTICLE_WIDTHS = (10, 25, 50, 100, 150, 200)
+MOST_TRIALS = 10_000_000
+"""Of a grid; more than any machine trains, and few enough to list."""
+
+
+class Trial(NamedTuple):
+    """One point of the grid, trained as if it were alone."""
+
+    hidden_units: int
+    activation: str
+    learning_rate: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Grid:
+    """All the trials asked for: every combination of the four.
+
+    Attributes:
+        hidden_units: widths M of the hidden layer; 0 for none (softmax, logistic or linear regression).
+        activations: of the hidden layer, names in ``mlp_jax.ACTIVATIONS``.
+        learning_rates: Adam's α.
+        seeds: of initial weights and minibatches; a number n stands for 0, ..., n − 1.
+    """
+
+    hidden_units: Sequence[int] = ARTICLE_WIDTHS
+    activations: Sequence[str] = ("sigmoid",)
+    learning_rates: Sequence[float] = (1e-3,)
+    seeds: Sequence[int] | int = 5
+
+    def __post_init__(self) -> None:
+        for name in ("hidden_units", "activations", "learning_rates", "seeds"):
+            values = getattr(self, name)
+            if name == "seeds" and isinstance(values, int) and not isinstance(values, bool):
+                if not 1 <= values < 2**32:
+                    raise InputError(f"seeds is {values}: expected how many, 1 or more, or a list of them")
+                values = range(values)
+            if isinstance(values, str) or not isinstance(values, Sequence | np.ndarray):
+                raise InputError(f"{name} is {values!r}: expected a list of values")
+            if len(values) > MOST_TRIALS:
+                raise InputError(f"{name} has {len(values)} values: expected at most {MOST_TRIALS}")
+            values = tuple(value.item() if isinstance(value, np.generic) else value for value in values)
+            object.__setattr__(self, name, values)
+            if not values:
+                raise InputError(f"{name} is empty: expected at least one value")
+        for units, activation in itertools.product(self.hidden_units, self.activations):
+            check_architecture(units, activation)
+        for rate in self.learning_rates:
+            check_learning_rate(rate)
+        for seed in self._seeds:
+            if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
+                raise InputError(f"seed is {seed!r}: expected a whole number from 0 to 2³² − 1")
+        for name in ("hidden_units", "activations", "learning_rates", "seeds"):
+            values = getattr(self, name)
+            value, times = Counter(values).most_common(1)[0]
+            if times > 1:
+                raise InputError(f"{name} holds {value!r} {times} times: expected each value once")
+
+        count = len(self.hidden_units) * len(self.activations) * len(self.learning_rates) * len(self._seeds)
+        if count > MOST_TRIALS:
+            raise InputError(f"the grid has {count} trials: expected at most {MOST_TRIALS}")
+
+    @property
+    def _seeds(self) -> tuple[int, ...]:
+        return cast("tuple[int, ...]", self.seeds)  # __post_init__ made it one
+
+    @cached_property
+    def trials(self) -> tuple[Trial, ...]:
+        """Every combination, seeds varying fastest."""
+        points = itertools.product(self.hidden_units, self.activations, self.learning_rates, self._seeds)
+        return tuple(Trial(*point) for point in points)
+
+    @property
+    def architectures(self) -> tuple[Architecture, ...]:
+        """The trials of one replica."""
+        return tuple(Architecture(f, m) for m, f in itertools.product(self.hidden_units, self.activations))
+
+    @property
+    def replicas(self) -> tuple[tuple[float, int], ...]:
+        """(learning rate, seed) of each replica."""
+        return tuple(itertools.product(self.learning_rates, self._seeds))

@@ -1,0 +1,430 @@
+"""The host's side of a sweep: chunk after chunk of replicas, epoch after epoch, each reported and kept."""
+
+import math
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from mlp_jax.checkpoints import Checkpoints, DamagedError, Finished, Saved, read_arrays, to_host
+from mlp_jax.datasets.dataset import Dataset
+from mlp_jax.errors import InputError, SweepStopped, SweepWarning
+from mlp_jax.grid import Grid
+from mlp_jax.layouts import Architecture, Layout
+from mlp_jax.plan import Plan
+from mlp_jax.program import EpochMeans, Program, jitted
+from mlp_jax.tasks import get_task
+from mlp_jax.training import DeviceData, put
+
+HOPELESS = 1000.0
+"""A trial has diverged when its training loss ends so many times as high as that of a model that answers nothing."""
+
+_CURVES = ("train_loss", "train_hit", "validation_loss", "validation_hit")
+_FINAL = tuple(f"{split}_{mean}" for split in ("train", "validation", "test") for mean in ("loss", "hit"))
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Where the time of a sweep went, in seconds.
+
+    Attributes:
+        prepare: data to the devices, initial weights.
+        compile: tracing and compiling the epoch's program.
+        chunks: for each chunk of replicas, each epoch of all its trials, as the host saw it.
+        evaluate: final scores of the three splits, compilation included.
+        saving: what training waited for checkpoints.
+    """
+
+    prepare: float
+    compile: float
+    chunks: tuple[tuple[float, ...], ...]
+    evaluate: float
+    saving: float
+
+    @property
+    def epochs(self) -> tuple[float, ...]:
+        """Each epoch of each chunk."""
+        return tuple(seconds for chunk in self.chunks for seconds in chunk)
+
+    @property
+    def warm_epoch(self) -> float:
+        """An epoch of all trials: of every chunk the median of the epochs after the first (or the first)."""
+        return float(sum(np.median(chunk[1:] or chunk) for chunk in self.chunks))
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What is known after an epoch; arrays are in the order of ``Grid.trials``.
+
+    Attributes:
+        epoch: number of the epoch, from 1.
+        epochs: how many there will be.
+        chunk: number of the chunk of replicas in training, from 1.
+        chunks: how many there will be.
+        before: share of the work that was done before this process began, 0 to 1.
+        done: share of the work that is done, 0 to 1.
+        loss, score, validation_loss, validation_score: ``[trials]``, the last that is known; NaN for none yet.
+        diverged: ``[trials]``, whether it has diverged, as far as can be told by now.
+    """
+
+    epoch: int
+    epochs: int
+    chunk: int
+    chunks: int
+    before: float
+    done: float
+    loss: np.ndarray
+    score: np.ndarray
+    validation_loss: np.ndarray
+    validation_score: np.ndarray
+    diverged: np.ndarray
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Replicas that are finished: arrays by name, here or in a file.
+
+    ``history/...`` are ``[R, T, epochs]``, ``final/...`` ``[R, T]``, ``params/i`` and ``frozen/i`` the leaves of their
+    parameters, ``seconds`` an entry an epoch.
+    """
+
+    first: int
+    count: int
+    source: dict[str, np.ndarray] | Finished
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All of them."""
+        return read_arrays(self.source.path) if isinstance(self.source, Finished) else self.source
+
+
+class _TooLargeError(Exception):
+    """Replicas do not fit in memory together."""
+
+
+class Loop:
+    """The host's side of a sweep: chunk after chunk of replicas, epoch after epoch, each reported and kept."""
+
+    def __init__(
+        self,
+        grid: Grid,
+        dataset: Dataset,
+        program: Program,
+        plan: Plan,
+        saver: Checkpoints | None,
+        stop: Callable[[], bool],
+        on_epoch: Callable[[Progress], None] | None,
+    ) -> None:
+        self._grid, self._program, self._plan, self._saver = grid, program, plan, saver
+        self._stop, self._on_epoch = stop, on_epoch
+        self._task, self._targets = get_task(dataset.task), {k: s.targets for k, s in dataset.splits.items()}
+        self._hopeless = HOPELESS * self._task.guess_loss(dataset.train.targets) or np.inf
+        self._places = places(grid, program.layout)
+        self._epochs = program.recipe.epochs
+        shape = (len(grid.replicas), len(program.layout.slots))
+        # As the devices report it: means of loss and hit of each replica and slot, and whether all was finite.
+        self._curves = {key: np.full((*shape, self._epochs), np.nan, program.dtype) for key in _CURVES}
+        self._curves["finite"] = np.ones((*shape, self._epochs), bool)
+        self._final = {key: np.full(shape, np.nan, program.dtype) for key in _FINAL}
+        self._before = self._done = 0  # replicas × epochs
+        self._seconds: dict[int, list[float]] = {}  # of the epochs of each chunk, by its first replica
+        self._prepare = self._compile = self._evaluate = self._saving = 0.0
+        abstract = jax.eval_shape(program.init, *self._seeds_and_rates(range(1), program.mesh.size))
+        self.treedefs = (jax.tree.structure(abstract[0].params), jax.tree.structure(abstract[1].frozen))
+
+    @property
+    def timing(self) -> Timing:
+        """Where the time went so far."""
+        chunks = tuple(tuple(self._seconds[first]) for first in sorted(self._seconds))
+        return Timing(self._prepare, self._compile, chunks, self._evaluate, self._saving)
+
+    def run(self, host: tuple[np.ndarray, np.ndarray], started: float) -> list[Trained]:
+        """Train every replica that is not finished yet."""
+        trained, resumed = self._recover()
+        self._before = self._done
+        spans = [range(t.first, t.first + t.count) for t in trained] + ([resumed.span] if resumed else [])
+        pending = deque(_chunks(spans, len(self._grid.replicas), self._plan.chunk))
+        if resumed:
+            pending.appendleft(resumed.span)
+        if not pending:
+            return trained
+        data = DeviceData(*(put(array, self._program.everywhere) for array in host))
+        self._prepare = time.perf_counter() - started
+        rows = self._plan.chunk
+        while pending:
+            chunk = pending.popleft()
+            begin, resumed = resumed, None
+            try:
+                trained.append(self._train(chunk, max(rows, self._padded(len(chunk))), data, begin))
+            except Exception as error:
+                if not _out_of_memory(error):
+                    raise
+                if len(chunk) <= self._program.mesh.size:
+                    raise InputError(
+                        "out of memory with one replica on a device: that does not fit in memory; ask for fewer or "
+                        "narrower trials"
+                    ) from None
+                rows = self._padded(math.ceil(len(chunk) / 2))
+                warnings.warn(
+                    f"out of memory with {len(chunk)} replicas together: going on with {rows}",
+                    SweepWarning,
+                    stacklevel=2,
+                )
+                self._forget(chunk)
+                begin = None
+                pending.extendleft(reversed(list(_chunks([], len(chunk), rows, chunk.start))))
+        return sorted(trained, key=lambda each: each.first)
+
+    def results(self) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], np.ndarray]:
+        """History, final scores and divergence, in the order of the trials."""
+        history = self._scored({key: values[self._places] for key, values in self._curves.items()})
+        final = {}
+        for split, targets in self._targets.items():
+            final[f"{split}_loss"] = self._final[f"{split}_loss"][self._places]
+            final[f"{split}_score"] = self._task.score(self._final[f"{split}_hit"][self._places], targets)
+        lost = ~self._curves["finite"][self._places]
+        first_lost = np.where(lost.any(axis=1), lost.argmax(axis=1) + 1, 0)
+        bearable = np.flip(history["loss"] <= self._hopeless, axis=1)
+        since = self._epochs - np.where(bearable.any(axis=1), bearable.argmax(axis=1), self._epochs) + 1
+        return history, final, np.where((first_lost == 0) & (since <= self._epochs), since, first_lost)
+
+    # Beginning
+
+    def _recover(self) -> tuple[list[Trained], "_Resumed | None"]:
+        """What earlier processes left: finished replicas, and the newest good state of unfinished ones."""
+        if self._saver is None:
+            return [], None
+        trained = []
+        for finished in self._saver.finished():
+            one = Trained(finished.first, finished.count, finished)
+            arrays = one.arrays()
+            rows = slice(one.first, one.first + one.count)
+            for key in self._curves:
+                self._curves[key][rows] = arrays[f"history/{key}"]
+            for key in self._final:
+                self._final[key][rows] = arrays[f"final/{key}"]
+            self._seconds[one.first] = arrays["seconds"].tolist()
+            self._done += one.count * self._epochs
+            trained.append(one)
+        taken = {replica for t in trained for replica in range(t.first, t.first + t.count)}
+        for saved in self._saver.saved():
+            span = range(saved.first, saved.first + saved.count)
+            if taken.isdisjoint(span):
+                try:
+                    resumed = self._restore(saved, span)
+                except DamagedError as damage:
+                    warnings.warn(f"{damage}: passed over", SweepWarning, stacklevel=2)
+                    continue
+                return trained, resumed
+        return trained, None
+
+    def _restore(self, saved: Saved, span: range) -> "_Resumed":
+        rows = max(self._plan.chunk, self._padded(saved.count))
+        state, _ = jax.eval_shape(self._program.init, *self._seeds_and_rates(span, rows))
+        target = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=self._program.shared_out), state
+        )
+        shapes = {
+            key: jax.ShapeDtypeStruct((saved.count, values.shape[1], saved.epoch), values.dtype)
+            for key, values in self._curves.items()
+        }
+        assert self._saver is not None
+        state, history = self._saver.restore(saved, target, shapes)
+        for key, values in history.items():
+            self._curves[key][span.start : span.stop, :, : saved.epoch] = values
+        self._seconds[span.start] = list(saved.seconds)
+        self._done += saved.count * saved.epoch
+        return _Resumed(span, rows, saved.epoch, state)
+
+    def _padded(self, replicas: int) -> int:
+        """So many replicas, and as many more as it takes to give each device the same number."""
+        return math.ceil(replicas / self._program.mesh.size) * self._program.mesh.size
+
+    def _seeds_and_rates(self, chunk: range, rows: int) -> tuple[np.ndarray, np.ndarray]:
+        """Of the chunk's replicas; the last one again for rows past the end."""
+        pairs = [self._grid.replicas[min(i, chunk.stop - 1)] for i in range(chunk.start, chunk.start + rows)]
+        return np.array([s for _, s in pairs], np.uint32), np.array([r for r, _ in pairs], self._program.dtype)
+
+    # Training
+
+    def _train(self, chunk: range, rows: int, data: DeviceData, begin: "_Resumed | None") -> Trained:
+        """Train a chunk to the end, and score it."""
+        begun = time.perf_counter()
+        run = jitted(self._program)
+        seeds, rates = self._seeds_and_rates(chunk, rows)
+        state, replicas = run.init(put(seeds, self._program.shared_out), put(rates, self._program.shared_out))
+        count = self._scalar(len(chunk))
+        if begin is not None:
+            state = begin.state
+        jax.block_until_ready((data, state))
+        prepared = time.perf_counter()
+        epoch = begin.epoch if begin is not None else 0
+        train_epoch = run.epoch.lower(count, state, replicas, self._scalar(epoch), data).compile()
+        if len(chunk) > self._program.mesh.size and _bytes_of(train_epoch) > self._plan.memory:
+            raise _TooLargeError
+        self._prepare += prepared - begun
+        self._compile += time.perf_counter() - prepared
+
+        seconds = self._seconds.setdefault(chunk.start, [])
+        while epoch < self._epochs:
+            if self._stop_now(chunk, state, epoch):
+                raise SweepStopped(self._saver.directory if self._saver is not None else None)
+            begun = time.perf_counter()
+            state, means = train_epoch(count, state, replicas, self._scalar(epoch), data)
+            means = to_host(means)
+            seconds.append(time.perf_counter() - begun)
+            self._note(chunk, epoch, means)
+            epoch += 1
+            self._done += len(chunk)
+            self._report(chunk, epoch)
+        return self._finish(chunk, state, replicas, data)
+
+    def _finish(self, chunk: range, state: Any, replicas: Any, data: DeviceData) -> Trained:
+        begun = time.perf_counter()
+        first = 0
+        for split, size in zip(self._targets, self._program.examples, strict=True):
+            bounds = (self._scalar(row) for row in (first, first + size))
+            means = to_host(
+                jitted(self._program).evaluate(self._scalar(len(chunk)), state.params, replicas, *bounds, data)
+            )
+            self._final[f"{split}_loss"][chunk.start : chunk.stop] = means.loss[: len(chunk)]
+            self._final[f"{split}_hit"][chunk.start : chunk.stop] = means.hit[: len(chunk)]
+            first += size
+        span = slice(chunk.start, chunk.stop)
+        arrays = {
+            **{f"history/{key}": values[span] for key, values in self._curves.items()},
+            **{f"final/{key}": values[span] for key, values in self._final.items()},
+            "seconds": np.array(self._seconds[chunk.start]),
+        }
+        for name, tree in (("params", state.params), ("frozen", replicas.frozen)):
+            leaves = jax.tree.leaves(to_host(tree))
+            arrays |= {f"{name}/{i}": leaf[: len(chunk)] for i, leaf in enumerate(leaves)}
+        self._evaluate += time.perf_counter() - begun
+        if self._saver is None:
+            return Trained(chunk.start, len(chunk), arrays)
+        begun = time.perf_counter()
+        finished = self._saver.finish(chunk.start, len(chunk), arrays)
+        self._saver.forget()
+        self._saving += time.perf_counter() - begun
+        # A sweep that is one chunk is kept in memory as well: its models outlive the checkpoints.
+        whole = len(chunk) == len(self._grid.replicas)
+        return Trained(chunk.start, len(chunk), arrays if whole else finished)
+
+    def _stop_now(self, chunk: range, state: Any, epoch: int) -> bool:
+        """Save if that is due; whether the sweep is to stop here."""
+        stop, due = self._stop(), self._saver is not None and 0 < epoch < self._epochs and self._saver.due(epoch)
+        if jax.process_count() > 1:  # all processes do the same; the clock of the first one counts
+            asked = multihost_utils.process_allgather(np.array([stop, due]))
+            stop, due = bool(asked[:, 0].any()), bool(asked[0, 1])
+        if self._saver is not None and epoch > 0 and (due or stop):
+            begun = time.perf_counter()
+            span = slice(chunk.start, chunk.stop)
+            history = {key: values[span, :, :epoch] for key, values in self._curves.items()}
+            self._saver.save(chunk.start, len(chunk), state, history, self._seconds[chunk.start])
+            if stop:
+                self._saver.wait()
+            self._saving += time.perf_counter() - begun
+        return stop
+
+    def _scalar(self, value: int) -> jax.Array:
+        return put(np.array(value, np.int32), self._program.everywhere)
+
+    def _note(self, chunk: range, epoch: int, means: EpochMeans) -> None:
+        noted = {
+            "train_loss": means.train.loss,
+            "train_hit": means.train.hit,
+            "validation_loss": means.validation.loss,
+            "validation_hit": means.validation.hit,
+            "finite": means.finite & np.isfinite(means.train.loss) & np.isfinite(means.validation.loss),
+        }
+        for key, values in noted.items():
+            self._curves[key][chunk.start : chunk.stop, :, epoch] = values[: len(chunk)]
+
+    def _forget(self, chunk: range) -> None:
+        """That a chunk was trained in part."""
+        self._done -= len(chunk) * len(self._seconds.pop(chunk.start, []))
+        for key, values in self._curves.items():
+            values[chunk.start : chunk.stop] = True if key == "finite" else np.nan
+
+    def _report(self, chunk: range, epoch: int) -> None:
+        if self._on_epoch is None:
+            return
+        # By trial the last epoch that is known: that of this chunk, the last of those before it.
+        latest = np.full(len(self._grid.replicas), self._epochs - 1)
+        latest[chunk.start : chunk.stop] = epoch - 1
+        replica, slot = self._places
+        last = {key: values[replica, slot, latest[replica]] for key, values in self._curves.items()}
+        scored = self._scored(last)
+        lost = ~self._curves["finite"][self._places].all(axis=1) | (scored["loss"] > self._hopeless)
+        size = self._plan.chunk
+        self._on_epoch(
+            Progress(
+                epoch=epoch,
+                epochs=self._epochs,
+                chunk=chunk.start // size + 1,
+                chunks=math.ceil(len(self._grid.replicas) / size),
+                before=self._before / (len(self._grid.replicas) * self._epochs),
+                done=self._done / (len(self._grid.replicas) * self._epochs),
+                diverged=lost,
+                **scored,
+            )
+        )
+
+    def _scored(self, means: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {
+            "loss": means["train_loss"],
+            "score": self._task.score(means["train_hit"], self._targets["train"]),
+            "validation_loss": means["validation_loss"],
+            "validation_score": self._task.score(means["validation_hit"], self._targets["validation"]),
+        }
+
+
+@dataclass(frozen=True)
+class _Resumed:
+    """A state read back: its replicas, the rows of its arrays, epochs trained."""
+
+    span: range
+    rows: int
+    epoch: int
+    state: Any
+
+
+def _chunks(spans: Sequence[range], replicas: int, size: int, offset: int = 0) -> Iterator[range]:
+    """The replicas from offset on that are in none of the spans, in runs of at most ``size``."""
+    position, end = offset, offset + replicas
+    for start, stop in [*sorted((span.start, span.stop) for span in spans), (end, end)]:
+        while position < start:
+            yield range(position, min(position + size, start))
+            position = min(position + size, start)
+        position = stop
+
+
+def _out_of_memory(error: Exception) -> bool:
+    if isinstance(error, jax.errors.JaxRuntimeError):
+        return "RESOURCE_EXHAUSTED" in str(error)
+    return isinstance(error, MemoryError | _TooLargeError)
+
+
+def _bytes_of(compiled: Any) -> int:
+    """What a compiled program needs of a device; 0 where JAX does not say."""
+    sizes = compiled.memory_analysis()
+    if sizes is None:
+        return 0
+    return int(
+        sizes.argument_size_in_bytes + sizes.output_size_in_bytes + sizes.temp_size_in_bytes - sizes.alias_size_in_bytes
+    )
+
+
+def places(grid: Grid, layout: Layout) -> tuple[np.ndarray, np.ndarray]:
+    """Where each trial of the grid is in arrays ``[R, T]``."""
+    replica = {pair: i for i, pair in enumerate(grid.replicas)}
+    slot = {architecture: i for i, architecture in enumerate(layout.slots)}
+    return (
+        np.array([replica[t.learning_rate, t.seed] for t in grid.trials]),
+        np.array([slot[Architecture(t.activation, t.hidden_units)] for t in grid.trials]),
+    )

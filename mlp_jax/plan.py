@@ -1,0 +1,174 @@
+"""The plan of a sweep: on which devices, how many replicas side by side, how many in memory together."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+import psutil
+from jax.sharding import Mesh
+
+from mlp_jax.errors import InputError
+from mlp_jax.program import AXIS, Program
+from mlp_jax.training import ROWS_AT_ONCE
+
+USABLE = 0.8
+"""Of a device's free memory: what is left over is for what no count foresees."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """Bytes on a device.
+
+    Attributes:
+        fixed: the data.
+        kept: of each replica in memory: parameters, Adam's two moments, weights that are not trained, twice over, since
+            an epoch's state cannot always take the place of the last one's.
+        working: of each replica that runs: gradients, activations, the order of the minibatches.
+    """
+
+    fixed: int
+    kept: int
+    working: int
+
+    def total(self, replicas: int, at_once: int) -> int:
+        """Bytes for so many replicas on a device, of which so many run side by side."""
+        return self.fixed + replicas * self.kept + min(replicas, at_once) * self.working
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the replicas of a sweep are shared out.
+
+    Attributes:
+        replicas: how many there are.
+        devices: how many train.
+        idle: how many devices have nothing to do, since there are fewer replicas.
+        at_once: replicas side by side on a device.
+        chunk: replicas trained together, on all devices; a multiple of ``devices``.
+        need: bytes on a device.
+        memory: bytes that a device has for it.
+    """
+
+    replicas: int
+    devices: int
+    idle: int
+    at_once: int
+    chunk: int
+    need: Need
+    memory: int
+
+    @property
+    def chunks(self) -> int:
+        """How many chunks follow one another."""
+        return math.ceil(self.replicas / self.chunk)
+
+    @property
+    def padding(self) -> int:
+        """Replicas that are computed and dropped, since each device does as many as every other."""
+        return self.chunks * self.chunk - self.replicas
+
+    @property
+    def bytes_used(self) -> int:
+        """On a device, while a chunk is trained."""
+        return self.need.total(self.chunk // self.devices, self.at_once)
+
+    def __str__(self) -> str:
+        parts = [f"{self.replicas} replica{'s' if self.replicas > 1 else ''} on {_count(self.devices, 'device')}"]
+        if self.idle:
+            parts.append(f"{_count(self.idle, 'device')} idle")
+        if self.chunks > 1:
+            parts.append(f"{self.chunks} chunks of {self.chunk}, one after another")
+        if self.chunk > self.devices:
+            parts.append(f"{min(self.at_once, self.chunk // self.devices)} at once on a device")
+        if self.padding:
+            parts.append(f"{self.padding} computed for nothing, as devices share alike")
+        parts.append(f"{gibibytes(self.bytes_used)} of {gibibytes(self.memory)} free on each")
+        return ", ".join(parts)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' if number != 1 else ''}"
+
+
+def gibibytes(size: float) -> str:
+    """A number of bytes for people."""
+    return f"{size / 2**30:.2f} GiB" if size >= 2**30 / 100 else f"{size / 2**20:.1f} MiB"
+
+
+def free_memory(device: jax.Device) -> int:
+    """Bytes that are free on a device; where it keeps its data in the host's memory, its share of that."""
+    stats = device.memory_stats() or {}
+    if "bytes_limit" in stats:
+        return int(stats["bytes_limit"] - stats.get("bytes_in_use", 0))
+    return psutil.virtual_memory().available // len(jax.local_devices(backend=device.platform))
+
+
+def make_mesh(devices: Sequence[jax.Device] | None, replicas: int) -> Mesh:
+    """The devices that train, as one axis: no more of them than replicas.
+
+    With several processes every one has a part, so that the devices are all of them, or a whole number a process.
+    """
+    devices = list(jax.devices() if devices is None else devices)
+    if not devices:
+        raise InputError("devices is empty: expected at least one")
+    processes = len({device.process_index for device in devices})
+    if replicas < len(devices) and processes == 1:
+        devices = devices[:replicas]
+    return Mesh(np.array(devices), (AXIS,))
+
+
+def memory_need(program: Program, host: tuple[np.ndarray, np.ndarray]) -> Need:
+    """Bytes that a sweep needs on a device, by counting arrays; ``host`` is what ``stack_splits`` gives."""
+    one = program.mesh.size  # the fewest that can be shared out
+    seeds, rates = (jax.ShapeDtypeStruct((one,), dtype) for dtype in (np.uint32, program.dtype))
+    state, replicas = jax.eval_shape(program.init, seeds, rates)
+    params, frozen = _bytes(state.params) // one, _bytes(replicas.frozen) // one
+    itemsize = np.dtype(program.dtype).itemsize
+    columns = host[0].shape[1]
+    units = params // itemsize // max(1, program.layout.trained)  # rows of A, padding included; more than enough
+    rows = max(ROWS_AT_ONCE, program.recipe.batch_size)
+    activations = (columns + 4 * units) * rows * itemsize
+    order = 4 * 4 * program.examples[0]  # random numbers, indices, and what sorting them takes
+    return Need(_bytes(host), 2 * (_bytes(state) // one + frozen), 3 * params + frozen + activations + order)
+
+
+def make_plan(
+    program: Program, host: tuple[np.ndarray, np.ndarray], replicas: int, idle: int, memory: int | None = None
+) -> Plan:
+    """Choose how many replicas are in memory together.
+
+    Args:
+        program: what is run; its ``at_once`` is at most what is chosen.
+        host: what is to be on every device.
+        replicas: of the whole sweep.
+        idle: devices that are left over.
+        memory: bytes to use of each device; None for ``USABLE`` of what is free on the fullest.
+
+    Raises:
+        InputError: not even one replica fits.
+    """
+    if memory is None:
+        local = [device for device in program.mesh.devices.flat if device.process_index == jax.process_index()]
+        memory = int(USABLE * min(free_memory(device) for device in local))
+    need = memory_need(program, host)
+    if need.total(1, 1) > memory:
+        raise InputError(
+            f"one replica (all widths and activations, one learning rate and seed) needs {gibibytes(need.total(1, 1))} "
+            f"and does not fit in memory, of which {gibibytes(memory)} can be used: ask for fewer or narrower trials"
+        )
+    mesh = program.mesh.size
+    share = math.ceil(replicas / mesh)  # the most that a device can have to do
+    while share > 1 and need.total(share, program.at_once) > memory:
+        share = min(share - 1, max(1, int(share * memory / need.total(share, program.at_once))))
+    at_once = min(program.at_once, share)
+    while at_once > 1 and need.total(share, at_once) > memory:
+        at_once -= 1
+    chunks = math.ceil(replicas / (share * mesh))
+    share = math.ceil(replicas / (chunks * mesh))  # chunks of one size: one compiled program, least padding
+    return Plan(replicas, mesh, idle, min(at_once, share), share * mesh, need, memory)
+
+
+def _bytes(tree: object) -> int:
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))

@@ -1,0 +1,194 @@
+"""The compiled programs of a sweep: initial state, an epoch, scores; replicas mapped, and shared out over devices."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import lax
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt32
+
+from mlp_jax.layouts import Layout, Params
+from mlp_jax.recipe import Recipe
+from mlp_jax.tasks import get_task
+from mlp_jax.training import DeviceData, Means, State, evaluate_rows, minibatches, train_minibatches
+
+AXIS = "replicas"
+"""Of the mesh: each device has its share of the replicas, and all of the data."""
+
+KEPT_PROGRAMS = 16
+"""How many sweeps' compiled programs a process keeps, in case the like is asked for again; then the oldest goes."""
+
+
+class Replicas(NamedTuple):
+    """What distinguishes the replicas, and does not change; every leaf has the mapped axis R in front."""
+
+    frozen: Params
+    key: PRNGKeyArray
+    learning_rate: Float[Array, "R"]
+
+
+class EpochMeans(NamedTuple):
+    """What an epoch reports of each trial, ``[R, T]``."""
+
+    train: Means
+    validation: Means
+    finite: Bool[Array, "R T"]
+
+
+@dataclass(frozen=True)
+class Program:
+    """The pure functions of a sweep, to be compiled; every one maps over the replicas in its arguments.
+
+    Replicas need nothing of each other: a device trains its share of them without a word to the others.
+
+    Attributes:
+        layout: of the trials of a replica.
+        task: name of the task.
+        recipe: how to train.
+        examples: sizes of the train, validation and test split.
+        dtype: of parameters and arithmetic.
+        at_once: how many replicas run side by side on a device; the rest follow one group after another.
+        mesh: the devices, along one axis, ``AXIS``.
+    """
+
+    layout: Layout
+    task: str
+    recipe: Recipe
+    examples: tuple[int, int, int]
+    dtype: Any
+    at_once: int
+    mesh: Mesh
+
+    @property
+    def shared_out(self) -> NamedSharding:
+        """How arrays with an axis R lie on the devices."""
+        return NamedSharding(self.mesh, P(AXIS))
+
+    @property
+    def everywhere(self) -> NamedSharding:
+        """How all other arrays lie on the devices."""
+        return NamedSharding(self.mesh, P())
+
+    def _map(self, f: Callable[..., Any], count: Int[Array, ""], mapped: tuple[Any, ...], *same: Any) -> Any:
+        """Map f over the leading axis of ``mapped``, on all devices; ``same`` comes to each call as it is.
+
+        Rows from ``count`` on are padding: what comes out of them has no meaning.
+        """
+
+        def local(count: Int[Array, ""], mapped: tuple[Any, ...], *same: Any) -> Any:
+            rows = len(jax.tree.leaves(mapped)[0])
+            if self.at_once == 1:
+                mine = jnp.clip(count - lax.axis_index(AXIS) * rows, 0, rows)
+                return _one_by_one(lambda each: f(*each, *same), mapped, mine)
+            if self.at_once >= rows:
+                return jax.vmap(lambda *each: f(*each, *same))(*mapped)
+            return lax.map(lambda each: f(*each, *same), mapped, batch_size=self.at_once)
+
+        return jax.shard_map(
+            local,
+            mesh=self.mesh,
+            in_specs=(P(), P(AXIS), *(P() for _ in same)),
+            out_specs=P(AXIS),
+            check_vma=False,  # nothing here varies over devices that should not, nor the other way round
+        )(count, mapped, *same)
+
+    def init(self, seeds: UInt32[Array, "R"], rates: Float[Array, "R"]) -> tuple[State, Replicas]:
+        """Initial state of every replica."""
+
+        def one(seed: UInt32[Array, ""], rate: Float[Array, ""]) -> tuple[State, Replicas]:
+            key = jax.random.key(seed)
+            params, frozen = self.layout.init(nnx.Rngs(key).params(), self.dtype)
+            return State(params, self.recipe.optimizer(rate).init(params)), Replicas(frozen, key, rate)
+
+        return jax.shard_map(
+            lambda *local: lax.map(lambda each: one(*each), local),
+            mesh=self.mesh,
+            in_specs=P(AXIS),
+            out_specs=P(AXIS),
+            check_vma=False,
+        )(seeds, rates)
+
+    def epoch(
+        self, count: Int[Array, ""], state: State, replicas: Replicas, epoch: Int[Array, ""], data: DeviceData
+    ) -> tuple[State, EpochMeans]:
+        """Train the first ``count`` replicas for one epoch, then score them on the validation split."""
+        task, train = get_task(self.task), self.examples[0]
+
+        def one(state: State, replica: Replicas, epoch: Int[Array, ""], data: DeviceData) -> tuple[State, EpochMeans]:
+            batches = minibatches(replica.key, epoch, train, self.recipe.batch_size)
+            state, means = train_minibatches(
+                self.layout.logits,
+                task,
+                self.recipe,
+                train,
+                self.layout.trained,
+                state,
+                replica.learning_rate,
+                batches,
+                data,
+            )
+            full = self.layout.merge(state.params, replica.frozen)
+            validation = evaluate_rows(self.layout.logits, task, full, data, train, train + self.examples[1])
+            return state, EpochMeans(means, validation, self.layout.finite(state.params))
+
+        return self._map(one, count, (state, replicas), epoch, data)
+
+    def evaluate(
+        self,
+        count: Int[Array, ""],
+        params: Params,
+        replicas: Replicas,
+        first: Int[Array, ""],
+        last: Int[Array, ""],
+        data: DeviceData,
+    ) -> Means:
+        """Score the first ``count`` replicas on rows first (included) to last (excluded)."""
+
+        def one(
+            params: Params, replica: Replicas, first: Int[Array, ""], last: Int[Array, ""], data: DeviceData
+        ) -> Means:
+            full = self.layout.merge(params, replica.frozen)
+            return evaluate_rows(self.layout.logits, get_task(self.task), full, data, first, last)
+
+        return self._map(one, count, (params, replicas), first, last, data)
+
+
+def _one_by_one(f: Callable[[Any], Any], mapped: Any, count: Int[Array, ""]) -> Any:
+    """Like ``jax.lax.map``, of the first ``count`` rows.
+
+    A single row gets a second one, which is not computed: XLA (on a CPU) takes an array of one row for the row itself,
+    gives it the layout in memory that the whole array has outside, and runs slower by 40 % for it. And so every number
+    of rows has the same program inside, which gives the same bits.
+    """
+    rows = len(jax.tree.leaves(mapped)[0])
+    if rows == 1:
+        mapped = jax.tree.map(lambda leaf: jnp.concatenate([leaf, leaf]), mapped)
+        return jax.tree.map(lambda leaf: leaf[:1], _one_by_one(f, mapped, count))
+    shapes = jax.eval_shape(f, jax.tree.map(lambda leaf: leaf[0], mapped))
+    out = jax.tree.map(lambda leaf: jnp.zeros((rows, *leaf.shape), leaf.dtype), shapes)
+
+    def turn(i: Int[Array, ""], out: Any) -> Any:
+        each = jax.tree.map(lambda leaf: lax.dynamic_index_in_dim(leaf, i, keepdims=False), mapped)
+        return jax.tree.map(lambda all_, one: lax.dynamic_update_index_in_dim(all_, one, i, 0), out, f(each))
+
+    return lax.fori_loop(0, count, turn, out)
+
+
+class Compiled(NamedTuple):
+    """A program's functions as ``jax.jit`` has them; ``epoch`` takes over the buffers of its state."""
+
+    init: Any
+    epoch: Any
+    evaluate: Any
+
+
+@lru_cache(maxsize=KEPT_PROGRAMS)
+def jitted(program: Program) -> Compiled:
+    """The functions of a program: the same ones for equal programs, so that equal sweeps compile once."""
+    return Compiled(jax.jit(program.init), jax.jit(program.epoch, donate_argnames="state"), jax.jit(program.evaluate))
