@@ -10,11 +10,12 @@ from flax import nnx
 
 from mlp_jax.datasets import Dataset
 from mlp_jax.errors import InputError
+from mlp_jax.grid import Grid
 from mlp_jax.models import MLP
 from mlp_jax.recipe import Recipe
 from mlp_jax.results import Table
 from mlp_jax.single import fit
-from mlp_jax.sweep import Grid, sweep
+from mlp_jax.sweep import sweep
 
 
 def time_widths(
