@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import tyro
 
-from mlp_jax.cli import data, plot, predict, sweep, time, train
+from mlp_jax.cli import data, evaluate, export, plot, predict, sweep, tensorboard, time, train
 from mlp_jax.errors import InputError
 
 COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
@@ -17,6 +17,9 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "train": (train.Train, train.run),
     "data": (data.Data, data.run),
     "predict": (predict.Predict, predict.run),
+    "evaluate": (evaluate.Evaluate, evaluate.run),
+    "export": (export.Export, export.run),
+    "tensorboard": (tensorboard.TensorBoard, tensorboard.run),
     "plot": (plot.Plot, plot.run),
     "time": (time.Time, time.run),
 }

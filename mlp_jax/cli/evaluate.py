@@ -1,0 +1,109 @@
+"""mlp-jax evaluate."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+from rich.table import Table as RichTable
+
+from mlp_jax.cli._output import console_for, print_json
+from mlp_jax.cli._using import Chosen, choose, setting
+from mlp_jax.datasets import Dataset, load_dataset
+from mlp_jax.errors import DataError, InputError
+from mlp_jax.models import MLP
+from mlp_jax.single import Scores, evaluate
+from mlp_jax.terminal import percent_or_plain
+
+
+@dataclass
+class Evaluate:
+    """Score models of a run on every split of a data set: its own, or another one that fits."""
+
+    run: tyro.conf.Positional[Path]
+    """What mlp-jax sweep wrote."""
+    dataset: str | None = None
+    """A data set as mlp-jax sweep takes it, of as many features and outputs; by default the run's own."""
+    trial: int | Literal["best", "all"] = "best"
+    """A number of trials.csv, all, or the best on validation."""
+    json: bool = False
+    """Print the result as JSON."""
+
+
+def run(options: Evaluate) -> int:
+    """Run the command; returns the exit code."""
+    first = choose(options.run, None if options.trial == "best" else 0 if options.trial == "all" else options.trial)
+    run = first.run
+    dataset = _load(first, options.dataset)
+    _check_fits(first.model, dataset)
+    numbers = run.trials["trial"].tolist() if options.trial == "all" else [first.trial]
+    scores: dict[int, dict[str, Scores]] = {}
+    for number in numbers:
+        model = run.model(number)
+        scores[number] = {name: evaluate(model, split) for name, split in dataset.splits.items()}
+    same = dataset.digest == setting(run, "dataset_digest")
+    score_name = setting(run, "score_name")
+    if options.json:
+        by_trial = [
+            {"trial": number}
+            | {f"{split}_{key}": value for split, s in by.items() for key, value in s._asdict().items()}
+            for number, by in scores.items()
+        ]
+        print_json(
+            {
+                "run": str(options.run),
+                "dataset": dataset.name,
+                "same_data": same,
+                "score_name": score_name,
+                "sizes": {name: len(split) for name, split in dataset.splits.items()},
+                "trials": by_trial,
+            }
+        )
+        return 0
+    console = console_for()
+    score = percent_or_plain(score_name)
+    if len(scores) == 1:
+        console.print(f"{first}.", highlight=False, soft_wrap=True)
+        table = RichTable(title=dataset.name)
+        for heading in ("split", "examples", "loss", score_name):
+            table.add_column(heading, justify="left" if heading == "split" else "right")
+        for name, (loss, value) in scores[first.trial].items():
+            table.add_row(name, f"{len(dataset.splits[name]):,}", f"{loss:.4f}", score(value))
+    else:
+        table = RichTable(title=f"{dataset.name}: loss and {score_name}")
+        for heading in ("trial", "M", "activation", "learning rate", "seed", *dataset.splits):
+            table.add_column(heading, justify="left" if heading == "activation" else "right", no_wrap=True)
+        for place, (number, by) in enumerate(scores.items()):
+            units, activation, rate, seed = (
+                run.trials[key][place] for key in ("hidden_units", "activation", "learning_rate", "seed")
+            )
+            cells = (f"{loss:.4f}  {score(value)}" for loss, value in by.values())
+            table.add_row(str(number), str(units), activation, f"{rate:g}", str(seed), *cells)
+    console.print(table)
+    if not same:
+        console.print("These are not the data that the run was trained on.", highlight=False, soft_wrap=True)
+    return 0
+
+
+def _flat(scores: dict[str, Scores]) -> dict[str, float]:
+    """By the columns of trials.csv."""
+    return {f"{split}_{name}": value for split, pair in scores.items() for name, value in pair._asdict().items()}
+
+
+def _load(chosen: Chosen, name: str | None) -> Dataset:
+    if name is not None:
+        return load_dataset(name)
+    own = setting(chosen.run, "dataset")
+    try:
+        return load_dataset(own)
+    except DataError as error:
+        raise DataError(f"{error}; that is the run's own data set: --dataset names another place") from None
+
+
+def _check_fits(model: MLP, dataset: Dataset) -> None:
+    features, outputs = model.weights["A"].shape[0], model.output.out_features
+    asked = (model.task, features, outputs)
+    found = (dataset.task, dataset.features, dataset.outputs)
+    if asked != found:
+        there, here = (f"{task} with {count} features and {k} outputs" for task, count, k in (found, asked))
+        raise InputError(f"{dataset.name} is {there}: the run's models expect {here}")

@@ -1,0 +1,54 @@
+"""mlp-jax export."""
+
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from mlp_jax.cli._output import console_for
+from mlp_jax.cli._using import check_file, choose, setting
+from mlp_jax.export import npz_bytes, stablehlo_bytes
+
+
+@dataclass
+class Export:
+    """Write a trial of a run for use without this package.
+
+    npz: plain arrays A, c1, B, c2, activation, task, class_names and feature_dtype, for NumPy. stablehlo: the whole
+    function, for jax.export.deserialize (needs the extra export).
+    """
+
+    run: tyro.conf.Positional[Path]
+    """What mlp-jax sweep wrote."""
+    out: Path
+    """File to write; one that is there is replaced."""
+    format: Literal["npz", "stablehlo"] = "npz"
+    """What to write."""
+    trial: int | None = None
+    """Which trial, a number of trials.csv; by default the best on validation."""
+    inputs: Literal["auto", "uint8", "float"] = "auto"
+    """What the StableHLO function takes: uint8 intensities, which it scales, or numbers as the model sees them; auto:
+    what the run was trained on."""
+
+
+def run(options: Export) -> int:
+    """Run the command; returns the exit code."""
+    check_file(options.out, *((".npz",) if options.format == "npz" else ()))
+    chosen = choose(options.run, options.trial)
+    feature_dtype = setting(chosen.run, "feature_dtype")
+    if options.format == "npz":
+        content = npz_bytes(chosen.model, class_names=setting(chosen.run, "class_names"), feature_dtype=feature_dtype)
+    else:
+        trained_on = "uint8" if feature_dtype == "uint8" else "float"
+        content = stablehlo_bytes(chosen.model, inputs=trained_on if options.inputs == "auto" else options.inputs)
+    beside = options.out.with_name(f".{options.out.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        beside.write_bytes(content)
+        beside.replace(options.out)
+    finally:
+        beside.unlink(missing_ok=True)
+    console = console_for()
+    console.print(f"{chosen}.\nWritten to {options.out}", highlight=False, soft_wrap=True)
+    return 0
