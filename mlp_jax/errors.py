@@ -1,10 +1,25 @@
-"""What this package raises when it is the user's input, or the machine, that is at fault."""
+"""What this package raises when it is the user's input, or the machine, that is at fault; and the checks that do."""
 
+import numbers
+import operator
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+LONGEST_SHOWN = 80
+"""Characters of a wrong value that a message repeats."""
 
 
 class InputError(ValueError):
     """Bad input: one line that says what was wrong, what was expected and how to mend it."""
+
+    def __init__(self, message: str) -> None:
+        """Keep the message on one line, and control characters (of file names, say) from the terminal."""
+        super().__init__(
+            "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(message))
+        )
 
 
 class DataError(InputError):
@@ -34,3 +49,60 @@ class SweepStopped(Exception):  # noqa: N818 (nothing went wrong)
 
 class SweepWarning(UserWarning):
     """Something that a sweep went around, and that its user should know of."""
+
+
+def shown(value: Any) -> str:
+    """A wrong value as messages repeat it: as Python writes it, but not endlessly."""
+    try:
+        text = repr(value)
+    except Exception:  # anybody's class may be passed, and whole numbers past 4,300 digits raise ValueError
+        text = f"a {type(value).__name__} that cannot be printed"
+    text = " ".join(text.split())
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
+
+
+def whole(name: str, value: Any, least: int, most: int) -> int:
+    """The value as an int: Python's or NumPy's, or an array of no dimensions.
+
+    Raises:
+        InputError: it is no whole number from ``least`` to ``most`` (both allowed), or a truth value.
+    """
+    try:
+        number = None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or not least <= number <= most:
+        raise InputError(f"{name} is {shown(value)}: expected a whole number from {least} to {most}")
+    return number
+
+
+def real(name: str, value: Any, fits: Any, expected: str) -> float:
+    """The value as a Python number: from Python's or NumPy's, or an array of no dimensions.
+
+    Args:
+        name: for the message.
+        value: what was given.
+        fits: whether a number will do, called with it.
+        expected: the same for the message.
+
+    Raises:
+        InputError: it is no real number, or does not fit.
+    """
+    number = value.item() if isinstance(value, np.generic | np.ndarray) and value.ndim == 0 else value
+    if isinstance(number, bool) or not isinstance(number, numbers.Real) or not fits(number):
+        raise InputError(f"{name} is {shown(value)}: expected {expected}")
+    return float(number)
+
+
+def instance(name: str, value: Any, kind: Any, expected: str) -> None:
+    """Raise InputError unless the value is of that kind: a type, or several joined by ``|``."""
+    if not isinstance(value, kind):
+        raise InputError(f"{name} is {shown(value)}: expected {expected}")
+
+
+def listed(name: str, values: Any, expected: str) -> Sequence[Any]:
+    """The values, if they are a sequence or an array of one dimension, and no text; raises InputError if not."""
+    in_order = isinstance(values, Sequence) or (isinstance(values, np.ndarray) and values.ndim == 1)
+    if isinstance(values, str | bytes) or not in_order:  # text is a sequence, but of characters
+        raise InputError(f"{name} is {shown(values)}: expected {expected}")
+    return values

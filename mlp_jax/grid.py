@@ -2,21 +2,30 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from mlp_jax.errors import InputError
+from mlp_jax.errors import InputError, listed, whole
 from mlp_jax.layouts import Architecture
-from mlp_jax.models import check_architecture
+from mlp_jax.models import check_activation, check_seed, check_width
 from mlp_jax.recipe import check_learning_rate
 
 ARTICLE_WIDTHS = (10, 25, 50, 100, 150, 200)
 MOST_TRIALS = 10_000_000
 """Of a grid; more than any machine trains, and few enough to list."""
+
+
+_AXES: dict[str, Callable[[Any], Any]] = {
+    "hidden_units": check_width,
+    "activations": check_activation,
+    "learning_rates": check_learning_rate,
+    "seeds": check_seed,
+}
+"""Of a grid, and what makes a value of each of what was given, or raises InputError."""
 
 
 class Trial(NamedTuple):
@@ -45,30 +54,18 @@ class Grid:
     seeds: Sequence[int] | int = 5
 
     def __post_init__(self) -> None:
-        for name in ("hidden_units", "activations", "learning_rates", "seeds"):
+        for name, checked in _AXES.items():
             values = getattr(self, name)
-            if name == "seeds" and isinstance(values, int) and not isinstance(values, bool):
-                if not 1 <= values < 2**32:
-                    raise InputError(f"seeds is {values}: expected how many, 1 or more, or a list of them")
-                values = range(values)
-            if isinstance(values, str) or not isinstance(values, Sequence | np.ndarray):
-                raise InputError(f"{name} is {values!r}: expected a list of values")
+            if name == "seeds" and isinstance(values, int | np.integer):
+                values = range(whole("seeds", values, 1, MOST_TRIALS))
+            values = listed(name, values, "a list of values")
             if len(values) > MOST_TRIALS:
                 raise InputError(f"{name} has {len(values)} values: expected at most {MOST_TRIALS}")
-            values = tuple(value.item() if isinstance(value, np.generic) else value for value in values)
-            object.__setattr__(self, name, values)
-            if not values:
+            if not len(values):
                 raise InputError(f"{name} is empty: expected at least one value")
-        for units, activation in itertools.product(self.hidden_units, self.activations):
-            check_architecture(units, activation)
-        for rate in self.learning_rates:
-            check_learning_rate(rate)
-        for seed in self._seeds:
-            if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
-                raise InputError(f"seed is {seed!r}: expected a whole number from 0 to 2³² − 1")
-        for name in ("hidden_units", "activations", "learning_rates", "seeds"):
-            values = getattr(self, name)
-            value, times = Counter(values).most_common(1)[0]
+            object.__setattr__(self, name, tuple(checked(value) for value in values))
+        for name in _AXES:
+            value, times = Counter(getattr(self, name)).most_common(1)[0]
             if times > 1:
                 raise InputError(f"{name} holds {value!r} {times} times: expected each value once")
 

@@ -17,7 +17,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 
-from mlp_jax.errors import InputError
+from mlp_jax.errors import InputError, instance, shown, whole
 from mlp_jax.tasks import get_task
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
@@ -34,15 +34,27 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 Weights = dict[str, Array]
 """One trial's parameters by the article's symbols: A [D, M], c1 [M], B [M, K], c2 [K]; for M = 0 A [D, K], c1 [K]."""
 
+MOST_ROWS = 2**31 - 1
+"""Of an array, in any direction: what an int32 can count."""
+
 HIDDEN, OUTPUT = 0, 1  # what a layer's initial weights are drawn for
 
 
-def check_architecture(hidden_units: Any, activation: str) -> None:
-    """Raise InputError unless this is a width and an activation that exist."""
-    if isinstance(hidden_units, bool) or not isinstance(hidden_units, int | np.integer) or hidden_units < 0:
-        raise InputError(f"hidden_units is {hidden_units!r}: expected a whole number, 0 or more")
-    if activation not in ACTIVATIONS:
-        raise InputError(f"unknown activation {activation!r}: expected one of {', '.join(ACTIVATIONS)}")
+def check_width(hidden_units: Any) -> int:
+    """M as an int; raises InputError unless it is a whole number, 0 or more."""
+    return whole("hidden_units", hidden_units, 0, MOST_ROWS)
+
+
+def check_activation(activation: Any) -> str:
+    """The name; raises InputError unless there is such an activation."""
+    if not isinstance(activation, str) or activation not in ACTIVATIONS:
+        raise InputError(f"unknown activation {shown(activation)}: expected one of {', '.join(ACTIVATIONS)}")
+    return activation
+
+
+def check_seed(seed: Any) -> int:
+    """The seed as an int; raises InputError unless it is a whole number that JAX makes a key of its own from."""
+    return whole("seed", seed, 0, 2**32 - 1)
 
 
 def scale_features(x: Num[Array, "B D"], dtype: DTypeLike) -> Float[Array, "B D"]:
@@ -104,6 +116,14 @@ def initial_weights(
     return weights
 
 
+def _dtype(dtype: Any) -> Any:
+    """The NumPy dtype that is meant; bool, which no model has, if none is."""
+    try:
+        return jnp.dtype(dtype)
+    except (TypeError, ValueError):
+        return np.dtype(bool)
+
+
 class MLP(nnx.Module):
     """Multilayer perceptron with one hidden layer of M units, or none; Glorot-uniform kernels, zero biases.
 
@@ -137,9 +157,14 @@ class MLP(nnx.Module):
             rngs: ``nnx.Rngs(seed)``.
 
         Raises:
-            InputError: a width below 0, or an unknown activation or task.
+            InputError: a size, activation or task that does not exist.
         """
-        check_architecture(hidden_units, activation)
+        hidden_units, activation = check_width(hidden_units), check_activation(activation)
+        features, outputs = whole("features", features, 1, MOST_ROWS), whole("outputs", outputs, 1, MOST_ROWS)
+        instance("use_bias", use_bias, bool, "True or False")
+        instance("rngs", rngs, nnx.Rngs, "nnx.Rngs(seed)")
+        if dtype is None or not jnp.issubdtype(_dtype(dtype), jnp.floating):
+            raise InputError(f"dtype is {shown(dtype)}: expected a floating-point type, such as float32")
         self.task = get_task(task).name
         self.activation = activation
         weights = initial_weights(rngs.params(), features, hidden_units, outputs, use_bias, dtype)

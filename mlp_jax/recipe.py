@@ -1,12 +1,15 @@
 """How to train: what of the article's recipe can be varied."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import optax
 from jax import Array
 
-from mlp_jax.errors import InputError
+from mlp_jax.errors import real, whole
+
+_SMALLEST, _GREATEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -29,21 +32,23 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | np.integer) or not 1 <= value < 2**31:
-                raise InputError(f"{name} is {value!r}: expected a whole number, 1 or more")
+            object.__setattr__(self, name, whole(name, getattr(self, name), 1, 2**31 - 1))
         for name in ("beta1", "beta2"):
-            if not 0 <= getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)!r}: expected 0 or more and below 1")
-        if not 0 <= self.epsilon < np.inf:
-            raise InputError(f"epsilon is {self.epsilon!r}: expected a finite number, 0 or more")
+            value = real(name, getattr(self, name), lambda b: 0 <= b < 1, "a number, 0 or more and below 1")
+            object.__setattr__(self, name, value)
+        value = real("epsilon", self.epsilon, lambda e: 0 <= e <= _GREATEST, "a finite float32 number, 0 or more")
+        object.__setattr__(self, "epsilon", value)
 
     def optimizer(self, learning_rate: float | Array) -> optax.GradientTransformation:
         """Adam (Kingma and Ba, 2015) with this recipe's constants."""
         return optax.adam(learning_rate, b1=self.beta1, b2=self.beta2, eps=self.epsilon)
 
 
-def check_learning_rate(learning_rate: float) -> None:
-    """Raise InputError unless this is a finite number above 0."""
-    if isinstance(learning_rate, bool | str) or not 0 < learning_rate < np.inf:
-        raise InputError(f"learning rate is {learning_rate!r}: expected a finite number above 0")
+def check_learning_rate(learning_rate: Any) -> float:
+    """The learning rate as a Python number.
+
+    Raises:
+        InputError: it is not a finite number above 0, or float32 would make one that is not.
+    """
+    expected = f"a finite float32 number above 0 ({_SMALLEST:.3g} or more)"
+    return real("learning rate", learning_rate, lambda rate: _SMALLEST <= rate <= _GREATEST, expected)

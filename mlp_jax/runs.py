@@ -15,8 +15,8 @@ import json
 import os
 import platform
 import shutil
+import sys
 import tempfile
-import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -27,19 +27,28 @@ import jax
 import numpy as np
 
 from mlp_jax.datasets import Dataset, load_dataset
-from mlp_jax.errors import DataError, InputError
-from mlp_jax.models import MLP
-from mlp_jax.results import KEYS, Table, history_table, trials_table
+from mlp_jax.datasets.dataset import first_line
+from mlp_jax.datasets.npz import read_npz
+from mlp_jax.errors import DataError, InputError, shown, whole
+from mlp_jax.models import MLP, check_activation
+from mlp_jax.recipe import check_learning_rate
+from mlp_jax.results import CURVES, KEYS, SCORES, Table, history_table, trials_table
 from mlp_jax.sweep import SweepResult
 
 _TEXT = {"activation", "program", "device"}
-_NEEDED = (
-    *("dataset", "dataset_name", "dataset_digest", "task", "score_name"),
-    *("hidden_units", "activations", "learning_rates", "seeds"),
-    *("epochs", "batch_size", "beta1", "beta2", "epsilon", "layout", "use_bias", "dtype"),
-)
-"""What a configuration has to hold."""
 _WHOLE = {"trial", "hidden_units", "seed", "parameters", "diverged", "epoch"}
+
+_CONFIG: dict[str, Any] = {
+    **dict.fromkeys(("dataset", "dataset_name", "dataset_digest", "task", "score_name", "layout", "dtype"), str),
+    **dict.fromkeys(("hidden_units", "activations", "learning_rates", "seeds"), list),
+    **dict.fromkeys(("epochs", "batch_size"), int),
+    **dict.fromkeys(("beta1", "beta2", "epsilon"), int | float),
+    "use_bias": bool,
+}
+"""What every configuration has, and of which type."""
+
+MOST_JSON, MOST_CSV = 64 << 20, 1 << 30
+"""Bytes: longer files are not read. A run of a million trials and epochs fits."""
 
 
 @dataclass(frozen=True)
@@ -82,30 +91,39 @@ class Run:
             InputError: no such trial.
             DataError: the parameters are missing or damaged.
         """
-        if trial not in self.trials["trial"]:
-            raise InputError(f"{self.path} has no trial {trial}: expected 0 to {len(self.trials['trial']) - 1}")
-        path = self.path / "parameters.npz"
+        trial = whole("trial", trial, 0, len(self.trials["trial"]) - 1)
+        path = _inside(self.path, "parameters.npz", sys.maxsize)
+        stored = read_npz(path, [f"{trial}/{symbol}" for symbol in ("A", "c1", "B", "c2")])
+        weights = {name.removeprefix(f"{trial}/"): array for name, array in stored.items()}
         try:
-            # Opened here, since NumPy leaves a file open that turns out to be damaged.
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-                prefix = f"{trial}/"
-                weights = {k.removeprefix(prefix): stored[k] for k in stored.files if k.startswith(prefix)}
-            activation = str(self.trials["activation"][list(self.trials["trial"]).index(trial)])
-            return MLP.from_weights(weights, activation=activation, task=self.config["task"])
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            raise DataError(f"{path}: not the parameters of this run ({error})") from None
+            model = MLP.from_weights(
+                weights, activation=str(self.trials["activation"][trial]), task=self.config["task"]
+            )
+        except (TypeError, ValueError, KeyError) as error:
+            raise DataError(f"{path}: not the parameters of this run ({first_line(error)})") from None
+        if model.hidden_units != self.trials["hidden_units"][trial]:
+            raise DataError(f"{path}: not the parameters of this run (trial {trial} has {model.hidden_units} units)")
+        return model
 
 
 def check_new(path: Path) -> None:
     """Raise InputError unless a run can be written there: nothing is, or an empty directory."""
-    if path.is_dir():
-        if any(path.iterdir()):
-            raise InputError(f"{path} is there already and is not empty: name another directory, or remove it")
-    elif path.exists():
-        raise InputError(f"{path} is a file: name a directory")
-    existing = next(parent for parent in path.absolute().parents if parent.exists())
-    if not (existing.is_dir() and os.access(existing, os.W_OK)):
-        raise InputError(f"{path} cannot be written: {existing} is no directory that you may write to")
+    try:
+        if path.is_symlink():
+            raise InputError(f"{path} is a symbolic link: name a directory that is not there yet")
+        if path.is_dir():
+            if any(path.iterdir()):
+                raise InputError(f"{path} is there already and is not empty: name another directory, or remove it")
+        elif path.exists():
+            raise InputError(f"{path} is a file: name a directory")
+        existing = next(parent for parent in path.absolute().parents if parent.exists())
+        if not (existing.is_dir() and os.access(existing, os.W_OK)):
+            raise InputError(f"{path} cannot be written: {existing} is no directory that you may write to")
+    except InputError:
+        raise
+    except (OSError, ValueError) as error:  # a name too long, or one with a NUL in it
+        reason = getattr(error, "strerror", None) or first_line(error)
+        raise InputError(f"{path} cannot be written ({reason}): name a directory that can") from None
 
 
 @contextlib.contextmanager
@@ -212,17 +230,15 @@ def read_run(path: str | Path) -> Run:
     path = Path(path)
     if not path.is_dir():
         raise DataError(f"{path} is no directory: expected one that mlp-jax sweep wrote")
-    timing = path / "timing.csv"
-    config = _read_json(path / "config.json")
-    if missing := [name for name in _NEEDED if name not in config]:
-        raise DataError(f"{path / 'config.json'} holds no {missing[0]}: written by another version, or altered")
     return Run(
         path,
-        config,
-        _read_json(path / "environment.json"),
-        _read_csv(path / "trials.csv", ("trial", *KEYS)),
-        _read_csv(path / "history.csv", ("trial", *KEYS, "epoch")),
-        _read_csv(timing, ("program", "hidden_units", "seconds", "device")) if timing.exists() else None,
+        _checked_config(_read_json(_inside(path, "config.json", MOST_JSON)), path / "config.json"),
+        _read_json(_inside(path, "environment.json", MOST_JSON)),
+        _read_csv(_inside(path, "trials.csv", MOST_CSV), ("trial", *KEYS, "parameters", "diverged", *SCORES)),
+        _read_csv(_inside(path, "history.csv", MOST_CSV), ("trial", *KEYS, "epoch", "diverged", *CURVES)),
+        _read_csv(_inside(path, "timing.csv", MOST_CSV), ("program", "hidden_units", "seconds", "device"))
+        if os.path.lexists(path / "timing.csv")
+        else None,
     )
 
 
@@ -236,6 +252,35 @@ def write_timing(path: Path, timing: Table) -> None:
         partial.unlink(missing_ok=True)
 
 
+def _inside(directory: Path, name: str, most: int) -> Path:
+    """The path of a file of a run directory, which is a file, is in there, and is not too long to be read."""
+    path = directory / name
+    try:
+        real, size = path.resolve(strict=True), path.stat().st_size
+    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle, before Python 3.13
+        reason = getattr(error, "strerror", None) or first_line(error)
+        raise DataError(f"{path}: cannot be read ({reason}): is this a run directory?") from None
+    if not real.is_relative_to(directory.resolve()):
+        raise DataError(f"{path}: leads out of the run directory, to {real}: expected a file in it")
+    if not real.is_file():
+        raise DataError(f"{path}: is no file: is this a run directory?")
+    if size > most:
+        raise DataError(f"{path}: has {size} bytes: expected at most {most}")
+    return path
+
+
+def _checked_config(config: dict[str, Any], path: Path) -> dict[str, Any]:
+    for key, kind in _CONFIG.items():
+        if key not in config:
+            raise DataError(f"{path} holds no {key}: written by another version, or altered")
+        value = config[key]
+        typed = isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
+        if not typed or (isinstance(value, str) and not value.isprintable()):
+            expected = getattr(kind, "__name__", "number")
+            raise DataError(f"{path}: {key} is {shown(value)}: expected a {expected}")
+    return config
+
+
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
@@ -245,8 +290,8 @@ def _read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}): is this a run directory?") from None
-    except ValueError as error:
-        raise DataError(f"{path}: not JSON ({error})") from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not JSON ({first_line(error)})") from None
     if not isinstance(content, dict):
         raise DataError(f"{path}: expected a JSON object")
     return content
@@ -269,13 +314,27 @@ def _read_csv(path: Path, required: tuple[str, ...]) -> Table:
         if missing or not rows:
             raise DataError(f"{path}: has no {', '.join(missing) if missing else 'rows'}: not a table of a run")
         columns = zip(names, zip(*rows, strict=True), strict=True)
-        return {name: np.array(values, dtype=_column_type(name)) for name, values in columns}
+        table: Table = {name: np.array(values, dtype=_column_type(name)) for name, values in columns}
+        _check_table(table)
+        return table
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}): is this a run directory?") from None
     except DataError:
         raise
-    except (ValueError, csv.Error) as error:
-        raise DataError(f"{path}: damaged ({error})") from None
+    except (ValueError, OverflowError, csv.Error) as error:
+        raise DataError(f"{path}: damaged ({first_line(error)})") from None
+
+
+def _check_table(table: Table) -> None:
+    """Raise ValueError unless its values are what a run can have."""
+    for name in _WHOLE & table.keys():
+        if table[name].min() < 0:
+            raise ValueError(f"{name} is {table[name].min()}: expected 0 or more")
+    if "epoch" not in table and "trial" in table and (table["trial"] != np.arange(len(table["trial"]))).any():
+        raise ValueError("the trials are not numbered 0, 1, 2, ...")
+    for name, check in (("activation", check_activation), ("learning_rate", check_learning_rate)):
+        for value in np.unique(table[name]).tolist() if name in table else ():
+            check(value)
 
 
 def _column_type(name: str) -> type:

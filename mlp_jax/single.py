@@ -11,9 +11,9 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, PRNGKeyArray
 
-from mlp_jax.datasets.dataset import Dataset, Split
-from mlp_jax.errors import InputError
-from mlp_jax.models import MLP
+from mlp_jax.datasets.dataset import MOST_CLASSES, Dataset, Split
+from mlp_jax.errors import InputError, instance, whole
+from mlp_jax.models import MLP, check_seed
 from mlp_jax.recipe import Recipe, check_learning_rate
 from mlp_jax.tasks import Task, get_task
 from mlp_jax.training import (
@@ -116,7 +116,9 @@ def fit(
     Raises:
         InputError: an argument that makes no sense, or splits that do not fit the model.
     """
-    check_learning_rate(learning_rate)
+    learning_rate, seed = check_learning_rate(learning_rate), check_seed(seed)
+    instance("recipe", recipe, Recipe, "an mlp_jax.Recipe")
+    instance("on_epoch", on_epoch, Callable | None, "a function, or None")
     splits = [train] if validation is None else [train, validation]
     for split in splits:
         _check_split(model, split)
@@ -165,6 +167,7 @@ def evaluate_model(M: int, K: int, X_train: Any, Y_train: Any, X_test: Any, Y_te
     Raises:
         InputError: arrays that do not fit each other, or more classes in them than K.
     """
+    K = whole("K", K, 1, MOST_CLASSES)
     dataset = Dataset.from_arrays(
         X_train,
         Y_train,
@@ -183,6 +186,8 @@ def evaluate_model(M: int, K: int, X_train: Any, Y_train: Any, X_test: Any, Y_te
 
 
 def _check_split(model: MLP, split: Split) -> None:
+    instance("model", model, MLP, "an mlp_jax.MLP")
+    instance("the split", split, Split, "an mlp_jax.Split, as a Dataset has them")
     features = model.weights["A"].shape[0]
     if split.features.ndim != 2 or split.features.shape[1] != features:
         raise InputError(f"examples have shape {split.features.shape[1:]}: the model expects ({features},)")

@@ -2,6 +2,8 @@
 
 import contextlib
 import dataclasses
+import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -14,8 +16,8 @@ import numpy as np
 
 from mlp_jax.checkpoints import Checkpoints
 from mlp_jax.datasets.dataset import Dataset, ImageForm
-from mlp_jax.errors import InputError
-from mlp_jax.grid import Grid, Trial
+from mlp_jax.errors import InputError, instance, listed, shown, whole
+from mlp_jax.grid import MOST_TRIALS, Grid, Trial
 from mlp_jax.layouts import Layout, Problem, make_layout
 from mlp_jax.loop import Loop, Progress, Timing, Trained, places
 from mlp_jax.models import MLP
@@ -125,19 +127,17 @@ class SweepResult:
         return self._layout.weights(params, frozen, slot)
 
     def _place(self, trial: Trial | int) -> int:
-        if isinstance(trial, int | np.integer):
-            if not -len(self.trials) <= trial < len(self.trials):
-                raise InputError(f"no trial at {trial}: the sweep has {len(self.trials)}")
-            return int(trial) % len(self.trials)
-        if trial not in self.trials:
-            raise InputError(f"the sweep has no {trial}")
-        return self.trials.index(trial)
+        if isinstance(trial, tuple):
+            if trial not in self.trials:
+                raise InputError(f"the sweep has no {shown(trial)}: expected one of its trials, or a trial's place")
+            return self.trials.index(trial)
+        return whole("trial", trial, -len(self.trials), len(self.trials) - 1) % len(self.trials)
 
 
 def check_dtype(dtype: str) -> None:
     """Raise InputError unless parameters can be of this type."""
-    if dtype not in ("float32", "float64"):
-        raise InputError(f"unknown dtype {dtype!r}: expected float32 or float64")
+    if not isinstance(dtype, str) or dtype not in ("float32", "float64"):
+        raise InputError(f"unknown dtype {shown(dtype)}: expected float32 or float64")
     if dtype == "float64" and not jax.config.read("jax_enable_x64"):
         raise InputError("dtype float64 needs JAX's 64-bit mode: set JAX_ENABLE_X64=1")
 
@@ -190,13 +190,29 @@ def sweep(
         OSError: a checkpoint cannot be written; those before it are intact.
     """
     started = time.perf_counter()
-    if layout not in LAYOUTS:
-        raise InputError(f"unknown layout {layout!r}: expected one of {', '.join(LAYOUTS)}")
+    for argument, value, kind, expected in (
+        ("grid", grid, Grid, "an mlp_jax.Grid"),
+        ("dataset", dataset, Dataset, "an mlp_jax.Dataset, as load_dataset and Dataset.from_arrays make them"),
+        ("recipe", recipe, Recipe, "an mlp_jax.Recipe"),
+        ("use_bias", use_bias, bool, "True or False"),
+        ("checkpoints", checkpoints, str | os.PathLike | None, "a path, or None"),
+        ("resume", resume, str | os.PathLike | None, "a path, or None"),
+        ("stop", stop, Callable | None, "a function, or None"),
+        ("on_plan", on_plan, Callable | None, "a function, or None"),
+        ("on_epoch", on_epoch, Callable | None, "a function, or None"),
+    ):
+        instance(argument, value, kind, expected)
+    if not isinstance(layout, str) or layout not in LAYOUTS:
+        raise InputError(f"unknown layout {shown(layout)}: expected one of {', '.join(LAYOUTS)}")
     check_dtype(dtype)
-    if replicas_at_once is not None and replicas_at_once < 1:
-        raise InputError(f"replicas_at_once is {replicas_at_once}: expected 1 or more")
-    if memory is not None and memory < 1:
-        raise InputError(f"memory is {memory}: expected a number of bytes, 1 or more")
+    if replicas_at_once is not None:
+        replicas_at_once = whole("replicas_at_once", replicas_at_once, 1, MOST_TRIALS)
+    if memory is not None:
+        memory = whole("memory", memory, 1, sys.maxsize)
+    if checkpoint_every is not None:
+        checkpoint_every = whole("checkpoint_every", checkpoint_every, 1, sys.maxsize)
+    if devices is not None:
+        listed("devices", devices, "a list of jax.Device, or None")
     if checkpoints is not None and resume is not None:
         raise InputError("checkpoints and resume are both given: expected one (resume goes on saving where it began)")
     fastest, at_once = FASTEST.get(jax.default_backend(), ELSEWHERE)

@@ -12,7 +12,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Num
 
-from mlp_jax.errors import InputError
+from mlp_jax.errors import InputError, shown
 
 Logits = Float[Array, "*trials B K"]
 Targets = Num[Array, "B *K"]
@@ -124,6 +124,6 @@ TASKS = {
 
 def get_task(name: str) -> Task:
     """The task of that name; raises InputError naming the known ones."""
-    if name not in TASKS:
-        raise InputError(f"unknown task {name!r}: expected one of {', '.join(TASKS)}")
+    if not isinstance(name, str) or name not in TASKS:
+        raise InputError(f"unknown task {shown(name)}: expected one of {', '.join(TASKS)}")
     return TASKS[name]

@@ -247,7 +247,7 @@ def test_the_digest_follows_the_content():
         digest(changed),
         digest(y=(Y + 1) % 3),
         digest(X.astype(float)),
-        digest(class_names="abcd"),
+        digest(class_names=list("abcd")),
         digest(X[:23], Y[:23]),
     ]
     assert len({digest(), *others}) == 6

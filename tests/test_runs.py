@@ -36,7 +36,7 @@ def test_reads_back_what_was_written(result, run):
     for trial in range(4):
         x = jnp.ones((2, 12))
         np.testing.assert_array_equal(back.model(trial)(x), result.model(trial)(x))
-    with pytest.raises(InputError, match="no trial 4"):
+    with pytest.raises(InputError, match="trial is 4: expected a whole number from 0 to 3"):
         back.model(4)
 
 

@@ -130,7 +130,7 @@ def test_models_come_back_whole(small):
         assert evaluate(model, small.test).score == pytest.approx(float(result.final["test_score"][i]), abs=1e-6)
         assert sum(array.size for array in model.weights.values()) == result.parameters[i]
     assert result.model(-1).hidden_units == 5
-    with pytest.raises(InputError, match="no trial at 4"):
+    with pytest.raises(InputError, match="trial is 4: expected"):
         result.model(4)
     with pytest.raises(InputError, match="has no Trial"):
         result.model(Trial(6, "sigmoid", 1e-3, 0))

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -65,13 +66,11 @@ def _parse(arguments: Sequence[str] | None) -> Any:
 
 
 def _one_line(box: str) -> str:
-    """What tyro draws as a box, as a line: up to the first rule, without the frame."""
-    lines = []
-    for line in box.splitlines():
-        text = line.strip("│╭╮╰╯─ \t")
-        if line.startswith("╭"):
-            continue
-        if not text:
-            break
-        lines.append(text)
-    return " ".join(lines) + " (mlp-jax --help shows what is possible)"
+    """What tyro draws as a box (of ASCII, where the locale asks for it), as a line: up to the first rule, unframed."""
+
+    def rule(text: str) -> bool:
+        return not text.strip("╰╯─+-")
+
+    lines = (line.strip("│| \t") for line in box.splitlines()[1:])  # the first is the title
+    said = itertools.takewhile(lambda text: not rule(text), itertools.dropwhile(rule, lines))
+    return " ".join(said) + " (mlp-jax --help shows what is possible)"

@@ -8,6 +8,7 @@ from typing import Literal
 import tyro
 
 from mlp_jax.cli._training import draw, figure_arguments
+from mlp_jax.errors import InputError
 from mlp_jax.runs import new_directory, read_run
 
 
@@ -29,6 +30,8 @@ def run(options: Plot) -> int:
     arguments = figure_arguments(run, lambda note: print(f"mlp-jax: {note}", file=sys.stderr))
     if options.out is None:
         directory = run.path / "figures"
+        if directory.is_symlink():
+            raise InputError(f"{directory} leads out of the run directory: remove that link, or name one with --out")
         directory.mkdir(exist_ok=True)
         draw(directory, options.format, **arguments)
     else:

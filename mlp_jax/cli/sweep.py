@@ -7,8 +7,8 @@ from pathlib import Path
 from mlp_jax.cli._output import console_for, print_json
 from mlp_jax.cli._training import TrainingOptions, check, train_grid, write
 from mlp_jax.datasets import load_dataset
-from mlp_jax.errors import InputError
-from mlp_jax.grid import ARTICLE_WIDTHS, Grid
+from mlp_jax.errors import whole
+from mlp_jax.grid import ARTICLE_WIDTHS, MOST_TRIALS, Grid
 from mlp_jax.results import trials_table
 from mlp_jax.runs import environment
 from mlp_jax.terminal import print_summary, summary_record
@@ -36,13 +36,12 @@ class Sweep(TrainingOptions):
 
 def run(options: Sweep) -> int:
     """Run the command; returns the exit code."""
-    if options.seeds < 1:
-        raise InputError(f"seeds is {options.seeds}: expected how many, 1 or more")
+    seeds = whole("seeds", options.seeds, 1, MOST_TRIALS)
     grid = Grid(
         options.hidden_units,
         options.activations,
         options.learning_rates,
-        range(options.first_seed, options.first_seed + options.seeds),
+        range(options.first_seed, options.first_seed + seeds),
     )
     out = options.out or Path("runs") / f"sweep-{time.strftime('%Y%m%d-%H%M%S')}"
     check(options, out)

@@ -1,14 +1,13 @@
 """Data sets: files, TFDS and arrays in; NumPy arrays out."""
 
 import os
-import zipfile
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 from mlp_jax.datasets.dataset import Dataset, Split, first_line, naming_source
 from mlp_jax.datasets.idx import load_idx_directory, read_idx
-from mlp_jax.errors import DataError
+from mlp_jax.datasets.npz import read_npz
+from mlp_jax.errors import DataError, instance
 
 __all__ = ["Dataset", "Split", "load_dataset", "read_idx"]
 
@@ -38,6 +37,7 @@ def load_dataset(name: str | os.PathLike[str], *, data_dir: str | Path | None = 
         DataError: no such data set, or its data are damaged.
         MissingExtraError: it needs a package that is not installed.
     """
+    instance("the data set", name, str | os.PathLike, "a name or a path")
     name = os.fspath(name)
     if name == "mnist":
         return load_idx_directory(_MNIST, name="MNIST", sha256=_MNIST_SHA256)
@@ -51,7 +51,7 @@ def load_dataset(name: str | os.PathLike[str], *, data_dir: str | Path | None = 
     except (OSError, RuntimeError) as error:  # a name too long, a folder that may not be entered, no such ~user
         reason = getattr(error, "strerror", None) or first_line(error)
         raise DataError(f"{name!r}: cannot be looked up ({reason}): expected the name or path of a data set") from None
-    if is_directory:
+    if is_directory and name:  # an empty name would be the current directory
         return load_idx_directory(path, name=path.resolve().name)
     if not is_file:
         raise DataError(
@@ -65,18 +65,8 @@ def load_dataset(name: str | os.PathLike[str], *, data_dir: str | Path | None = 
 def _load_npz(path: Path) -> Dataset:
     required = ("x_train", "y_train", "x_test", "y_test")
     optional = ("x_validation", "y_validation")
-    try:
-        with path.open("rb") as file:  # np.load(path) leaves it open if the archive is damaged
-            if not zipfile.is_zipfile(file):
-                raise zipfile.BadZipFile("not a zip archive, or cut short")
-            file.seek(0)
-            with np.load(file, allow_pickle=False) as archive:
-                missing = [key for key in required if key not in archive]
-                arrays = {key: archive[key] for key in required + optional if key in archive}
-    except Exception as error:  # a damaged archive makes zipfile, zlib and NumPy raise nearly anything
-        raise DataError(
-            f"{path}: cannot be read ({first_line(error)}): expected plain arrays as numpy.savez writes them"
-        ) from None
+    arrays: dict[str, Any] = dict(read_npz(path, required + optional))
+    missing = [key for key in required if key not in arrays]
     if missing:
         raise DataError(f"{path}: holds no {', '.join(missing)}: expected {', '.join(required)}")
     with naming_source(path):

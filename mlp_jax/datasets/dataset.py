@@ -10,15 +10,19 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
+import psutil
 from jaxtyping import Num
 
-from mlp_jax.errors import DataError
+from mlp_jax.errors import DataError, InputError, instance, listed, shown, whole
 from mlp_jax.tasks import get_task
+
+DEFLATE_LIMIT = 1032
+"""Deflate (gzip, zip) cannot expand by more than this factor."""
 
 VALIDATION_FRACTION = 1 / 12  # the article's loader held 5,000 of MNIST's 60,000 training images out
 
 _CARVE = 0x5EED  # what the key that carves a validation split is for
-_MOST_CLASSES = 1_000_000  # labels past this are identifiers or damage, and would ask for a logit each
+MOST_CLASSES = 1_000_000  # labels past this are identifiers or damage, and would ask for a logit each
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,6 +159,11 @@ class Dataset:
         """
         if task is not None:
             get_task(task)
+        instance("name", name, str, "text")
+        class_names = tuple(str(each) for each in listed("class_names", class_names, "a list of names"))
+        if not isinstance(hold_out, str) or hold_out not in ("random", "first"):
+            raise InputError(f"hold_out is {shown(hold_out)}: expected random or first")
+        split_seed = whole("split_seed", split_seed, 0, 2**32 - 1)
         if (x_validation is None) != (y_validation is None):
             raise DataError("validation has features or targets, not both: give x_validation and y_validation")
         raw = {"train": (x_train, y_train), "test": (x_test, y_test)}
@@ -196,6 +205,11 @@ def _extent(occupied: np.ndarray) -> np.ndarray:
     """From the first to the last True of each row of ``[N, S]``: how many places, ``[N]``; 0 if there is none."""
     first, last = occupied.argmax(axis=1), occupied.shape[1] - occupied[:, ::-1].argmax(axis=1)
     return np.where(occupied.any(axis=1), last - first, 0)
+
+
+def machine_memory() -> int:
+    """Bytes of this machine's memory: the most that a file can be asked to fill."""
+    return int(psutil.virtual_memory().total)
 
 
 @contextlib.contextmanager
@@ -294,7 +308,7 @@ def _checked_labels(
                 f"{split} labels go up to {y.max()}: expected 0 to {classes - 1}, "
                 + (f"by {next(iter(stated))}" if stated else "as in train (class_names can say that there are more)")
             )
-    names = tuple(str(name) for name in class_names or range(classes))
+    names = tuple(class_names) or tuple(str(label) for label in range(classes))
     return labels, 1 if binary else classes, names
 
 
@@ -313,6 +327,6 @@ def _checked_integers(y: np.ndarray, split: str) -> np.ndarray:
             f"{split} labels hold {odd[0]}: expected integers, "
             'or Dataset.from_arrays(..., task="regression") for values'
         )
-    if y.min() < 0 or y.max() >= _MOST_CLASSES:
+    if y.min() < 0 or y.max() >= MOST_CLASSES:
         raise DataError(f"{split} labels run from {y.min()} to {y.max()}: number the classes 0, 1, 2, ...")
     return y.astype(np.int32)

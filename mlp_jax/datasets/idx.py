@@ -17,12 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
-from mlp_jax.datasets.dataset import Dataset, naming_source
+from mlp_jax.datasets.dataset import DEFLATE_LIMIT, Dataset, machine_memory, naming_source
 from mlp_jax.errors import DataError
 
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _MOST_DIMENSIONS = 32  # what every NumPy can hold; the format would allow 255
-_DEFLATE_LIMIT = 1032  # deflate cannot expand by more than this factor
 _NAME = re.compile(r"(?P<prefix>.*?)(?P<split>train|t10k|test)-(?P<what>images|labels)[.-]idx\d-ubyte(\.gz)?")
 
 
@@ -52,7 +51,7 @@ def read_idx(path: str | Path, *, dimensions: int | None = None, sha256: str | N
             if not compressed:
                 return _read(raw, path, dimensions, size)
             with gzip.GzipFile(fileobj=raw) as stream:
-                return _read(stream, path, dimensions, size * _DEFLATE_LIMIT)
+                return _read(stream, path, dimensions, size * DEFLATE_LIMIT)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"{path}: damaged gzip data ({error}): fetch the file again") from None
     except OSError as error:
@@ -89,6 +88,8 @@ def _read(stream: io.BufferedIOBase, path: Path, dimensions: int | None, most: i
     # NumPy refuses a shape whose other dimensions overflow, even where one of them is 0 and there are no values.
     if length > most or math.prod(max(count, 1) for count in shape) * dtype.itemsize > np.iinfo(np.intp).max:
         raise DataError(f"{path}: {announced}, more than the file can hold: truncated or damaged, fetch it again")
+    if length > machine_memory():
+        raise DataError(f"{path}: {announced}, more than this machine's memory of {machine_memory()} bytes")
     payload = stream.read(length)
     if len(payload) < length:
         raise DataError(f"{path}: {announced} but {len(payload)} bytes follow: truncated, fetch it again")
