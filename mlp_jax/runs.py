@@ -91,7 +91,9 @@ class Run:
             InputError: no such trial.
             DataError: the parameters are missing or damaged.
         """
-        trial = whole("trial", trial, 0, len(self.trials["trial"]) - 1)
+        trial, trials = whole("trial", trial, 0, sys.maxsize), len(self.trials["trial"])
+        if trial >= trials:
+            raise InputError(f"{self.path} has no trial {trial}: expected 0 to {trials - 1}")
         path = _inside(self.path, "parameters.npz", sys.maxsize)
         stored = read_npz(path, [f"{trial}/{symbol}" for symbol in ("A", "c1", "B", "c2")])
         weights = {name.removeprefix(f"{trial}/"): array for name, array in stored.items()}

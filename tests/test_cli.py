@@ -108,7 +108,7 @@ def test_data_draws_figures_of_images(tmp_path, capsys):
     [
         ([], "Expected one of {sweep, train, "),
         (["swep"], "swep"),
-        (["sweep", "--hidden-units", "-3"], "hidden_units is -3: expected a whole number, 0 or more"),
+        (["sweep", "--hidden-units", "-3"], "hidden_units is -3: expected a whole number from 0 to 2147483647"),
         (["sweep", "--hidden-units", "1.5"], "1.5"),
         (["sweep", "--hidden-units", "3", "3"], "holds 3 2 times"),
         (["sweep", "--hidden-units"], "hidden_units is empty"),
@@ -123,7 +123,7 @@ def test_data_draws_figures_of_images(tmp_path, capsys):
         (["sweep", "--layout", "tree"], "tree"),
         (["sweep", "--dtype", "float64"], "JAX_ENABLE_X64"),
         (["sweep", "--dataset", "nowhere"], "unknown data set 'nowhere'"),
-        (["train", "--hidden-units", "1000000000000"], "does not fit in memory"),
+        (["train", "--hidden-units", "1000000000000"], "hidden_units is 1000000000000: expected a whole number"),
         (["train", "--activation", "swish"], "unknown activation 'swish'"),
         (["train", "--seed", "-1"], "seed is -1"),
         (["plot", "nowhere"], "nowhere is no directory"),
@@ -152,6 +152,15 @@ def test_ctrl_c_says_so_and_leaves_nothing(npz, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(_training, "sweep", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
     assert cli.main(["sweep", "--dataset", str(npz), "--out", str(tmp_path / "run")]) == 130
     assert "no run was written" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_too_little_memory_is_one_line(npz, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(_training, "sweep", lambda *a, **k: (_ for _ in ()).throw(MemoryError))
+    assert cli.main(["sweep", "--dataset", str(npz), "--out", str(tmp_path / "run")]) == 2
+    assert capsys.readouterr().err == (
+        "mlp-jax: error: that does not fit in memory: ask for fewer or narrower trials\n"
+    )
     assert not (tmp_path / "run").exists()
 
 

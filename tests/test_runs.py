@@ -36,7 +36,7 @@ def test_reads_back_what_was_written(result, run):
     for trial in range(4):
         x = jnp.ones((2, 12))
         np.testing.assert_array_equal(back.model(trial)(x), result.model(trial)(x))
-    with pytest.raises(InputError, match="trial is 4: expected a whole number from 0 to 3"):
+    with pytest.raises(InputError, match="no trial 4"):
         back.model(4)
 
 
@@ -105,10 +105,10 @@ def test_damaged_runs_are_noticed(run, name, content, message):
 def test_damaged_parameters_are_noticed(run):
     path = run / "parameters.npz"
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(DataError, match="not the parameters"):
+    with pytest.raises(DataError, match="cannot be read"):
         read_run(run).model(0)
     path.unlink()
-    with pytest.raises(DataError, match="not the parameters"):
+    with pytest.raises(DataError, match="cannot be read"):
         read_run(run).model(0)
 
 

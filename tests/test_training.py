@@ -155,7 +155,7 @@ def test_recipes_that_make_no_sense(recipe):
 
 @pytest.mark.parametrize("rate", [0, -1e-3, float("nan"), float("inf"), "fast"])
 def test_learning_rates_that_make_no_sense(rate, small):
-    with pytest.raises(InputError, match="expected a finite number above 0"):
+    with pytest.raises(InputError, match="expected a finite float32 number above 0"):
         fit(MLP(12, 2, 3, rngs=nnx.Rngs(0)), small.train, learning_rate=rate)
 
 
