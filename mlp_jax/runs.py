@@ -91,8 +91,8 @@ class Run:
             InputError: no such trial.
             DataError: the parameters are missing or damaged.
         """
-        trial, trials = whole("trial", trial, 0, sys.maxsize), len(self.trials["trial"])
-        if trial >= trials:
+        trial, trials = whole("trial", trial, -sys.maxsize, sys.maxsize), len(self.trials["trial"])
+        if not 0 <= trial < trials:
             raise InputError(f"{self.path} has no trial {trial}: expected 0 to {trials - 1}")
         path = _inside(self.path, "parameters.npz", sys.maxsize)
         stored = read_npz(path, [f"{trial}/{symbol}" for symbol in ("A", "c1", "B", "c2")])
