@@ -5,18 +5,22 @@ environment.json  versions, device, where the time went
 trials.csv        a row a trial
 history.csv       a row a trial and epoch
 parameters.npz    TRIAL/A, TRIAL/c1, TRIAL/B, TRIAL/c2 of every trial
+manifest.json     size and SHA-256 of these; written last
 timing.csv        seconds an epoch by width, if ``mlp-jax time`` measured them
 figures/          drawn from the above
 """
 
 import contextlib
 import csv
+import hashlib
+import io
 import json
 import os
 import platform
 import shutil
 import sys
 import tempfile
+import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -30,10 +34,14 @@ from mlp_jax.datasets import Dataset, load_dataset
 from mlp_jax.datasets.dataset import first_line
 from mlp_jax.datasets.npz import read_npz
 from mlp_jax.errors import DataError, InputError, shown, whole
+from mlp_jax.files import written_whole
 from mlp_jax.models import MLP, check_activation
 from mlp_jax.recipe import check_learning_rate
 from mlp_jax.results import CURVES, KEYS, SCORES, Table, history_table, trials_table
-from mlp_jax.sweep import SweepResult
+from mlp_jax.sweep import Setup, SweepResult
+
+FILES = ("config.json", "environment.json", "trials.csv", "history.csv", "parameters.npz")
+MANIFEST = "manifest.json"
 
 _TEXT = {"activation", "program", "device"}
 _WHOLE = {"trial", "hidden_units", "seed", "parameters", "diverged", "epoch"}
@@ -151,31 +159,30 @@ def new_directory(path: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def sweep_config(result: SweepResult, dataset: str) -> dict[str, Any]:
+def sweep_config(setup: Setup, dataset: str) -> dict[str, Any]:
     """What was asked for, in the names of the command line's options.
 
     Args:
-        result: of the sweep.
+        setup: of the sweep (or its result).
         dataset: the name or path that the data set was loaded by.
     """
     return {
         "dataset": dataset,
-        "dataset_name": result.dataset_name,
-        "dataset_digest": result.dataset_digest,
-        "class_names": list(result.class_names),
-        "feature_dtype": result.feature_dtype,
-        "image_form": asdict(result.image_form) if result.image_form else None,
-        "examples": dict(zip(("train", "validation", "test"), result.examples, strict=True)),
-        "task": result.task,
-        "score_name": result.score_name,
+        "dataset_name": setup.dataset_name,
+        "dataset_digest": setup.dataset_digest,
+        "class_names": list(setup.class_names),
+        "feature_dtype": setup.feature_dtype,
+        "image_form": asdict(setup.image_form) if setup.image_form else None,
+        "examples": dict(zip(("train", "validation", "test"), setup.examples, strict=True)),
+        "task": setup.task,
+        "score_name": setup.score_name,
         **{
-            name: list(getattr(result.grid, name))
-            for name in ("hidden_units", "activations", "learning_rates", "seeds")
+            name: list(getattr(setup.grid, name)) for name in ("hidden_units", "activations", "learning_rates", "seeds")
         },
-        **asdict(result.recipe),
-        "layout": result.layout,
-        "use_bias": result.use_bias,
-        "dtype": result.dtype,
+        **asdict(setup.recipe),
+        "layout": setup.layout,
+        "use_bias": setup.use_bias,
+        "dtype": setup.dtype,
     }
 
 
@@ -199,7 +206,9 @@ def environment(result: SweepResult) -> dict[str, Any]:
             "epochs": list(timing.epochs),
             "warm_epoch": timing.warm_epoch,
             "evaluate": timing.evaluate,
+            "saving": timing.saving,
         },
+        "plan": str(result.plan),
         "examples_times_trials_per_second": result.examples[0] * len(result.trials) / timing.warm_epoch,
     }
 
@@ -212,15 +221,38 @@ def write_run(result: SweepResult, directory: Path, dataset: str) -> None:
         directory: an empty one.
         dataset: the name or path that the data set was loaded by.
     """
-    _write_json(directory / "config.json", sweep_config(result, dataset))
-    _write_json(directory / "environment.json", environment(result))
+    write_json(directory / "config.json", sweep_config(result, dataset))
+    write_json(directory / "environment.json", environment(result))
     _write_csv(directory / "trials.csv", trials_table(result))
     _write_csv(directory / "history.csv", history_table(result))
-    weights = ((i, result.weights(i)) for i in range(len(result.trials)))
-    np.savez(
-        directory / "parameters.npz",
-        **{f"{i}/{symbol}": array for i, arrays in weights for symbol, array in arrays.items()},  # type: ignore[arg-type]
-    )
+    _write_parameters(directory / "parameters.npz", result)
+    write_manifest(directory)
+
+
+def write_manifest(directory: Path) -> None:
+    """Write down size and SHA-256 of each file of a run: the sign that it is finished."""
+    files = {name: _describe(directory / name) for name in FILES}
+    write_json(directory / MANIFEST, {"files": files})
+
+
+def is_finished(path: Path) -> bool:
+    """Whether a run directory holds all its results."""
+    return (path / MANIFEST).is_file()
+
+
+def _describe(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def _write_parameters(path: Path, result: SweepResult) -> None:
+    """As ``np.savez`` would, but without having all of them in memory."""
+    with written_whole(path) as file, zipfile.ZipFile(file, "w") as archive:
+        for trial, weights in result.all_weights():
+            for symbol, array in weights.items():
+                member = zipfile.ZipInfo(f"{trial}/{symbol}.npy")  # with a fixed date: the same run, the same bytes
+                with archive.open(member, "w", force_zip64=True) as stream:
+                    np.lib.format.write_array(stream, np.asarray(array), allow_pickle=False)
 
 
 def read_run(path: str | Path) -> Run:
@@ -232,10 +264,12 @@ def read_run(path: str | Path) -> Run:
     path = Path(path)
     if not path.is_dir():
         raise DataError(f"{path} is no directory: expected one that mlp-jax sweep wrote")
+    if not is_finished(path) and (path / "checkpoints").is_dir():
+        raise DataError(f"{path} is not finished: mlp-jax sweep --resume {path}")
     return Run(
         path,
-        _checked_config(_read_json(_inside(path, "config.json", MOST_JSON)), path / "config.json"),
-        _read_json(_inside(path, "environment.json", MOST_JSON)),
+        read_config(path),
+        read_json(_inside(path, "environment.json", MOST_JSON)),
         _read_csv(_inside(path, "trials.csv", MOST_CSV), ("trial", *KEYS, "parameters", "diverged", *SCORES)),
         _read_csv(_inside(path, "history.csv", MOST_CSV), ("trial", *KEYS, "epoch", "diverged", *CURVES)),
         _read_csv(_inside(path, "timing.csv", MOST_CSV), ("program", "hidden_units", "seconds", "device"))
@@ -244,14 +278,14 @@ def read_run(path: str | Path) -> Run:
     )
 
 
+def read_config(path: Path) -> dict[str, Any]:
+    """What was asked for, of a run that is finished or not; raises DataError if it is damaged."""
+    return _checked_config(read_json(_inside(path, "config.json", MOST_JSON)), path / "config.json")
+
+
 def write_timing(path: Path, timing: Table) -> None:
     """Add what was measured to a run directory; an older table is replaced."""
-    partial = path / f".timing.{os.getpid()}.partial"
-    try:
-        _write_csv(partial, timing)
-        partial.replace(path / "timing.csv")
-    finally:
-        partial.unlink(missing_ok=True)
+    _write_csv(path / "timing.csv", timing)
 
 
 def _inside(directory: Path, name: str, most: int) -> Path:
@@ -283,11 +317,14 @@ def _checked_config(config: dict[str, Any], path: Path) -> dict[str, Any]:
     return config
 
 
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file, whole or not at all."""
+    with written_whole(path) as file:
+        file.write((json.dumps(content, indent=2) + "\n").encode())
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON file that holds an object; raises DataError if it does not."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -300,10 +337,12 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _write_csv(path: Path, table: Table) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
+    with written_whole(path) as file:
+        text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+        writer = csv.writer(text)
         writer.writerow(table)
         writer.writerows(zip(*(map(str, column) for column in table.values()), strict=True))
+        text.detach()  # flushed, and the file left open
 
 
 def _read_csv(path: Path, required: tuple[str, ...]) -> Table:

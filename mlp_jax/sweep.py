@@ -38,25 +38,17 @@ ELSEWHERE: tuple[str, int | None] = ("packed", None)
 
 
 @dataclass(frozen=True)
-class SweepResult:
-    """All trials, trained. Arrays are in the order of ``trials``.
+class Setup:
+    """What is known of a sweep before anything is trained.
 
     Attributes:
         grid: what was asked for.
-        recipe: how it was trained.
+        recipe: how it is trained.
         task, score_name: the task and what its score is.
         use_bias, dtype: as asked for.
-        dataset_name, dataset_digest, class_names, feature_dtype, image_form: what it was trained on (``Dataset``).
+        dataset_name, dataset_digest, class_names, feature_dtype, image_form: what it is trained on (``Dataset``).
         examples: sizes of the train, validation and test split.
         layout: ``packed`` or ``vmap``.
-        history: loss, score, validation_loss, validation_score, each ``[trials, epochs]``; the training figures are
-            averaged over minibatches as they were trained.
-        final: of the finished models: train_loss, train_score, validation_loss, ..., test_score, each ``[trials]``.
-        diverged: ``[trials]``, the epoch (from 1) in which a loss or parameter was no longer finite, or from which on
-            the training loss was hopeless to the end (``HOPELESS``); 0 for none.
-        parameters: ``[trials]``, how many each has.
-        plan: how it was shared out.
-        timing: where the time went.
     """
 
     grid: Grid
@@ -72,6 +64,34 @@ class SweepResult:
     image_form: ImageForm | None
     examples: tuple[int, int, int]
     layout: str
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All that determines the results, as JSON knows it."""
+        return {
+            **{
+                key: list(getattr(self.grid, key)) for key in ("hidden_units", "activations", "learning_rates", "seeds")
+            },
+            **asdict(self.recipe),
+            **{key: getattr(self, key) for key in ("layout", "use_bias", "dtype", "task", "dataset_digest")},
+        }
+
+
+@dataclass(frozen=True)
+class SweepResult(Setup):
+    """All trials, trained. Arrays are in the order of ``trials``.
+
+    Attributes:
+        history: loss, score, validation_loss, validation_score, each ``[trials, epochs]``; the training figures are
+            averaged over minibatches as they were trained.
+        final: of the finished models: train_loss, train_score, validation_loss, ..., test_score, each ``[trials]``.
+        diverged: ``[trials]``, the epoch (from 1) in which a loss or parameter was no longer finite, or from which on
+            the training loss was hopeless to the end (``mlp_jax.loop.HOPELESS``); 0 for none.
+        parameters: ``[trials]``, how many each has.
+        plan: how it was shared out.
+        timing: where the time went.
+    """
+
     history: dict[str, np.ndarray]
     final: dict[str, np.ndarray]
     diverged: np.ndarray
@@ -100,11 +120,14 @@ class SweepResult:
 
     def all_weights(self) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
         """Every trial's place and weights, replica by replica, so that each chunk is read once."""
+        replicas, slots = self._places
+        order = np.argsort(replicas, kind="stable")
+        starts = np.searchsorted(replicas[order], np.arange(len(self.grid.replicas) + 1))
         for trained in self._trained:
             arrays = trained.arrays()
-            for replica in range(trained.count):
-                for place in np.flatnonzero(self._places[0] == trained.first + replica):
-                    yield int(place), self._weights(arrays, replica, int(self._places[1][place]))
+            for replica in range(trained.first, trained.first + trained.count):
+                for place in order[starts[replica] : starts[replica + 1]]:
+                    yield int(place), self._weights(arrays, replica - trained.first, int(slots[place]))
 
     def model(self, trial: Trial | int) -> MLP:
         """The trained model of a trial (or of the trial at that place), a plain ``MLP``.
@@ -140,6 +163,51 @@ def check_dtype(dtype: str) -> None:
         raise InputError(f"unknown dtype {shown(dtype)}: expected float32 or float64")
     if dtype == "float64" and not jax.config.read("jax_enable_x64"):
         raise InputError("dtype float64 needs JAX's 64-bit mode: set JAX_ENABLE_X64=1")
+
+
+def make_setup(
+    grid: Grid,
+    dataset: Dataset,
+    *,
+    recipe: Recipe = Recipe(),
+    layout: str = "auto",
+    use_bias: bool = True,
+    dtype: str = "float32",
+) -> Setup:
+    """What ``sweep`` with these arguments is to train.
+
+    Raises:
+        InputError: an argument that makes no sense; the message says which and why.
+    """
+    for argument, value, kind, expected in (
+        ("grid", grid, Grid, "an mlp_jax.Grid"),
+        ("dataset", dataset, Dataset, "an mlp_jax.Dataset, as load_dataset and Dataset.from_arrays make them"),
+        ("recipe", recipe, Recipe, "an mlp_jax.Recipe"),
+        ("use_bias", use_bias, bool, "True or False"),
+    ):
+        instance(argument, value, kind, expected)
+    if not isinstance(layout, str) or layout not in LAYOUTS:
+        raise InputError(f"unknown layout {shown(layout)}: expected one of {', '.join(LAYOUTS)}")
+    check_dtype(dtype)
+    return Setup(
+        grid=grid,
+        recipe=recipe,
+        task=dataset.task,
+        score_name=get_task(dataset.task).score_name,
+        use_bias=use_bias,
+        dtype=dtype,
+        dataset_name=dataset.name,
+        dataset_digest=dataset.digest,
+        class_names=dataset.class_names,
+        feature_dtype=dataset.train.features.dtype.name,
+        image_form=dataset.image_form,
+        examples=(len(dataset.train), len(dataset.validation), len(dataset.test)),
+        layout=_fastest()[0] if layout == "auto" else layout,
+    )
+
+
+def _fastest() -> tuple[str, int | None]:
+    return FASTEST.get(jax.default_backend(), ELSEWHERE)
 
 
 def sweep(
@@ -191,10 +259,6 @@ def sweep(
     """
     started = time.perf_counter()
     for argument, value, kind, expected in (
-        ("grid", grid, Grid, "an mlp_jax.Grid"),
-        ("dataset", dataset, Dataset, "an mlp_jax.Dataset, as load_dataset and Dataset.from_arrays make them"),
-        ("recipe", recipe, Recipe, "an mlp_jax.Recipe"),
-        ("use_bias", use_bias, bool, "True or False"),
         ("checkpoints", checkpoints, str | os.PathLike | None, "a path, or None"),
         ("resume", resume, str | os.PathLike | None, "a path, or None"),
         ("stop", stop, Callable | None, "a function, or None"),
@@ -202,9 +266,7 @@ def sweep(
         ("on_epoch", on_epoch, Callable | None, "a function, or None"),
     ):
         instance(argument, value, kind, expected)
-    if not isinstance(layout, str) or layout not in LAYOUTS:
-        raise InputError(f"unknown layout {shown(layout)}: expected one of {', '.join(LAYOUTS)}")
-    check_dtype(dtype)
+    setup = make_setup(grid, dataset, recipe=recipe, layout=layout, use_bias=use_bias, dtype=dtype)
     if replicas_at_once is not None:
         replicas_at_once = whole("replicas_at_once", replicas_at_once, 1, MOST_TRIALS)
     if memory is not None:
@@ -215,64 +277,39 @@ def sweep(
         listed("devices", devices, "a list of jax.Device, or None")
     if checkpoints is not None and resume is not None:
         raise InputError("checkpoints and resume are both given: expected one (resume goes on saving where it began)")
-    fastest, at_once = FASTEST.get(jax.default_backend(), ELSEWHERE)
-    name = fastest if layout == "auto" else layout
     problem = Problem(dataset.features, dataset.outputs, use_bias, live_features(dataset.train.features))
-    plan = make_layout(name, grid.architectures, problem)
-    mesh = make_mesh(devices, len(grid.replicas))
     program = Program(
-        layout=plan,
-        task=dataset.task,
+        layout=make_layout(setup.layout, grid.architectures, problem),
+        task=setup.task,
         recipe=recipe,
-        examples=(len(dataset.train), len(dataset.validation), len(dataset.test)),
+        examples=setup.examples,
         dtype=np.dtype(dtype),
-        at_once=replicas_at_once or at_once or len(grid.replicas),
-        mesh=mesh,
+        at_once=replicas_at_once or _fastest()[1] or len(grid.replicas),
+        mesh=make_mesh(devices, len(grid.replicas)),
     )
-    identity = {
-        **{key: list(getattr(grid, key)) for key in ("hidden_units", "activations", "learning_rates", "seeds")},
-        **asdict(recipe),
-        "layout": name,
-        "use_bias": use_bias,
-        "dtype": dtype,
-        "task": dataset.task,
-        "dataset_digest": dataset.digest,
-    }
+    host = stack_splits(list(dataset.splits.values()), program.layout.columns)
+    idle = len(jax.devices() if devices is None else devices) - program.mesh.size
+    plan = make_plan(program, host, len(grid.replicas), idle, memory)
+    program = dataclasses.replace(program, at_once=plan.at_once)
+    if on_plan is not None:
+        on_plan(plan)
     place = checkpoints if resume is None else resume
     saver = None
     if place is not None:
-        saver = Checkpoints(Path(place), identity, resume=resume is not None, every=checkpoint_every)
-    host = stack_splits(list(dataset.splits.values()), plan.columns)
-    idle = len(jax.devices() if devices is None else devices) - mesh.size
-    shared = make_plan(program, host, len(grid.replicas), idle, memory)
-    program = dataclasses.replace(program, at_once=shared.at_once)
-    if on_plan is not None:
-        on_plan(shared)
+        saver = Checkpoints(Path(place), setup.identity, resume=resume is not None, every=checkpoint_every)
     with saver or contextlib.nullcontext():
-        loop = Loop(grid, dataset, program, shared, saver, stop or (lambda: False), on_epoch)
+        loop = Loop(grid, dataset, program, plan, saver, stop or (lambda: False), on_epoch)
         trained = loop.run(host, started)
     history, final, diverged = loop.results()
     return SweepResult(
-        grid=grid,
-        recipe=recipe,
-        task=dataset.task,
-        score_name=get_task(dataset.task).score_name,
-        use_bias=use_bias,
-        dtype=dtype,
-        dataset_name=dataset.name,
-        dataset_digest=dataset.digest,
-        class_names=dataset.class_names,
-        feature_dtype=dataset.train.features.dtype.name,
-        image_form=dataset.image_form,
-        examples=program.examples,
-        layout=name,
+        **vars(setup),
         history=history,
         final=final,
         diverged=diverged,
         parameters=np.array([_parameter_count(trial.hidden_units, problem) for trial in grid.trials]),
-        plan=shared,
+        plan=plan,
         timing=loop.timing,
-        _layout=plan,
+        _layout=program.layout,
         _treedefs=loop.treedefs,
         _trained=tuple(trained),
     )

@@ -16,6 +16,7 @@ from rich.table import Table as RichTable
 from mlp_jax.analysis import Summary, by_setting, saturation_record, saturation_sentence, score_text, summarize
 from mlp_jax.grid import Grid
 from mlp_jax.loop import Progress
+from mlp_jax.plan import Plan
 from mlp_jax.results import Table, references
 
 
@@ -57,6 +58,10 @@ class Display:
     def __exit__(self, *_: object) -> None:
         if self._console.is_terminal:
             self._live.stop()
+
+    def on_plan(self, plan: Plan) -> None:
+        """Show how the sweep is shared out (``sweep(on_plan=...)``)."""
+        self._console.print(f"{plan}", highlight=False, soft_wrap=True)
 
     def on_epoch(self, progress: Progress) -> None:
         """Show what is known after an epoch (``sweep(on_epoch=...)``)."""

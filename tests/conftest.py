@@ -9,6 +9,8 @@ from mlp_jax import Dataset
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 # Compiling is most of the time. What is compared step by step is compiled as users compile it (test_equality.py).
 jax.config.update("jax_disable_most_optimizations", True)
+# Nor in the cache of whoever runs the tests (test_cache.py has one of its own).
+jax.config.update("jax_enable_compilation_cache", False)
 
 
 def make_dataset(task: str = "multiclass", *, examples: int = 70, features: int = 12, outputs: int = 3, seed: int = 0):

@@ -45,6 +45,7 @@ def test_sweep_prints_the_table_and_writes_the_run(npz, tmp_path, capsys):
         "environment.json",
         "figures",
         "history.csv",
+        "manifest.json",
         "parameters.npz",
         "trials.csv",
     ]

@@ -4,6 +4,7 @@ import contextlib
 import io
 import itertools
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,7 +12,8 @@ import jax
 import tyro
 
 from mlp_jax.cli import data, evaluate, export, plot, predict, sweep, tensorboard, time, train
-from mlp_jax.errors import InputError
+from mlp_jax.cli._signals import Interrupted
+from mlp_jax.errors import InputError, SweepWarning
 
 COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "sweep": (sweep.Sweep, sweep.run),
@@ -30,8 +32,18 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code, 2 for a user's mistake."""
     try:
-        options = _parse(arguments)
-        return next(run for kind, run in COMMANDS.values() if isinstance(options, kind))(options)
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", SweepWarning)
+            warnings.showwarning = _show
+            arguments = sys.argv[1:] if arguments is None else list(arguments)
+            options = _parse(arguments)
+            if isinstance(options, sweep.Sweep) and options.resume is not None:
+                # Once more, with what the run was begun with in place of the defaults: all that differs now was said.
+                begun = sweep.begun_with(options.resume)
+                options = _in_one_line(
+                    lambda: tyro.cli(sweep.Sweep, prog="mlp-jax sweep", args=arguments[1:], default=begun)
+                )
+            return next(run for kind, run in COMMANDS.values() if isinstance(options, kind))(options)
     except InputError as error:
         print(f"mlp-jax: error: {error}", file=sys.stderr)
         return 2
@@ -43,22 +55,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"mlp-jax: error: {error}", file=sys.stderr)
         return 2
+    except Interrupted as stop:
+        print(f"mlp-jax: {stop}", file=sys.stderr)
+        return stop.exit_code
     except KeyboardInterrupt:
         print("mlp-jax: interrupted: no run was written", file=sys.stderr)
         return 130
 
 
-def _parse(arguments: Sequence[str] | None) -> Any:
+def _show(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any, **__: Any) -> None:
+    if issubclass(category, SweepWarning):
+        print(f"mlp-jax: warning: {message}", file=sys.stderr)
+    else:
+        sys.stderr.write(warnings.formatwarning(message, category, filename, lineno))
+
+
+def _parse(arguments: Sequence[str]) -> Any:
+    return _in_one_line(
+        lambda: tyro.extras.subcommand_cli_from_dict(
+            {name: kind for name, (kind, _) in COMMANDS.items()},
+            prog="mlp-jax",
+            description="How wide must the network be? Trains a whole grid of perceptrons in one XLA program.",
+            args=arguments,
+            config=(tyro.conf.AvoidSubcommands,),
+        )
+    )
+
+
+def _in_one_line(parse: Callable[[], Any]) -> Any:
+    """What tyro makes of the arguments; a mistake as an InputError."""
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            return tyro.extras.subcommand_cli_from_dict(
-                {name: kind for name, (kind, _) in COMMANDS.items()},
-                prog="mlp-jax",
-                description="How wide must the network be? Trains a whole grid of perceptrons in one XLA program.",
-                args=arguments,
-                config=(tyro.conf.AvoidSubcommands,),
-            )
+            return parse()
     except SystemExit as stop:
         if not stop.code:
             raise

@@ -1,19 +1,26 @@
 """What the commands that train share: their options, the run they write."""
 
-from collections.abc import Callable
+import contextlib
+import json
+import math
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from rich.console import Console
 
-from mlp_jax.datasets import Dataset
-from mlp_jax.errors import InputError
+from mlp_jax.cache import enable_compilation_cache
+from mlp_jax.cli._signals import Interrupted, Stop
+from mlp_jax.datasets import Dataset, load_dataset
+from mlp_jax.errors import InputError, SweepStopped, whole
 from mlp_jax.grid import Grid
 from mlp_jax.recipe import Recipe
 from mlp_jax.results import best_trial, history_table, trials_table
-from mlp_jax.runs import Run, check_new, new_directory, sweep_config, write_run
-from mlp_jax.sweep import SweepResult, check_dtype, sweep
+from mlp_jax.running import CHECKPOINTS, new_run, results, resume_from, resumed_run
+from mlp_jax.runs import Run, check_new, read_json, sweep_config, write_run
+from mlp_jax.sweep import SweepResult, check_dtype, make_setup, sweep
 from mlp_jax.tasks import get_task
 from mlp_jax.terminal import Display
 
@@ -36,6 +43,12 @@ class TrainingOptions:
     """Of parameters and arithmetic (float64 needs JAX_ENABLE_X64=1)."""
     out: Path | None = None
     """Directory to write; it must not be there yet."""
+    memory: float | None = None
+    """GiB of each device to use; by default most of what is free. What does not fit together is trained in chunks."""
+    checkpoint_every: int | None = None
+    """Epochs between checkpoints; by default as often as costs no more than 2 % of the time."""
+    cache: bool = True
+    """Keep compiled programs in the user's cache directory, for the next run of a like sweep."""
     json: bool = False
     """Print the result as JSON, and progress to the standard error."""
 
@@ -45,47 +58,116 @@ class TrainingOptions:
         return Recipe(epochs=self.epochs, batch_size=self.batch_size)
 
 
-def train_grid(options: TrainingOptions, grid: Grid, dataset: Dataset, console: Console) -> SweepResult:
-    """Train a grid, showing its progress on the console."""
-    score_name = get_task(dataset.task).score_name
-    with Display(console, grid, options.epochs, score_name) as display:
-        return sweep(
-            grid,
-            dataset,
-            recipe=options.recipe,
-            layout=options.layout,
-            use_bias=options.use_bias,
-            dtype=options.dtype,
-            on_epoch=display.on_epoch,
-        )
+def train_run(
+    options: TrainingOptions, grid: Grid, out: Path | None, console: Console, *, resume: bool = False
+) -> tuple[SweepResult, Dataset]:
+    """Train a grid, showing its progress on the console, and write its run directory.
+
+    Args:
+        options: of the command.
+        grid: the trials.
+        out: the run directory; None for none.
+        console: to show progress on.
+        resume: whether the run directory is there, and training goes on from what it holds.
+
+    Raises:
+        InputError: the run cannot be begun, or is to be resumed as another one than it was.
+        Interrupted: a signal came; what can be saved is saved.
+    """
+    if options.cache:
+        enable_compilation_cache()
+    dataset = load_dataset(options.dataset)
+    asked: dict[str, Any] = {
+        "recipe": options.recipe,
+        **{key: getattr(options, key) for key in ("layout", "use_bias", "dtype")},
+    }
+    config = sweep_config(make_setup(grid, dataset, **asked), options.dataset)
+    stop = Stop()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_told(stop, out))
+        stack.enter_context(stop)
+        place: dict[str, Any] = {}
+        if out is not None and resume:
+            _check_same(out, config)
+            stack.enter_context(resumed_run(out))
+            place = resume_from(out)
+        elif out is not None:
+            stack.enter_context(new_run(out, config))
+            place = {"checkpoints": out / CHECKPOINTS}
+        with Display(console, grid, options.epochs, get_task(dataset.task).score_name) as display:
+            result = sweep(
+                grid,
+                dataset,
+                **asked,
+                **place,
+                memory=None if options.memory is None else int(options.memory * 2**30),
+                checkpoint_every=options.checkpoint_every,
+                stop=stop,
+                on_plan=display.on_plan,
+                on_epoch=display.on_epoch,
+            )
+        if out is not None:
+            with results(out) as directory:
+                _write(result, options.dataset, directory, dataset)
+    return result, dataset
+
+
+@contextlib.contextmanager
+def _told(stop: Stop, out: Path | None) -> Iterator[None]:
+    """Say, of what ends a run early, what is left of it."""
+    again = f"mlp-jax sweep --resume {out}"
+    try:
+        yield
+    except SweepStopped as stopped:
+        left = "nothing is saved without --out" if stopped.saved is None else f"to go on: {again}"
+        raise Interrupted(stop.exit_code, f"stopped; {left}") from None
+    except KeyboardInterrupt:
+        left = f"to go on from the last checkpoint: {again}" if _is_there(out) else "no run was written"
+        raise Interrupted(stop.exit_code if stop() else 130, f"interrupted; {left}") from None
+    except InputError:
+        raise
+    except OSError as error:
+        if not _is_there(out):
+            raise
+        raise InputError(f"{error}; what was saved before is intact: when that is mended, {again}") from None
+
+
+def _is_there(out: Path | None) -> bool:
+    return out is not None and out.is_dir()
+
+
+def _check_same(out: Path, config: Mapping[str, Any]) -> None:
+    """Raise InputError if a run was begun with another configuration, or other data."""
+    begun, now = read_json(out / "config.json"), json.loads(json.dumps(config))
+    if begun.get("dataset_digest") != now["dataset_digest"]:
+        raise InputError(f"{out} cannot be resumed: the data set {now['dataset']} is not what it was (SHA-256 differs)")
+    differ = [key for key in sorted(begun.keys() | now.keys()) if begun.get(key) != now.get(key)]
+    if differ:
+        changes = (f"{key} was {json.dumps(begun.get(key))} and is now {json.dumps(now.get(key))}" for key in differ)
+        raise InputError(f"{out} cannot be resumed as another sweep: {'; '.join(changes)}")
 
 
 def check(options: TrainingOptions, out: Path | None) -> None:
     """What can be refused before anything is loaded or trained."""
     _ = options.recipe
     check_dtype(options.dtype)
+    if options.memory is not None and not 0 < options.memory < math.inf:
+        raise InputError(f"memory is {options.memory}: expected a number of GiB above 0")
+    if options.checkpoint_every is not None:
+        whole("checkpoint_every", options.checkpoint_every, 1, sys.maxsize)
     if out is not None:
         check_new(out)
 
 
-def write(result: SweepResult, name: str, out: Path, dataset: Dataset) -> dict[str, Any]:
-    """Write the run with its figures; returns its configuration.
-
-    Args:
-        result: of the sweep.
-        name: of the data set, as it was asked for.
-        out: directory to write.
-        dataset: what was trained on.
-    """
+def _write(result: SweepResult, name: str, directory: Path, dataset: Dataset) -> None:
+    """Write the run with its figures."""
     config, trials = sweep_config(result, name), trials_table(result)
-    with new_directory(out) as directory:
-        write_run(result, directory, name)
-        best = best_trial(trials) if (trials["diverged"] == 0).any() else None
-        model = None if best is None else result.model(result.trials[best])
-        (directory / "figures").mkdir()
-        tables = (trials, history_table(result), config)
-        draw(directory / "figures", "png", *tables, trial=best, model=model, dataset=dataset)
-    return config
+    write_run(result, directory, name)
+    best = best_trial(trials) if (trials["diverged"] == 0).any() else None
+    model = None if best is None else result.model(result.trials[best])
+    (directory / "figures").mkdir()
+    tables = (trials, history_table(result), config)
+    draw(directory / "figures", "png", *tables, trial=best, model=model, dataset=dataset)
 
 
 def draw(directory: Path, kind: str, *tables: Any, **model: Any) -> None:

@@ -1,16 +1,16 @@
 """mlp-jax sweep."""
 
+import dataclasses
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from mlp_jax.cli._output import console_for, print_json
-from mlp_jax.cli._training import TrainingOptions, check, train_grid, write
-from mlp_jax.datasets import load_dataset
-from mlp_jax.errors import whole
+from mlp_jax.cli._training import TrainingOptions, check, train_run
+from mlp_jax.errors import InputError, whole
 from mlp_jax.grid import ARTICLE_WIDTHS, MOST_TRIALS, Grid
 from mlp_jax.results import trials_table
-from mlp_jax.runs import environment
+from mlp_jax.runs import environment, is_finished, read_config, sweep_config
 from mlp_jax.terminal import print_summary, summary_record
 
 
@@ -32,6 +32,25 @@ class Sweep(TrainingOptions):
     """How many seeds to train everything with: 0, 1, 2, ..."""
     first_seed: int = 0
     """Where to begin counting seeds."""
+    resume: Path | None = None
+    """Run directory of a sweep that was interrupted, to be finished; options are then what it was begun with."""
+
+
+def begun_with(path: Path) -> Sweep:
+    """The options of a run that was begun, as defaults for the command that resumes it.
+
+    Raises:
+        InputError: it is no run, or not one that this command can have begun.
+    """
+    if not path.is_dir():
+        raise InputError(f"{path} is no directory: expected one that mlp-jax sweep began")
+    config = read_config(path)
+    values = {each.name: config[each.name] for each in dataclasses.fields(Sweep) if each.name in config}
+    seeds = values.pop("seeds")
+    if not all(isinstance(seed, int) for seed in seeds) or seeds != list(range(seeds[0], seeds[0] + len(seeds))):
+        raise InputError(f"{path}: its seeds do not follow one another: resume it from Python, with sweep(resume=...)")
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    return Sweep(**values, seeds=len(seeds), first_seed=seeds[0])
 
 
 def run(options: Sweep) -> int:
@@ -43,13 +62,20 @@ def run(options: Sweep) -> int:
         options.learning_rates,
         range(options.first_seed, options.first_seed + seeds),
     )
-    out = options.out or Path("runs") / f"sweep-{time.strftime('%Y%m%d-%H%M%S')}"
-    check(options, out)
     console = console_for(stderr=options.json)
-    dataset = load_dataset(options.dataset)
-    result = train_grid(options, grid, dataset, console)
-    config = write(result, options.dataset, out, dataset)
-    trials, where = trials_table(result), environment(result)
+    if options.resume is not None:
+        out = options.resume
+        if options.out is not None:
+            raise InputError(f"out is {options.out}: expected none, as {out} is resumed where it is")
+        check(options, None)
+        if is_finished(out):
+            console.print(f"{out} is finished: there is nothing to resume", highlight=False, soft_wrap=True)
+            return 0
+    else:
+        out = options.out or Path("runs") / f"sweep-{time.strftime('%Y%m%d-%H%M%S')}"
+        check(options, out)
+    result, _ = train_run(options, grid, out, console, resume=options.resume is not None)
+    config, trials, where = sweep_config(result, options.dataset), trials_table(result), environment(result)
     if options.json:
         print_json(summary_record(trials, config, where) | {"run": str(out)})
     else:

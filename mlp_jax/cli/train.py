@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from rich.table import Table as RichTable
 
 from mlp_jax.cli._output import console_for, print_json
-from mlp_jax.cli._training import TrainingOptions, check, train_grid, write
-from mlp_jax.datasets import load_dataset
+from mlp_jax.cli._training import TrainingOptions, check, train_run
 from mlp_jax.grid import Grid
 from mlp_jax.terminal import percent_or_plain
 
@@ -30,10 +29,7 @@ def run(options: Train) -> int:
     grid = Grid((options.hidden_units,), (options.activation,), (options.learning_rate,), (options.seed,))
     check(options, options.out)
     console = console_for(stderr=options.json)
-    dataset = load_dataset(options.dataset)
-    result = train_grid(options, grid, dataset, console)
-    if options.out is not None:
-        write(result, options.dataset, options.out, dataset)
+    result, dataset = train_run(options, grid, options.out, console)
     scores = {column: float(values[0]) for column, values in result.final.items()}
     if options.json:
         print_json({"score_name": result.score_name, **scores, "diverged": int(result.diverged[0])})

@@ -1,0 +1,109 @@
+"""A run directory while its sweep runs: one sweep at a time, checkpoints, and results put in place whole.
+
+config.json    from the beginning
+checkpoints/   until the results are there (``mlp_jax.checkpoints``)
+.lock          held by the process that writes; the system lets go of it when that process ends, however it ends
+.results/      results on their way
+"""
+
+import contextlib
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from mlp_jax.errors import InputError
+from mlp_jax.runs import MANIFEST, check_new, is_finished, write_json, write_manifest
+
+CHECKPOINTS = "checkpoints"
+_RESULTS = ".results"
+_LOCK = ".lock"
+
+
+@contextlib.contextmanager
+def new_run(path: Path, config: Mapping[str, Any]) -> Iterator[None]:
+    """Begin a run and hold its directory. When the block ends badly and nothing is saved by then, nothing is left.
+
+    Raises:
+        InputError: something is there already, or it cannot be written, or another sweep is about to write there.
+    """
+    check_new(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror}") from None
+    with _held(path):
+        # Who came first may have begun, and even ended, in the meantime.
+        if any(each.name != _LOCK for each in path.iterdir()):
+            raise InputError(f"{path}: another sweep has begun here: name another directory")
+        try:
+            write_json(path / "config.json", config)
+            yield
+        except BaseException as error:
+            if not _holds_something(path) and not isinstance(error, GeneratorExit):
+                shutil.rmtree(path, ignore_errors=True)
+            raise
+
+
+@contextlib.contextmanager
+def resumed_run(path: Path) -> Iterator[None]:
+    """Hold the directory of a run that was begun and not finished.
+
+    Raises:
+        InputError: it is none, or another sweep is writing to it.
+    """
+    with _held(path):
+        yield
+
+
+def resume_from(path: Path) -> dict[str, Path]:
+    """What to tell ``sweep``: to go on, or, if it ended before there was anything to go on from, to begin."""
+    place = path / CHECKPOINTS
+    if (place / "sweep.json").is_file():
+        return {"resume": place}
+    shutil.rmtree(place, ignore_errors=True)
+    return {"checkpoints": place}
+
+
+@contextlib.contextmanager
+def results(path: Path) -> Iterator[Path]:
+    """A directory to write results to; when the block ends well they are put in place, and checkpoints removed."""
+    partial = path / _RESULTS
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    try:
+        yield partial
+        for each in sorted(partial.iterdir()):
+            place = path / each.name
+            if each.is_dir():
+                shutil.rmtree(place, ignore_errors=True)
+            if each.name != MANIFEST:
+                each.replace(place)
+        write_manifest(path)  # last: from now on the run is finished
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    shutil.rmtree(path / CHECKPOINTS, ignore_errors=True)
+    (path / _LOCK).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _held(path: Path) -> Iterator[None]:
+    lock = filelock.FileLock(path / _LOCK, blocking=False)
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        raise InputError(f"{path}: another sweep is writing to it: wait for it, or name another directory") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror or error}") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _holds_something(path: Path) -> bool:
+    """Whether there is anything to resume from, or finished results."""
+    kept = (path / CHECKPOINTS / "states", path / CHECKPOINTS / "finished")
+    return is_finished(path) or any(place.is_dir() and any(place.iterdir()) for place in kept)
