@@ -189,18 +189,22 @@ class MLP(nnx.Module):
     ) -> "MLP":
         """Make a model that has these weights (no B and c2 for M = 0, no c1 and c2 where there are no biases)."""
         features, first = weights["A"].shape
-        model = cls(
-            features,
-            first if "B" in weights else 0,
-            weights["B"].shape[1] if "B" in weights else first,
-            activation=activation,
-            use_bias="c1" in weights,
-            task=task,
-            dtype=weights["A"].dtype,
-            rngs=nnx.Rngs(0),
-        )
+
+        def create() -> MLP:
+            return cls(
+                features,
+                first if "B" in weights else 0,
+                weights["B"].shape[1] if "B" in weights else first,
+                activation=activation,
+                use_bias="c1" in weights,
+                task=task,
+                dtype=weights["A"].dtype,
+                rngs=nnx.Rngs(0),
+            )
+
+        model = nnx.eval_shape(create)  # draws nothing, and compiles nothing
         for symbol, param in model._params().items():
-            param[...] = jnp.asarray(weights[symbol])
+            param.set_value(jnp.asarray(weights[symbol]))
         return model
 
     def _params(self) -> dict[str, nnx.Param[Array]]:

@@ -166,7 +166,7 @@ def test_too_little_memory_is_one_line(npz, tmp_path, monkeypatch, capsys):
 
 
 def test_heavy_packages_are_imported_when_used():
-    heavy = ("matplotlib", "orbax.checkpoint", "tensorflow_datasets", "tyro", "rich.live")
+    heavy = ("matplotlib", "orbax.checkpoint", "tensorflow_datasets", "tyro", "rich.live", "sklearn", "PIL")
     found = subprocess.run(
         [sys.executable, "-c", f"import sys, mlp_jax; print([m for m in {heavy} if m in sys.modules])"],
         capture_output=True,

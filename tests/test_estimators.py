@@ -1,0 +1,163 @@
+"""scikit-learn's estimators: its own checks, and what one does with them."""
+
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from flax import nnx
+from sklearn.base import clone
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import check_estimator, estimator_checks_generator
+
+import mlp_jax
+from mlp_jax.estimators import MLPClassifier, MLPRegressor
+
+QUICK = {"hidden_layer_sizes": 20, "learning_rate_init": 0.02, "batch_size": 32, "max_iter": 30}
+IRIS = load_iris()
+IRIS_X = StandardScaler().fit_transform(IRIS.data)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("estimator", [MLPClassifier(), MLPRegressor()], ids=str)
+def test_check_estimator(estimator):
+    results = check_estimator(estimator, on_skip=None)
+    assert len(results) > 50
+    assert {result["check_name"] for result in results if result["status"] != "passed"} <= {"check_array_api_input"}
+
+
+BY_DEFAULT = {
+    "check_estimators_unfitted",
+    "check_no_attributes_set_in_init",
+    "check_parameters_default_constructible",
+    "check_classifiers_one_label",
+    "check_methods_subset_invariance",
+    "check_set_params",
+    "check_valid_tag_types",
+    "check_estimator_sparse_array",
+    "check_supervised_y_no_nan",
+}
+
+
+@pytest.mark.parametrize("estimator", [MLPClassifier(**QUICK), MLPRegressor(**QUICK)], ids=["classifier", "regressor"])
+def test_some_checks(estimator):
+    passed = set()
+    for instance, check in estimator_checks_generator(estimator):
+        if check.func.__name__ in BY_DEFAULT:
+            check(instance)
+            passed.add(check.func.__name__)
+    assert len(passed) >= 8
+
+
+def test_trains_as_fit_does():
+    estimator = MLPClassifier(7, "relu", max_iter=3, batch_size=40, random_state=4).fit(IRIS.data, IRIS.target)
+    model = mlp_jax.MLP(4, 7, 3, activation="relu", rngs=nnx.Rngs(4))
+    split = mlp_jax.Split(IRIS.data.astype(np.float32), IRIS.target.astype(np.int32))
+    fitted = mlp_jax.fit(model, split, seed=4, recipe=mlp_jax.Recipe(epochs=3, batch_size=40))
+    for ours, theirs in zip((*estimator.coefs_, *estimator.intercepts_), ["A", "B", "c1", "c2"], strict=True):
+        np.testing.assert_array_equal(ours, fitted.model.weights[theirs])
+    np.testing.assert_array_equal(estimator.loss_curve_, fitted.history.loss)
+    np.testing.assert_array_equal(estimator.predict(IRIS.data), fitted.model.predict(split.features))
+    np.testing.assert_allclose(
+        estimator.predict_proba(IRIS.data), fitted.model.predict_proba(split.features), atol=1e-6
+    )
+    assert isinstance(estimator.model_, mlp_jax.MLP)
+    assert (estimator.n_iter_, estimator.n_features_in_, estimator.n_outputs_) == (3, 4, 3)
+
+
+def test_labels_may_be_strings_and_columns_have_names():
+    frame = pd.DataFrame(IRIS_X, columns=["sepal length", "sepal width", "petal length", "petal width"])
+    names = IRIS.target_names[IRIS.target]
+    estimator = MLPClassifier(**QUICK, random_state=0).fit(frame, names)
+    assert estimator.feature_names_in_.tolist() == list(frame.columns)
+    assert estimator.classes_.tolist() == ["setosa", "versicolor", "virginica"]
+    assert estimator.score(frame, names) > 0.95
+    probabilities = estimator.predict_proba(frame)
+    np.testing.assert_array_equal(estimator.classes_[probabilities.argmax(axis=1)], estimator.predict(frame))
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(np.exp(estimator.predict_log_proba(frame)), probabilities, atol=1e-6)
+    with pytest.raises(ValueError, match="feature names"):
+        estimator.predict(frame.rename(columns={"sepal width": "sepals"}))
+
+
+def test_two_classes_are_a_binary_task():
+    data = load_breast_cancer()
+    x = StandardScaler().fit_transform(data.data)
+    estimator = MLPClassifier((), max_iter=20, learning_rate_init=0.01, random_state=0).fit(x, data.target)
+    assert estimator.score(x, data.target) > 0.95
+    assert [a.shape for a in estimator.coefs_] == [(30, 1)]
+    assert estimator.predict_proba(x).shape == (569, 2)
+    np.testing.assert_allclose(np.exp(estimator.predict_log_proba(x)), estimator.predict_proba(x), atol=1e-6)
+
+
+def test_regression_of_one_value_and_of_several():
+    data = load_diabetes()
+    x, y = (StandardScaler().fit_transform(array) for array in (data.data, data.target[:, None]))
+    single = MLPRegressor(**QUICK, random_state=0).fit(x, y[:, 0])
+    assert single.predict(x).shape == (442,)
+    assert single.score(x, y) > 0.5
+    both = MLPRegressor(**QUICK, random_state=0).fit(x, np.hstack([y, -y]))
+    assert both.predict(x).shape == (442, 2)
+    assert both.score(x, np.hstack([y, -y])) > 0.5
+
+
+def test_goes_through_a_search_a_clone_and_a_pickle():
+    pipeline = make_pipeline(StandardScaler(), MLPClassifier(**QUICK, random_state=0))
+    search = GridSearchCV(pipeline, {"mlpclassifier__learning_rate_init": [1e-6, 0.02]}, cv=2)
+    search.fit(IRIS.data, IRIS.target)
+    best = search.best_estimator_[-1]
+    assert best.learning_rate_init == 0.02
+    assert cross_val_score(best, IRIS_X, IRIS.target, cv=2).min() > 0.9
+    assert search.best_score_ > 0.9
+    assert clone(best).get_params() == best.get_params()
+    with pytest.raises(NotFittedError):
+        clone(best).predict(IRIS_X)
+    again = pickle.loads(pickle.dumps(best))
+    np.testing.assert_array_equal(again.predict_proba(IRIS_X), best.predict_proba(IRIS_X))
+
+
+def test_a_rows_prediction_does_not_depend_on_the_others():
+    x = np.tile(IRIS_X, (4, 1))  # more than a block
+    estimator = MLPClassifier(**QUICK, random_state=0).fit(IRIS_X, IRIS.target)
+    together = estimator.predict_proba(x)
+    np.testing.assert_array_equal(together[:150], together[450:])
+    np.testing.assert_array_equal(estimator.predict_proba(x[-1:])[0], together[-1])
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"hidden_layer_sizes": (10, 10)}, "expected one layer"),
+        ({"hidden_layer_sizes": -1}, "hidden_units is -1"),
+        ({"activation": "swish"}, "unknown activation 'swish'"),
+        ({"max_iter": 0}, "epochs is 0"),
+        ({"batch_size": "auto"}, "batch_size is 'auto'"),
+        ({"learning_rate_init": 0}, "learning rate is 0"),
+        ({"activation": "relu", "learning_rate_init": 1e30}, "training diverged: lower learning_rate_init"),
+    ],
+)
+def test_bad_parameters_are_refused_when_fitted(parameters, message):
+    estimator = MLPClassifier(4, max_iter=2, random_state=0).set_params(**parameters)
+    with pytest.raises(ValueError, match=message):
+        estimator.fit(IRIS_X, IRIS.target)
+
+
+def test_without_scikit_learn_the_extra_is_named():
+    code = """
+import sys
+sys.modules["sklearn"] = None
+import mlp_jax
+try:
+    import mlp_jax.estimators
+except mlp_jax.MissingExtraError as error:
+    print(error)
+"""
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "needs the package scikit-learn" in said
+    assert "mlp-jax[sklearn]" in said
