@@ -1,5 +1,6 @@
 """How wide must the network be? A grid of multilayer perceptrons trained in one compiled XLA program."""
 
+from mlp_jax.cache import enable_compilation_cache
 from mlp_jax.datasets import Dataset, Split, load_dataset
 from mlp_jax.errors import DataError, InputError, MissingExtraError, SweepStopped, SweepWarning
 from mlp_jax.grid import Grid, Trial
@@ -32,6 +33,7 @@ __all__ = [
     "SweepWarning",
     "Task",
     "Trial",
+    "enable_compilation_cache",
     "evaluate",
     "evaluate_model",
     "fit",
