@@ -265,7 +265,7 @@ class Loop:
         prepared = time.perf_counter()
         epoch = begin.epoch if begin is not None else 0
         train_epoch = run.epoch.lower(count, state, replicas, self._scalar(epoch), data).compile()
-        if len(chunk) > self._program.mesh.size and _bytes_of(train_epoch) > self._plan.memory:
+        if len(chunk) > self._program.mesh.size and bytes_of(train_epoch) > self._plan.memory:
             raise _TooLargeError
         self._prepare += prepared - begun
         self._compile += time.perf_counter() - prepared
@@ -410,7 +410,7 @@ def _out_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError | _TooLargeError)
 
 
-def _bytes_of(compiled: Any) -> int:
+def bytes_of(compiled: Any) -> int:
     """What a compiled program needs of a device; 0 where JAX does not say."""
     sizes = compiled.memory_analysis()
     if sizes is None:

@@ -66,7 +66,7 @@ class Plan:
 
     @property
     def padding(self) -> int:
-        """Replicas that are computed and dropped, since each device does as many as every other."""
+        """Rows for no replica, so that chunks and devices are alike; they are computed too where rows go side by side."""
         return self.chunks * self.chunk - self.replicas
 
     @property
@@ -82,7 +82,7 @@ class Plan:
             parts.append(f"{self.chunks} chunks of {self.chunk}, one after another")
         if self.chunk > self.devices:
             parts.append(f"{min(self.at_once, self.chunk // self.devices)} at once on a device")
-        if self.padding:
+        if self.padding and self.at_once > 1:
             parts.append(f"{self.padding} computed for nothing, as devices share alike")
         parts.append(f"{gibibytes(self.bytes_used)} of {gibibytes(self.memory)} free on each")
         return ", ".join(parts)
