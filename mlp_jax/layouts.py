@@ -19,7 +19,16 @@ from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from mlp_jax.models import ACTIVATIONS, HIDDEN, OUTPUT, Weights, glorot_limit, initial_weights, unit_weights
+from mlp_jax.models import (
+    ACTIVATIONS,
+    HIDDEN,
+    OUTPUT,
+    Weights,
+    first_product,
+    glorot_limit,
+    initial_weights,
+    unit_weights,
+)
 
 Params = dict[str, Any]
 """Parameters of all trials of one replica, as its layout arranges them: a pytree of arrays."""
@@ -50,12 +59,14 @@ class Problem:
         use_bias: whether c1 and c2 are there.
         live: the features that are not 0 in every training example. The weights of the others get no gradient and so,
             under Adam, no update: a layout may leave them out of training.
+        precision: of the first layers' products, as in ``Recipe``.
     """
 
     features: int
     outputs: int
     use_bias: bool
     live: tuple[int, ...]
+    precision: str = "float32"
 
 
 @dataclass(frozen=True)
@@ -162,16 +173,22 @@ class VmapLayout(Layout):
 
     def logits(self, params: Params, x: Float[Array, "B C"]) -> Float[Array, "T B K"]:
         out = []
+
+        def first(weights: Params) -> Float[Array, "B M"]:
+            product = first_product(weights["A"].T, x, self.problem.precision).T
+            return product + weights["c1"][None] if "c1" in weights else product
+
         for activation, group in self._groups.items():
             if not activation:
-                out.append(jax.vmap(_affine, (0, None))(params[activation], x))
+                out.append(jax.vmap(first)(params[activation]))
                 continue
             units = jnp.array([trial.hidden_units for trial in group])
 
             def one(weights: Params, units: Array, f: str = activation) -> Float[Array, "B K"]:
-                z = ACTIVATIONS[f](_affine(weights, x))
+                z = ACTIVATIONS[f](first(weights))
                 z = jnp.where(jnp.arange(z.shape[1])[None] < units, z, 0)
-                return _affine({"A": weights["B"], "c1": weights.get("c2")}, z)
+                out = z @ weights["B"]
+                return out + weights["c2"][None] if "c2" in weights else out
 
             out.append(jax.vmap(one)(params[activation], units))
         return jnp.concatenate(out)
@@ -190,11 +207,6 @@ class VmapLayout(Layout):
                 return {symbol: array[slot][cut[symbol]] for symbol, array in params[activation].items()}
             slot -= len(group)
         raise IndexError(slot)
-
-
-def _affine(weights: Params, x: Float[Array, "B C"]) -> Float[Array, "B M"]:
-    product = x @ weights["A"]
-    return product if weights.get("c1") is None else product + weights["c1"][None]
 
 
 @dataclass(frozen=True)
@@ -295,7 +307,8 @@ class PackedLayout(Layout):
         # One activation a block, not a group: fewer kernels to compile and to start. And lax.split, not slices: its
         # gradient is one concatenation, where T slices' is a sum of T padded arrays.
         blocks = [(f, list(groups)) for f, groups in groupby(self._groups, key=lambda group: group.activation)]
-        pre = lax.split(params["A"] @ x.T, [sum(group.rows for group in groups) for _, groups in blocks])
+        first = first_product(params["A"], x, self.problem.precision)
+        pre = lax.split(first, [sum(group.rows for group in groups) for _, groups in blocks])
         b = iter(lax.split(params["B"], [group.rows for group in self._hidden]) if self._hidden else [])
         out = []
         for (activation, groups), block in zip(blocks, pre, strict=True):

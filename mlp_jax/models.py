@@ -57,6 +57,48 @@ def check_seed(seed: Any) -> int:
     return whole("seed", seed, 0, 2**32 - 1)
 
 
+def first_product(a: Float[Array, "M D"], x: Float[Array, "B D"], precision: str) -> Float[Array, "M B"]:
+    """A xᵀ, the product of a first layer, in a precision of ``Recipe``.
+
+    Raises:
+        InputError: a precision below float32 for weights of another type.
+    """
+    if precision != "float32" and a.dtype != jnp.float32:
+        raise InputError(f"precision {precision} is for dtype float32: got {a.dtype}")
+    if precision == "bfloat16":
+        return _rounded_product(a, x)
+    if precision == "tensorfloat32":
+        with jax.default_matmul_precision("tensorfloat32"):
+            return a @ x.T
+    return a @ x.T
+
+
+@jax.custom_vjp
+def _rounded_product(a: Float[Array, "M D"], x: Float[Array, "B D"]) -> Float[Array, "M B"]:
+    # With a gradient of its own: JAX's would multiply the float32 cotangent by bfloat16 values, a product that no
+    # hardware has, so that XLA does it in float32; and it would round the sum besides.
+    return _bfloat16_product(a, x, (1, 1))
+
+
+def _rounded_forward(a: Array, x: Array) -> tuple[Array, tuple[Array, Array]]:
+    return _bfloat16_product(a, x, (1, 1)), (a, x)
+
+
+def _rounded_backward(factors: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
+    a, x = factors
+    return _bfloat16_product(cotangent, x, (1, 0)), _bfloat16_product(cotangent, a, (0, 0))
+
+
+_rounded_product.defvjp(_rounded_forward, _rounded_backward)
+
+
+def _bfloat16_product(left: Array, right: Array, contracted: tuple[int, int]) -> Array:
+    """Of matrices rounded to bfloat16, added up in float32, along one axis of each."""
+    axes = (((contracted[0],), (contracted[1],)), ((), ()))
+    left, right = left.astype(jnp.bfloat16), right.astype(jnp.bfloat16)
+    return jax.lax.dot_general(left, right, axes, preferred_element_type=jnp.float32)
+
+
 def scale_features(x: Num[Array, "B D"], dtype: DTypeLike) -> Float[Array, "B D"]:
     """Features as the model sees them: uint8 intensities as [0, 1], anything else as it is."""
     scaled = x.astype(dtype)

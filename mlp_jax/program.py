@@ -16,7 +16,15 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt32
 from mlp_jax.layouts import Layout, Params
 from mlp_jax.recipe import Recipe
 from mlp_jax.tasks import get_task
-from mlp_jax.training import DeviceData, Means, State, evaluate_rows, minibatches, train_minibatches
+from mlp_jax.training import (
+    DeviceData,
+    Means,
+    State,
+    compiler_options,
+    evaluate_rows,
+    minibatches,
+    train_minibatches,
+)
 
 AXIS = "replicas"
 """Of the mesh: each device has its share of the replicas, and all of the data."""
@@ -191,4 +199,9 @@ class Compiled(NamedTuple):
 @lru_cache(maxsize=KEPT_PROGRAMS)
 def jitted(program: Program) -> Compiled:
     """The functions of a program: the same ones for equal programs, so that equal sweeps compile once."""
-    return Compiled(jax.jit(program.init), jax.jit(program.epoch, donate_argnames="state"), jax.jit(program.evaluate))
+    options = compiler_options(program.recipe.precision)
+    return Compiled(
+        jax.jit(program.init),
+        jax.jit(program.epoch, donate_argnames="state", compiler_options=options),
+        jax.jit(program.evaluate, compiler_options=options),
+    )

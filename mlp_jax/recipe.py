@@ -7,7 +7,9 @@ import numpy as np
 import optax
 from jax import Array
 
-from mlp_jax.errors import real, whole
+from mlp_jax.errors import InputError, real, shown, whole
+
+PRECISIONS = ("float32", "bfloat16", "tensorfloat32")
 
 _SMALLEST, _GREATEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 
@@ -22,6 +24,9 @@ class Recipe:
         beta1: Adam's decay of the mean of the gradient.
         beta2: Adam's decay of the mean of its square.
         epsilon: Adam's ε, added to the square root of the bias-corrected mean square.
+        precision: of the first layers' products, which are nearly all of the arithmetic. ``bfloat16`` rounds what goes
+            into them and adds up in float32; ``tensorfloat32`` is the like with a longer mantissa, where the hardware
+            has it (elsewhere it is float32). Weights, Adam and everything else are float32 in any case.
     """
 
     epochs: int = 20
@@ -29,6 +34,7 @@ class Recipe:
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-7
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):
@@ -38,6 +44,8 @@ class Recipe:
             object.__setattr__(self, name, value)
         value = real("epsilon", self.epsilon, lambda e: 0 <= e <= _GREATEST, "a finite float32 number, 0 or more")
         object.__setattr__(self, "epsilon", value)
+        if self.precision not in PRECISIONS:
+            raise InputError(f"unknown precision {shown(self.precision)}: expected one of {', '.join(PRECISIONS)}")
 
     def optimizer(self, learning_rate: float | Array) -> optax.GradientTransformation:
         """Adam (Kingma and Ba, 2015) with this recipe's constants."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -13,7 +13,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 from mlp_jax.datasets.dataset import MOST_CLASSES, Dataset, Split
 from mlp_jax.errors import InputError, instance, whole
-from mlp_jax.models import MLP, check_seed
+from mlp_jax.models import MLP, check_seed, first_product
 from mlp_jax.recipe import Recipe, check_learning_rate
 from mlp_jax.tasks import Task, get_task
 from mlp_jax.training import (
@@ -21,6 +21,7 @@ from mlp_jax.training import (
     Logits,
     Means,
     State,
+    compiler_options,
     evaluate_rows,
     minibatches,
     to_device,
@@ -58,12 +59,29 @@ class Fit:
     history: History
 
 
-def _module_logits(graphdef: nnx.GraphDef[MLP]) -> Logits:
-    return lambda params, x: nnx.merge(graphdef, params)(x)[None]
+def _module_logits(graphdef: nnx.GraphDef[MLP], precision: str = "float32") -> Logits:
+    def logits(params: Any, x: Array) -> Array:
+        model = nnx.merge(graphdef, params)
+        if precision != "float32":
+            first = model.output if model.hidden is None else model.hidden
+            first.dot_general = lambda x, kernel, *_, **__: first_product(kernel.T, x, precision).T
+        return model(x)[None]
+
+    return logits
 
 
-@partial(jax.jit, static_argnames=("graphdef", "task", "recipe", "examples"), donate_argnames="state")
-def _fit_epoch(
+@cache
+def _fit_epoch(precision: str) -> Any:
+    """``_epoch``, compiled; not as a decorator, for which the backend would have to be known when this is imported."""
+    return jax.jit(
+        _epoch,
+        static_argnames=("graphdef", "task", "recipe", "examples"),
+        donate_argnames="state",
+        compiler_options=compiler_options(precision),
+    )
+
+
+def _epoch(
     graphdef: nnx.GraphDef[MLP],
     task: str,
     recipe: Recipe,
@@ -74,7 +92,7 @@ def _fit_epoch(
     epoch: Array,
     data: DeviceData,
 ) -> tuple[State, Means, Means]:
-    logits = _module_logits(graphdef)
+    logits = _module_logits(graphdef, recipe.precision)
     columns = data.features.shape[1]
     batches = minibatches(key, epoch, examples, recipe.batch_size)
     state, trained = train_minibatches(
@@ -131,7 +149,7 @@ def fit(
     rows = []
     for epoch in range(recipe.epochs):
         index = jnp.asarray(epoch, jnp.int32)
-        state, *means = _fit_epoch(
+        state, *means = _fit_epoch(recipe.precision)(
             graphdef, model.task, recipe, len(train), state, jax.random.key(seed), rate, index, data
         )
         scores = [_scores(task, m, s) for m, s in zip(means, splits, strict=False)]

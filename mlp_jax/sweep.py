@@ -233,7 +233,7 @@ def sweep(
     Args:
         grid: the trials.
         dataset: what to train on.
-        recipe: epochs, batch size and Adam's constants.
+        recipe: epochs, batch size, Adam's constants, precision.
         layout: ``packed``, ``vmap``, or ``auto`` for the faster one.
         replicas_at_once: how many (learning rate, seed) pairs are trained side by side on a device; the rest follow.
             None for what is fastest: one on a CPU, whose cores one pair already fills, all on anything else.
@@ -277,7 +277,8 @@ def sweep(
         listed("devices", devices, "a list of jax.Device, or None")
     if checkpoints is not None and resume is not None:
         raise InputError("checkpoints and resume are both given: expected one (resume goes on saving where it began)")
-    problem = Problem(dataset.features, dataset.outputs, use_bias, live_features(dataset.train.features))
+    live = live_features(dataset.train.features)
+    problem = Problem(dataset.features, dataset.outputs, use_bias, live, recipe.precision)
     program = Program(
         layout=make_layout(setup.layout, grid.architectures, problem),
         task=setup.task,

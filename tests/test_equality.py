@@ -7,6 +7,7 @@ at most the learning rate. Hence 2e-4 absolute, after 15 steps at learning rates
 """
 
 import itertools
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -16,7 +17,7 @@ import pytest
 from conftest import make_dataset
 from flax import nnx
 
-from mlp_jax import MLP, Recipe
+from mlp_jax import MLP, Grid, Recipe, fit, sweep
 from mlp_jax.layouts import Architecture, PackedLayout, Problem, make_layout
 from mlp_jax.models import initial_weights, parameter_key
 from mlp_jax.tasks import TASKS, get_task
@@ -174,3 +175,23 @@ def test_packed_layout_follows_the_textbook(float64):
 
 def test_layouts_follow_the_model_alone_in_float32():
     lockstep("multiclass", jnp.float32, F32_TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    ("layout", "precision"), [("packed", "bfloat16"), ("vmap", "bfloat16"), ("packed", "tensorfloat32")]
+)
+def test_trials_follow_the_model_alone_in_lower_precision(layout, precision):
+    """The same rounding in every form: they part by far less than they part from float32 (bfloat16 has 8 bits)."""
+    dataset, rate = make_dataset(), 1e-2
+    recipe = Recipe(epochs=2, batch_size=16, precision=precision)
+    result = sweep(Grid((0, 7), ("sigmoid",), (rate,), 1), dataset, recipe=recipe, layout=layout)
+    exact = sweep(Grid((0, 7), ("sigmoid",), (rate,), 1), dataset, recipe=replace(recipe, precision="float32"))
+    for trial in result.trials:
+        start = MLP(dataset.features, trial.hidden_units, dataset.outputs, rngs=nnx.Rngs(0))
+        alone = fit(start, dataset.train, learning_rate=rate, recipe=recipe).model.weights
+        assert_close(result.weights(trial), alone, 1e-3, trial)
+        distance = np.abs(result.weights(trial)["A"] - exact.weights(trial)["A"]).mean()
+        if precision == "bfloat16":
+            assert 1e-5 < distance < rate
+        else:
+            assert distance < 1e-3

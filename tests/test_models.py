@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from mlp_jax import ACTIVATIONS, MLP, InputError
-from mlp_jax.models import HIDDEN, parameter_key, unit_weights
+from mlp_jax.models import HIDDEN, first_product, parameter_key, unit_weights
 
 
 @pytest.mark.parametrize("units", [0, 1, 17])
@@ -96,3 +96,18 @@ def test_refuses_what_does_not_exist(units, activation):
     with pytest.raises(InputError, match="expected") as refused:
         MLP(5, units, 3, activation=activation, rngs=nnx.Rngs(0))
     assert "\n" not in str(refused.value)
+
+
+def test_bfloat16_product_rounds_its_factors_and_nothing_else():
+    rng = np.random.default_rng(0)
+    a, x, weight = (jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in ((5, 300), (7, 300), (5, 7)))
+    product, gradient = jax.vjp(lambda a: first_product(a, x, "bfloat16"), a)
+    rounded = [np.asarray(array.astype(jnp.bfloat16), np.float64) for array in (a, x, weight)]
+    np.testing.assert_allclose(product, rounded[0] @ rounded[1].T, atol=1e-4)
+    np.testing.assert_allclose(gradient(weight)[0], rounded[2] @ rounded[1], atol=1e-5)
+    assert np.abs(product - a @ x.T).max() > 1e-3
+
+
+def test_lower_precisions_are_for_float32(float64):
+    with pytest.raises(InputError, match="precision bfloat16 is for dtype float32: got float64"):
+        first_product(jnp.ones((2, 3)), jnp.ones((4, 3)), "bfloat16")

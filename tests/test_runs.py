@@ -45,7 +45,7 @@ def test_config_is_enough_to_run_it_again(result, run):
 
     config = read_run(run).config
     grid = Grid(*(config[key] for key in ("hidden_units", "activations", "learning_rates", "seeds")))
-    recipe = Recipe(**{key: config[key] for key in ("epochs", "batch_size", "beta1", "beta2", "epsilon")})
+    recipe = Recipe(**{key: config[key] for key in ("epochs", "batch_size", "beta1", "beta2", "epsilon", "precision")})
     options = {key: config[key] for key in ("layout", "use_bias", "dtype")}
     dataset = make_dataset()
     assert dataset.digest == config["dataset_digest"]

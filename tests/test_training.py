@@ -7,7 +7,7 @@ import pytest
 from conftest import make_dataset
 from flax import nnx
 
-from mlp_jax import MLP, Dataset, InputError, Recipe, Split, evaluate, evaluate_model, fit
+from mlp_jax import MLP, Dataset, InputError, Recipe, Split, evaluate, evaluate_model, fit, training
 from mlp_jax.models import parameter_key
 from mlp_jax.tasks import TASKS
 from mlp_jax.training import minibatches
@@ -146,6 +146,7 @@ def test_a_model_is_what_its_seed_says():
         {"beta1": 1.0},
         {"beta2": float("nan")},
         {"epsilon": -1e-7},
+        {"precision": "float8"},
     ],
 )
 def test_recipes_that_make_no_sense(recipe):
@@ -164,3 +165,10 @@ def test_splits_that_do_not_fit_the_model(small):
         fit(MLP(5, 2, 3, rngs=nnx.Rngs(0)), small.train)
     with pytest.raises(InputError, match="empty"):
         evaluate(MLP(12, 2, 3, rngs=nnx.Rngs(0)), Split(np.zeros((0, 12), np.float32), np.zeros(0, np.int32)))
+
+
+def test_compiler_options_are_those_that_the_compiler_knows(monkeypatch):
+    known: dict = {"xla_embed_ir_in_executable": False}
+    monkeypatch.setattr(jax, "default_backend", lambda: "here")
+    monkeypatch.setitem(training._COMPILER_OPTIONS, ("here", False), known | {"xla_no_such_option": 1})
+    assert training.compiler_options.__wrapped__("float32") == known

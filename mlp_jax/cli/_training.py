@@ -41,6 +41,8 @@ class TrainingOptions:
     """How trials lie in memory."""
     dtype: Literal["float32", "float64"] = "float32"
     """Of parameters and arithmetic (float64 needs JAX_ENABLE_X64=1)."""
+    precision: Literal["float32", "bfloat16", "tensorfloat32"] = "float32"
+    """Of the first layers' products; sums and weights are float32 in any case."""
     out: Path | None = None
     """Directory to write; it must not be there yet."""
     memory: float | None = None
@@ -54,8 +56,8 @@ class TrainingOptions:
 
     @property
     def recipe(self) -> Recipe:
-        """Epochs and batch size, with Keras's Adam."""
-        return Recipe(epochs=self.epochs, batch_size=self.batch_size)
+        """Epochs, batch size and precision, with Keras's Adam."""
+        return Recipe(epochs=self.epochs, batch_size=self.batch_size, precision=self.precision)
 
 
 def train_run(
