@@ -66,7 +66,7 @@ class Plan:
 
     @property
     def padding(self) -> int:
-        """Rows for no replica, so that chunks and devices are alike; they are computed too where rows go side by side."""
+        """Rows for no replica, so that chunks and devices are alike; computed too where rows go side by side."""
         return self.chunks * self.chunk - self.replicas
 
     @property
