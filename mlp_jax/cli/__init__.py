@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import tyro
 
-from mlp_jax.cli import data, evaluate, export, plot, predict, sweep, tensorboard, time, train
+from mlp_jax.cli import analyse, data, evaluate, export, plot, predict, report, sweep, tensorboard, time, train
 from mlp_jax.cli._signals import Interrupted
 from mlp_jax.errors import InputError, SweepWarning
 
@@ -23,6 +23,8 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "evaluate": (evaluate.Evaluate, evaluate.run),
     "export": (export.Export, export.run),
     "tensorboard": (tensorboard.TensorBoard, tensorboard.run),
+    "analyse": (analyse.Analyse, analyse.run),
+    "report": (report.Report, report.run),
     "plot": (plot.Plot, plot.run),
     "time": (time.Time, time.run),
 }

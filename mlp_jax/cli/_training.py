@@ -4,7 +4,7 @@ import contextlib
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +19,7 @@ from mlp_jax.grid import Grid
 from mlp_jax.recipe import Recipe
 from mlp_jax.results import best_trial, history_table, trials_table
 from mlp_jax.running import CHECKPOINTS, new_run, results, resume_from, resumed_run
-from mlp_jax.runs import Run, check_new, read_json, sweep_config, write_run
+from mlp_jax.runs import check_new, read_json, sweep_config, write_run
 from mlp_jax.sweep import SweepResult, check_dtype, make_setup, sweep
 from mlp_jax.tasks import get_task
 from mlp_jax.terminal import Display
@@ -178,19 +178,3 @@ def draw(directory: Path, kind: str, *tables: Any, **model: Any) -> None:
 
     for name, figure, _ in plots.run_figures(*tables, **model):
         plots.save(figure, directory / f"{name}.{kind}")
-
-
-def figure_arguments(run: Run, warn: Callable[[str], None]) -> dict[str, Any]:
-    """What ``plots.run_figures`` takes of a run that was read back.
-
-    Args:
-        run: the run.
-        warn: called with a line that says why figures of the model are left out, where they have to be.
-    """
-    arguments = {"trials": run.trials, "history": run.history, "config": run.config, "timing": run.timing}
-    try:
-        best = best_trial(run.trials)
-        return arguments | {"trial": best, "model": run.model(best), "dataset": run.dataset()}
-    except InputError as error:
-        warn(f"without figures of a model: {error}")
-        return arguments

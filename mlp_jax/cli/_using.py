@@ -1,6 +1,7 @@
 """What the commands that use a run share: which trial, what it was trained on, where to write."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,3 +96,19 @@ def check_file(path: Path, *suffixes: str) -> None:
         raise InputError(f"{path} is a directory: name a file")
     if not (path.parent.is_dir() and os.access(path.parent, os.W_OK)):
         raise InputError(f"{path} cannot be written: {path.parent} is no directory that you may write to")
+
+
+def figure_arguments(run: Run, warn: Callable[[str], None]) -> dict[str, Any]:
+    """What ``plots.run_figures`` takes of a run that was read back.
+
+    Args:
+        run: the run.
+        warn: called with a line that says why figures of the model are left out, where they have to be.
+    """
+    arguments = {"trials": run.trials, "history": run.history, "config": run.config, "timing": run.timing}
+    try:
+        best = best_trial(run.trials)
+        return arguments | {"trial": best, "model": run.model(best), "dataset": run.dataset()}
+    except InputError as error:
+        warn(f"without figures of a model: {error}")
+        return arguments

@@ -7,7 +7,8 @@ from typing import Literal
 
 import tyro
 
-from mlp_jax.cli._training import draw, figure_arguments
+from mlp_jax.cli._training import draw
+from mlp_jax.cli._using import figure_arguments
 from mlp_jax.errors import InputError
 from mlp_jax.runs import new_directory, read_run
 

@@ -45,7 +45,7 @@ def confusion_matrix(
                 size = "medium" if count <= 12 else "x-small"
                 axes.text(j, i, f"{number:,}", ha="center", va="center", color=ink, fontsize=size)
     labelled = range(0, count, math.ceil(count / 30))
-    names = [class_names[i] for i in labelled]
+    names = [_short(class_names[i], 20) for i in labelled]
     axes.set_xticks(labelled, names, rotation=90 if max(map(len, names)) > 3 else 0)
     axes.set_yticks(labelled, names)
     axes.set_xlabel("predicted")
@@ -67,7 +67,7 @@ def mistakes(
     class_names: Sequence[str],
     *,
     rows: int = 4,
-    columns: int = 8,
+    columns: int | None = None,
     title: str = "",
 ) -> Figure:
     """Examples that a model gets wrong, the surest mistakes first: prediction, its probability, and the truth.
@@ -78,9 +78,10 @@ def mistakes(
         probabilities: of each class, as the model has them.
         class_names: one a class.
         rows: of the grid; those that would stay empty are left out.
-        columns: of the grid.
+        columns: of the grid; None for as many as the names have room for.
         title: of the figure: which model, which split.
     """
+    columns = columns or (8 if max(map(len, class_names)) <= 3 else 5)
     predictions = probabilities.argmax(axis=1)
     sure = probabilities.max(axis=1)
     wrong = np.flatnonzero(predictions != targets)
@@ -101,7 +102,7 @@ def mistakes(
     return figure
 
 
-def _short(name: str, most: int = 12) -> str:
+def _short(name: str, most: int = 14) -> str:
     return name if len(name) <= most else name[: most - 1] + "…"
 
 

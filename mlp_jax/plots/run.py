@@ -95,13 +95,12 @@ def _model_figures(trials: Table, trial: int, model: MLP, dataset: Dataset) -> I
     title = join(f"M = {model.hidden_units}", setting, f"seed {row['seed']}") + ": the best trial on validation"
     test = dataset.test
     chunks = (test.features[i : i + _CHUNK] for i in range(0, len(test), _CHUNK))
-    outputs = np.concatenate([np.asarray(model.predict_proba(chunk)) for chunk in chunks])
+    says = model.predict if dataset.task == "regression" else model.class_probabilities
+    outputs = np.concatenate([np.asarray(says(chunk)) for chunk in chunks])
     if dataset.task == "regression":
         figure = predicted_against_true(test.targets, outputs, title=f"test split, {title}")
         yield RunFigure("predicted-against-true", figure, f"Points: predicted against true values. {title}.")
     else:
-        if outputs.ndim == 1:
-            outputs = np.stack([1 - outputs, outputs], axis=1)
         predictions = outputs.argmax(axis=1)
         names, about = dataset.class_names, f"test split, {title}"
         wrong = f"{int((predictions != test.targets).sum()):,} of {len(test):,} test examples are wrong"

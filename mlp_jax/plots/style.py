@@ -1,5 +1,6 @@
 """The one style of all figures, and what several of them draw with; ``save`` writes a figure to a file."""
 
+import io
 import math
 import secrets
 from collections.abc import Callable, Sequence
@@ -75,12 +76,23 @@ def save(figure: Figure, path: str | Path) -> None:
         raise InputError(f"{path}: cannot tell the kind of file: expected a name that ends in .png or .svg")
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        with rc_context(STYLE):  # ticks are made when the figure is drawn, and look at the style then
-            figure.savefig(beside, format=suffix[1:], metadata={"Date": None} if suffix == ".svg" else None)
+        _write(figure, beside, suffix[1:])
         beside.replace(path)
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
+
+
+def encode(figure: Figure, kind: str) -> bytes:
+    """A figure as the content of a file, ``png`` or ``svg``."""
+    content = io.BytesIO()
+    _write(figure, content, kind)
+    return content.getvalue()
+
+
+def _write(figure: Figure, target: Path | io.BytesIO, kind: str) -> None:
+    with rc_context(STYLE):  # ticks are made when the figure is drawn, and look at the style then
+        figure.savefig(target, format=kind, metadata={"Date": None} if kind == "svg" else None)
 
 
 def panel_columns(panels: int) -> int:
@@ -118,8 +130,10 @@ def loss_axis(axes: Axes, history: Table) -> None:
 
 
 def score_axis(axes: Axes, score_name: str) -> None:
-    """Ticks of an accuracy in percent."""
+    """Ticks of an accuracy in percent; an interval beyond 0 or 100 % leaves the axis."""
     if score_name == "accuracy":
+        bottom, top = axes.get_ylim()
+        axes.set_ylim(max(bottom, -0.05), min(top, 1.05))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.6g}"))
 
 

@@ -282,6 +282,7 @@ def rate_by_width(trials: Table, score_name: str) -> Figure:
     panels = figure.subplots(len(activations), 1, squeeze=False, sharex=True)[:, 0]
     scale, digits = (100, 1 if len(widths) > 8 else 2) if score_name == "accuracy" else (1, 3)
     norm = Normalize(np.nanmin(scores), np.nanmax(scores))
+    framed = False
     for axes, activation, table in zip(panels, activations, scores, strict=True):
         axes.set_facecolor("0.92")
         mesh = axes.imshow(table, cmap="viridis", norm=norm, origin="lower", aspect="auto")
@@ -294,6 +295,7 @@ def rate_by_width(trials: Table, score_name: str) -> Figure:
                 axes.text(j, i, f"{scale * score:.{digits}f}", ha="center", va="center", color=ink, fontsize=8)
         for j in range(len(widths)):
             if np.isfinite(table[:, j]).sum() > 1:
+                framed = True
                 frame = Rectangle((j - 0.46, np.nanargmax(table[:, j]) - 0.46), 0.92, 0.92, fill=False)
                 frame.set(edgecolor="white", linewidth=3.0)
                 inner = Rectangle(frame.get_xy(), 0.92, 0.92, fill=False, edgecolor="black", linewidth=1.4)
@@ -314,7 +316,7 @@ def rate_by_width(trials: Table, score_name: str) -> Figure:
     figure.suptitle(join(f"validation {score_name} by learning rate and width", shared, by=": "))
     hatched = "hatched: every trial diverged" if np.isnan(scores).any() else ""
     counts = [row.seeds for row in rows if row.seeds]
-    notes = join(spread("mean", counts), "framed: best of its width", hatched, by="; ")
+    notes = join(spread("mean", counts), "framed: best of its width" if framed else "", hatched, by="; ")
     figure.supxlabel(join(notes, note, by="\n"), fontsize="medium")
     return figure
 

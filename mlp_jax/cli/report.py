@@ -1,0 +1,48 @@
+"""mlp-jax report."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from mlp_jax.analysis import analyse
+from mlp_jax.cli._using import check_file, figure_arguments
+from mlp_jax.report import page
+from mlp_jax.runs import read_run
+
+
+@dataclass
+class Report:
+    """Write the report of a run: one HTML page with the answer, tables, figures, and how to run it again.
+
+    The page needs nothing beside it, no network and no script.
+    """
+
+    run: tyro.conf.Positional[Path]
+    """What mlp-jax sweep wrote."""
+    out: Path | None = None
+    """File to write, .html; by default report.html in the run."""
+
+
+def run(options: Report) -> int:
+    """Run the command; returns the exit code."""
+    run = read_run(options.run)
+    out = options.out or run.path / "report.html"
+    check_file(out, ".html", ".htm")
+    from mlp_jax import plots
+
+    notes: list[str] = []
+    arguments = figure_arguments(run, notes.append)
+    for note in notes:
+        print(f"mlp-jax: {note}", file=sys.stderr)
+    analysis = analyse(run.trials, run.history, run.config, run.timing)
+    text = page(run.config, run.environment, analysis, plots.run_figures(**arguments), notes)
+    partial = out.with_name(f".{out.name}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(out)
+    finally:
+        partial.unlink(missing_ok=True)
+    print(f"Written to {out}")
+    return 0
