@@ -8,6 +8,7 @@ import tyro
 
 from mlp_jax.analysis import analyse
 from mlp_jax.cli._using import check_file, figure_arguments
+from mlp_jax.files import written_whole
 from mlp_jax.report import page
 from mlp_jax.runs import read_run
 
@@ -38,11 +39,7 @@ def run(options: Report) -> int:
         print(f"mlp-jax: {note}", file=sys.stderr)
     analysis = analyse(run.trials, run.history, run.config, run.timing)
     text = page(run.config, run.environment, analysis, plots.run_figures(**arguments), notes)
-    partial = out.with_name(f".{out.name}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(out)
-    finally:
-        partial.unlink(missing_ok=True)
+    with written_whole(out) as file:
+        file.write(text.encode())
     print(f"Written to {out}")
     return 0

@@ -2,11 +2,10 @@
 
 import io
 import math
-import secrets
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import IO, Any, ParamSpec
 
 import numpy as np
 from matplotlib import colormaps, rc_context
@@ -16,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from mlp_jax.errors import InputError
+from mlp_jax.files import written_whole
 from mlp_jax.results import Table
 
 STYLE: dict[Any, Any] = {
@@ -74,13 +74,8 @@ def save(figure: Figure, path: str | Path) -> None:
     suffix = path.suffix.lower()
     if suffix not in (".png", ".svg"):
         raise InputError(f"{path}: cannot tell the kind of file: expected a name that ends in .png or .svg")
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        _write(figure, beside, suffix[1:])
-        beside.replace(path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
+    with written_whole(path) as file:
+        _write(figure, file, suffix[1:])
 
 
 def encode(figure: Figure, kind: str) -> bytes:
@@ -90,7 +85,7 @@ def encode(figure: Figure, kind: str) -> bytes:
     return content.getvalue()
 
 
-def _write(figure: Figure, target: Path | io.BytesIO, kind: str) -> None:
+def _write(figure: Figure, target: IO[bytes], kind: str) -> None:
     with rc_context(STYLE):  # ticks are made when the figure is drawn, and look at the style then
         figure.savefig(target, format=kind, metadata={"Date": None} if kind == "svg" else None)
 
