@@ -23,6 +23,7 @@ from mlp_jax.analysis import (
     score_text,
 )
 from mlp_jax.recipe import Recipe
+from mlp_jax.runs import recipe_of
 
 if TYPE_CHECKING:
     from mlp_jax.plots import RunFigure
@@ -257,33 +258,30 @@ def _p_value(p: float, *, of: bool = False) -> str:
 
 def rerun(config: Mapping[str, Any]) -> str:
     """The command that runs it again, or the Python where the command line has no options for what was asked."""
-    recipe = {key: config[key] for key in ("epochs", "batch_size", "beta1", "beta2", "epsilon")}
-    seeds = [int(seed) for seed in config["seeds"]]
-    default = Recipe()
-    usual = all(recipe[key] == getattr(default, key) for key in ("beta1", "beta2", "epsilon"))
-    if not usual or seeds != list(range(seeds[0], seeds[0] + len(seeds))):
+    recipe, seeds = recipe_of(config), [int(seed) for seed in config["seeds"]]
+    usual = Recipe(epochs=recipe.epochs, batch_size=recipe.batch_size, precision=recipe.precision)
+    if recipe != usual or seeds != list(range(seeds[0], seeds[0] + len(seeds))):
         return _rerun_python(config, recipe)
     parts = ["mlp-jax", "sweep", "--dataset", str(config["dataset"])]
     parts += ["--hidden-units", *map(str, config["hidden_units"])]
     parts += ["--activations", *map(str, config["activations"])]
     parts += ["--learning-rates", *map(str, config["learning_rates"])]
     parts += ["--seeds", str(len(seeds)), "--first-seed", str(seeds[0])]
-    parts += ["--epochs", str(recipe["epochs"]), "--batch-size", str(recipe["batch_size"])]
-    parts += ["--layout", str(config["layout"]), "--dtype", str(config["dtype"])]
+    parts += ["--epochs", str(recipe.epochs), "--batch-size", str(recipe.batch_size)]
+    parts += ["--layout", str(config["layout"]), "--dtype", str(config["dtype"]), "--precision", recipe.precision]
     parts += [] if config["use_bias"] else ["--no-use-bias"]
     return ("JAX_ENABLE_X64=1 " if config["dtype"] == "float64" else "") + shlex.join(parts)
 
 
-def _rerun_python(config: Mapping[str, Any], recipe: Mapping[str, Any]) -> str:
+def _rerun_python(config: Mapping[str, Any], recipe: Recipe) -> str:
     names = ("hidden_units", "activations", "learning_rates", "seeds")
     grid = ", ".join(f"{name}={list(config[name])!r}" for name in names)
-    how = ", ".join(f"{name}={value!r}" for name, value in recipe.items())
     rest = ", ".join(f"{name}={config[name]!r}" for name in ("layout", "use_bias", "dtype"))
     return (
         "import mlp_jax\n\n"
         f"dataset = mlp_jax.load_dataset({config['dataset']!r})\n"
         f"grid = mlp_jax.Grid({grid})\n"
-        f"recipe = mlp_jax.Recipe({how})\n"
+        f"recipe = mlp_jax.{recipe!r}\n"
         f"result = mlp_jax.sweep(grid, dataset, recipe=recipe, {rest})"
     )
 
@@ -310,7 +308,8 @@ def how_it_was_run(config: Mapping[str, Any], environment: Mapping[str, Any]) ->
         ("Seeds", listed["seeds"]),
         ("Recipe", f"{config['epochs']} epochs, batches of {config['batch_size']}, Adam ({adam})"),
         ("Biases", "yes" if config["use_bias"] else "no"),
-        ("Layout, precision", f"{config['layout']}, {config['dtype']}"),
+        ("Layout", str(config["layout"])),
+        ("Precision", f"{config['dtype']}, first layers' products from {recipe_of(config).precision}"),
         ("Device", _listed(device, cores, str(environment.get("platform", "")))),
         ("Time", _listed(trained, epoch, compiled)),
         ("Versions", ", ".join(f"{name} {version}" for name, version in versions.items())),

@@ -22,7 +22,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ from mlp_jax.datasets.npz import read_npz
 from mlp_jax.errors import DataError, InputError, shown, whole
 from mlp_jax.files import written_whole
 from mlp_jax.models import MLP, check_activation
-from mlp_jax.recipe import check_learning_rate
+from mlp_jax.recipe import Recipe, check_learning_rate
 from mlp_jax.results import CURVES, KEYS, SCORES, Table, history_table, trials_table
 from mlp_jax.sweep import Setup, SweepResult
 
@@ -184,6 +184,11 @@ def sweep_config(setup: Setup, dataset: str) -> dict[str, Any]:
         "use_bias": setup.use_bias,
         "dtype": setup.dtype,
     }
+
+
+def recipe_of(config: Mapping[str, Any]) -> Recipe:
+    """The recipe that a configuration holds."""
+    return Recipe(**{each.name: config[each.name] for each in fields(Recipe) if each.name in config})
 
 
 def environment(result: SweepResult) -> dict[str, Any]:

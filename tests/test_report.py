@@ -123,11 +123,12 @@ def test_what_the_command_line_cannot_ask_for_is_run_again_from_python(run, monk
     asked = []
     monkeypatch.setattr(mlp_jax, "sweep", lambda *args, **kwargs: asked.append((*args, kwargs)))
     config = read_run(run).config
-    exec(rerun(config | {"seeds": [5, 9], "beta1": 0.8}), {})
+    exec(rerun(config | {"seeds": [5, 9], "beta1": 0.8, "precision": "bfloat16"}), {})
     ((grid, dataset, options),) = asked
     assert grid == Grid((0, 4), ("sigmoid",), (1e-3, 1e-2), (5, 9))
     assert dataset.digest == config["dataset_digest"]
-    assert options == {"recipe": Recipe(epochs=2, beta1=0.8), "layout": "packed", "use_bias": False, "dtype": "float32"}
+    recipe = Recipe(epochs=2, beta1=0.8, precision="bfloat16")
+    assert options == {"recipe": recipe, "layout": "packed", "use_bias": False, "dtype": "float32"}
 
 
 def test_answers_fit_what_was_found():

@@ -9,8 +9,7 @@ from rich.table import Table as RichTable
 
 from mlp_jax.analysis import seconds_alone, seconds_together
 from mlp_jax.cli._output import console_for, print_json
-from mlp_jax.recipe import Recipe
-from mlp_jax.runs import read_run, write_timing
+from mlp_jax.runs import read_run, recipe_of, write_timing
 from mlp_jax.timing import time_widths
 
 MOST_WIDTHS = 10
@@ -43,7 +42,7 @@ def run(options: Time) -> int:
         activation=config["activations"][0],
         learning_rate=config["learning_rates"][0],
         seed=config["seeds"][0],
-        recipe=Recipe(**{key: config[key] for key in ("batch_size", "beta1", "beta2", "epsilon")}),
+        recipe=recipe_of(config),
         **{key: config[key] for key in ("layout", "use_bias", "dtype")},
         epochs=options.epochs,
         on_width=lambda width: console.print(f"M = {width} timed", highlight=False),
