@@ -8,6 +8,7 @@ import matplotlib
 import numpy as np
 import pytest
 from flax import nnx
+from matplotlib import colormaps
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -595,14 +596,19 @@ def test_hidden_units_are_images_about_zero():
     weights = np.random.default_rng(0).normal(size=(6, 4))
     live = np.array([True] * 5 + [False])
     figure = plots.hidden_units(weights, (2, 3), live=live, title="M = 4")
-    drawn = [axes.images[0] for axes in figure.axes if axes.images and not axes.get_ylabel()]
-    assert len(drawn) == 4
-    for unit, image in enumerate(drawn):
-        values = np.ma.filled(image.get_array().astype(float), np.nan)
-        np.testing.assert_allclose(values.ravel()[:5], weights[:5, unit])
-        assert np.isnan(values.ravel()[5])
-        assert image.norm.vmin == -image.norm.vmax
-        assert image.norm.vmax == drawn[0].norm.vmax
+    axes, bar = figure.axes
+    picture = axes.images[0].get_array()
+    low, high = bar.get_ylim()
+    assert low == -high
+    for unit, name in enumerate(axes.texts):
+        left, top = round(name.get_position()[0] + 0.5 - 3 / 2), round(name.get_position()[1]) + 1
+        seen = picture[top : top + 2, left : left + 3].reshape(6, 4)
+        assert name.get_text() == str(unit + 1)
+        np.testing.assert_allclose(seen[:5], colormaps["RdBu_r"]((weights[:5, unit] - low) / (high - low)), atol=1e-6)
+        assert len(set(seen[5][:3])) == 1  # grey
+        assert (seen[:5, 0] > seen[:5, 2])[weights[:5, unit] > high / 2].all()  # red
+        assert (seen[:5, 0] < seen[:5, 2])[weights[:5, unit] < low / 2].all()  # blue
+    assert len(axes.texts) == 4
     assert "grey: never inked in training" in figure.get_suptitle()
     with pytest.raises(InputError, match=r"a row for each pixel of \(28, 28\)"):
         plots.hidden_units(weights, (28, 28))
@@ -612,8 +618,7 @@ def test_of_many_hidden_units_the_strongest_are_shown():
     weights = np.ones((4, 130))
     strength = np.arange(130.0)
     figure = plots.hidden_units(weights, (2, 2), strength=strength)
-    titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
-    assert titles == [str(i) for i in range(31, 131)]
+    assert [name.get_text() for name in figure.axes[0].texts] == [str(i) for i in range(31, 131)]
     assert "the 100 of 130 that weigh most" in figure.get_suptitle()
 
 
