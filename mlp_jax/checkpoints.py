@@ -24,9 +24,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.experimental import multihost_utils
 from jaxtyping import Array, UInt32
 
+from mlp_jax.distributed import from_all, leads, to_host, wait_for_all
 from mlp_jax.errors import InputError, SweepWarning
 from mlp_jax.files import written_whole
 
@@ -107,13 +107,13 @@ class Checkpoints:
         if resume:
             self._check_identity(identity)
             return
-        if _leads() and directory.exists() and any(directory.iterdir()):
+        if leads() and directory.exists() and any(directory.iterdir()):
             raise InputError(f"{directory} is there already and is not empty: resume from it, or name another")
-        if _leads():
+        if leads():
             (self.directory / "finished").mkdir(parents=True, exist_ok=True)
             with written_whole(self.directory / "sweep.json") as file:
                 file.write((json.dumps(identity, indent=2) + "\n").encode())
-        _wait_for_all("checkpoints begun")
+        wait_for_all("checkpoints begun")
 
     def _check_identity(self, identity: Mapping[str, Any]) -> None:
         path = self.directory / "sweep.json"
@@ -162,10 +162,10 @@ class Checkpoints:
     def finish(self, first: int, count: int, arrays: Mapping[str, np.ndarray]) -> Finished:
         """Keep the results of replicas that are finished."""
         path = self.directory / "finished" / f"{first:09d}-{first + count - 1:09d}.npz"
-        if _leads():
+        if leads():
             with written_whole(path) as file:
                 np.savez(file, **arrays)  # type: ignore[arg-type]
-        _wait_for_all(f"finished {first}")
+        wait_for_all(f"finished {first}")
         return Finished(first, count, path)
 
     # Replicas in training
@@ -272,10 +272,13 @@ class Checkpoints:
                 saved.step,
                 args=ocp.args.Composite(arrays=ocp.args.PyTreeRestore(item=arrays, restore_args=restore_args)),
             )["arrays"]
-            fingerprint = _fingerprint(back["state"], back["history"], saved.count)
+            problem = None
         except Exception as error:
-            raise DamagedError(f"{self._place(saved.step)}: damaged ({_first_line(error)})") from None
-        if fingerprint != saved.fingerprint:
+            problem = _first_line(error)
+        # What one process cannot read no other may use.
+        if from_all([problem is not None]).any():
+            raise DamagedError(f"{self._place(saved.step)}: damaged ({problem or 'another process cannot read it'})")
+        if _fingerprint(back["state"], back["history"], saved.count) != saved.fingerprint:
             raise DamagedError(f"{self._place(saved.step)}: altered since it was saved")
         return back["state"], back["history"]
 
@@ -314,16 +317,6 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         raise DamagedError(f"{path}: damaged ({_first_line(error)})") from None
 
 
-def _leads() -> bool:
-    """Whether this process is the one that writes what only one may write."""
-    return jax.process_index() == 0
-
-
-def _wait_for_all(what: str) -> None:
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(what)
-
-
 @jax.jit
 def _row_sums(state: Any) -> list[UInt32[Array, "R"]]:
     """Of every leaf ``[R, ...]``, a sum of its bits by row, weighted by odd numbers: no change of one word escapes."""
@@ -343,13 +336,6 @@ def _fingerprint(state: Any, history: Mapping[str, np.ndarray], count: int) -> s
     for key in sorted(history):
         digest.update(np.ascontiguousarray(history[key]).tobytes())
     return digest.hexdigest()
-
-
-def to_host(tree: Any) -> Any:
-    """Arrays as NumPy arrays, whole, in every process."""
-    if jax.process_count() > 1:
-        return multihost_utils.process_allgather(tree, tiled=True)
-    return jax.tree.map(np.asarray, tree)
 
 
 @contextlib.contextmanager

@@ -10,10 +10,10 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 
-from mlp_jax.checkpoints import Checkpoints, DamagedError, Finished, Saved, read_arrays, to_host
+from mlp_jax.checkpoints import Checkpoints, DamagedError, Finished, Saved, read_arrays
 from mlp_jax.datasets.dataset import Dataset
+from mlp_jax.distributed import from_all, several, to_host
 from mlp_jax.errors import InputError, SweepStopped, SweepWarning
 from mlp_jax.grid import Grid
 from mlp_jax.layouts import Architecture, Layout
@@ -164,6 +164,10 @@ class Loop:
             except Exception as error:
                 if not _out_of_memory(error):
                     raise
+                if several() and not isinstance(error, _TooLargeError):
+                    raise InputError(
+                        f"out of memory in process {jax.process_index()}: resume with less memory (memory=, --memory)"
+                    ) from None  # the others do not know, and cannot be told
                 if len(chunk) <= self._program.mesh.size:
                     raise InputError(
                         "out of memory with one replica on a device: that does not fit in memory; ask for fewer or "
@@ -318,9 +322,8 @@ class Loop:
     def _stop_now(self, chunk: range, state: Any, epoch: int) -> bool:
         """Save if that is due; whether the sweep is to stop here."""
         stop, due = self._stop(), self._saver is not None and 0 < epoch < self._epochs and self._saver.due(epoch)
-        if jax.process_count() > 1:  # all processes do the same; the clock of the first one counts
-            asked = multihost_utils.process_allgather(np.array([stop, due]))
-            stop, due = bool(asked[:, 0].any()), bool(asked[0, 1])
+        asked = from_all([stop, due])  # all processes do the same; the clock of the first one counts
+        stop, due = bool(asked[:, 0].any()), bool(asked[0, 1])
         if self._saver is not None and epoch > 0 and (due or stop):
             begun = time.perf_counter()
             span = slice(chunk.start, chunk.stop)

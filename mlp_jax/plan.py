@@ -9,6 +9,7 @@ import numpy as np
 import psutil
 from jax.sharding import Mesh
 
+from mlp_jax.distributed import from_all, neighbours, several
 from mlp_jax.errors import InputError
 from mlp_jax.program import AXIS, Program
 from mlp_jax.training import ROWS_AT_ONCE
@@ -97,26 +98,35 @@ def gibibytes(size: float) -> str:
     return f"{size / 2**30:.2f} GiB" if size >= 2**30 / 100 else f"{size / 2**20:.1f} MiB"
 
 
-def free_memory(device: jax.Device) -> int:
-    """Bytes that are free on a device; where it keeps its data in the host's memory, its share of that."""
+def free_memory(device: jax.Device, processes: int = 1) -> int:
+    """Bytes that are free on a device; where it keeps its data in the host's memory, its share of that.
+
+    Args:
+        device: of this process.
+        processes: how many share the host.
+    """
     stats = device.memory_stats() or {}
     if "bytes_limit" in stats:
         return int(stats["bytes_limit"] - stats.get("bytes_in_use", 0))
-    return psutil.virtual_memory().available // len(jax.local_devices(backend=device.platform))
+    return psutil.virtual_memory().available // (processes * len(jax.local_devices(backend=device.platform)))
 
 
 def make_mesh(devices: Sequence[jax.Device] | None, replicas: int) -> Mesh:
     """The devices that train, as one axis: no more of them than replicas.
 
-    With several processes every one has a part, so that the devices are all of them, or a whole number a process.
+    With several processes each one has a part, the same number of devices if there are fewer replicas than devices.
     """
     devices = list(jax.devices() if devices is None else devices)
     if not devices:
         raise InputError("devices is empty: expected at least one")
-    processes = len({device.process_index for device in devices})
-    if replicas < len(devices) and processes == 1:
-        devices = devices[:replicas]
-    return Mesh(np.array(devices), (AXIS,))
+    by_process: dict[int, list[jax.Device]] = {}
+    for device in devices:
+        by_process.setdefault(device.process_index, []).append(device)
+    if several() and len(by_process) < jax.process_count():
+        few = f"{len(by_process)} of {jax.process_count()} processes"
+        raise InputError(f"devices belong to {few}: expected some of each")
+    most = math.ceil(replicas / len(by_process))
+    return Mesh(np.array([device for each in by_process.values() for device in each[:most]]), (AXIS,))
 
 
 def memory_need(program: Program, host: tuple[np.ndarray, np.ndarray]) -> Need:
@@ -151,7 +161,9 @@ def make_plan(
     """
     if memory is None:
         local = [device for device in program.mesh.devices.flat if device.process_index == jax.process_index()]
-        memory = int(USABLE * min(free_memory(device) for device in local))
+        sharing = neighbours()
+        free = min(free_memory(device, sharing) for device in local)
+        memory = int(USABLE * from_all(free).min())  # of all processes: they have to plan alike
     need = memory_need(program, host)
     if need.total(1, 1) > memory:
         raise InputError(

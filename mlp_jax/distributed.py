@@ -1,0 +1,157 @@
+"""Several processes that train one sweep: how they find each other, agree, and end together.
+
+All on JAX's own runtime (``jax.distributed``). Every process runs the same program and makes the same calls; the first
+one, which *leads*, is the only one that writes and prints. Where there is one process, everything here is trivial.
+"""
+
+import os
+import socket
+import sys
+import time
+import zlib
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from mlp_jax.errors import InputError
+
+HEARTBEAT = 30
+"""Seconds without a sign of life after which a process counts as dead, and the others end."""
+
+TIME_TO_JOIN = 300
+"""Seconds that the processes wait for each other at the start."""
+
+_TIME_TO_WRITE = 24 * 3600
+"""Seconds that the others wait at the end for the one that writes; should it die, they know by its heartbeat."""
+
+
+def join(coordinator: str | None = None, processes: int | None = None, process: int | None = None) -> None:
+    """Become one of several processes; to be called before JAX does anything.
+
+    What is None is known from Slurm, Open MPI, Kubernetes or a TPU pod, if one of them started this process. From then
+    on what is printed is seen in the process that leads alone; errors in each.
+
+    Args:
+        coordinator: HOST:PORT of process 0, the same in every process.
+        processes: how many there are.
+        process: which one this is, from 0.
+
+    Raises:
+        InputError: that is not enough to know, makes no sense, or the others cannot be reached.
+    """
+    if coordinator is not None:
+        _check_address(coordinator)
+    if processes is not None and processes < 1:
+        raise InputError(f"process count is {processes}: expected 1 or more")
+    if process is not None and not 0 <= process < (processes or 2**31):
+        most = processes - 1 if processes else "one less than all"
+        raise InputError(f"process id is {process}: expected 0 to {most}")
+    if coordinator is not None and process:
+        _await(coordinator)  # JAX ends the whole program where it finds nobody
+    jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM, which has its own meaning here
+    try:
+        jax.distributed.initialize(
+            coordinator,
+            processes,
+            process,
+            initialization_timeout=TIME_TO_JOIN,
+            heartbeat_timeout_seconds=HEARTBEAT,
+            shutdown_timeout_seconds=_TIME_TO_WRITE,
+        )
+    except (ValueError, KeyError, RuntimeError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"no other processes ({reason}): expected to be started by Slurm, Open MPI, Kubernetes or on a TPU pod, or "
+            "to be told coordinator, process count and process id"
+        ) from None
+    _part_output()
+
+
+def _check_address(coordinator: str) -> tuple[str, int]:
+    host, _, port = coordinator.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
+        raise InputError(f"coordinator is {coordinator!r}: expected HOST:PORT of process 0, such as 10.0.0.1:7654")
+    return host.strip("[]"), int(port)
+
+
+def _await(coordinator: str) -> None:
+    """Wait until the coordinator listens."""
+    address, deadline = _check_address(coordinator), time.monotonic() + TIME_TO_JOIN
+    while True:
+        try:
+            socket.create_connection(address, timeout=5).close()
+            return
+        except OSError as error:
+            if isinstance(error, socket.gaierror) or time.monotonic() > deadline:
+                raise InputError(
+                    f"coordinator {coordinator} cannot be reached ({error.strerror or error}): expected process 0 there"
+                ) from None
+        time.sleep(0.2)
+
+
+def _part_output() -> None:
+    """Keep the standard output for what the leading process prints."""
+    # Gloo, in C++, writes to the descriptor 1 what belongs on the standard error.
+    where = os.dup(1) if leads() else os.open(os.devnull, os.O_WRONLY)
+    sys.stdout.flush()
+    os.dup2(2, 1)
+    sys.stdout = os.fdopen(where, "w", encoding=sys.stdout.encoding, buffering=1)
+
+
+def leads() -> bool:
+    """Whether this process is the one that writes what only one may write."""
+    return not jax.distributed.is_initialized() or jax.process_index() == 0
+
+
+def several() -> bool:
+    """Whether there are other processes."""
+    return jax.distributed.is_initialized() and jax.process_count() > 1
+
+
+def wait_for_all(what: str) -> None:
+    """Wait until every process is here; ``what`` names the place."""
+    if several():
+        multihost_utils.sync_global_devices(what)
+
+
+def to_host(tree: Any) -> Any:
+    """Arrays as NumPy arrays, whole, in every process."""
+
+    def whole(leaf: Any) -> np.ndarray:
+        if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
+            return multihost_utils.process_allgather(leaf, tiled=True)
+        return np.asarray(leaf)
+
+    return jax.tree.map(whole, tree)
+
+
+def from_all(values: Any) -> np.ndarray:
+    """``values``, a few whole numbers or truths, of every process: ``[processes, ...]``."""
+    values = np.asarray(values)
+    if several():
+        # As halves of 32 bits, since JAX makes numbers of 64 bits shorter.
+        halves = values.astype(np.int64).view(np.uint32)
+        return multihost_utils.process_allgather(halves).view(np.int64).reshape(-1, *values.shape)
+    return values[None]
+
+
+def neighbours() -> int:
+    """How many of the processes are on this host, this one included."""
+    host = from_all([zlib.crc32(socket.gethostname().encode())])[:, 0]
+    return int((host == host[jax.process_index() if several() else 0]).sum())
+
+
+def lost(error: BaseException) -> bool:
+    """Whether an error of JAX says that another process has ended."""
+    signs = ("Gloo", "UNAVAILABLE", "DEADLINE_EXCEEDED", "heartbeat", "coordination service", "Connection closed")
+    return several() and any(sign in str(error) for sign in signs)
+
+
+def end_alone(code: int) -> None:
+    """End this process at once where others would be waited for: they learn of it, and end too."""
+    if several():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)

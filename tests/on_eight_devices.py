@@ -1,0 +1,166 @@
+"""Sweeps on eight devices of one host. Run by test_devices.py, or by hand:
+
+XLA_FLAGS=--xla_force_host_platform_device_count=8 pytest tests/on_eight_devices.py
+"""
+
+import re
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from conftest import make_dataset
+
+from mlp_jax import Grid, InputError, Recipe, SweepStopped, loop, sweep
+from mlp_jax.program import Compiled
+
+RECIPE = Recipe(epochs=3, batch_size=32)
+COLLECTIVES = re.compile(r"all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter|collective-broadcast")
+
+
+def grid(seeds: int) -> Grid:
+    return Grid((3, 0), ("relu",), (1e-2,), seeds)
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    return make_dataset()
+
+
+@pytest.fixture(scope="module")
+def alone(dataset):
+    """Eleven replicas on one device."""
+    return sweep(grid(11), dataset, recipe=RECIPE, devices=jax.devices()[:1])
+
+
+def assert_same(result, expected, atol: float) -> None:
+    """Each trial is the one of that name in ``expected``: parameters to atol, scores to rounding."""
+    assert set(result.trials) <= set(expected.trials)
+    for i, trial in enumerate(result.trials):
+        j = expected.trials.index(trial)
+        for symbol, array in result.weights(i).items():
+            np.testing.assert_allclose(array, expected.weights(j)[symbol], rtol=0, atol=atol)
+        for name, curve in result.history.items():
+            np.testing.assert_allclose(curve[i], expected.history[name][j], rtol=1e-6, atol=atol)
+        for name, scores in result.final.items():
+            np.testing.assert_allclose(scores[i], expected.final[name][j], rtol=1e-6, atol=atol)
+
+
+@pytest.mark.parametrize(
+    ("replicas", "devices", "busy", "places"), [(3, 8, 3, 3), (3, 3, 3, 3), (11, 8, 8, 16), (11, 3, 3, 12)]
+)
+def test_any_number_of_replicas_on_any_number_of_devices(dataset, alone, replicas, devices, busy, places):
+    """One after another on each device: the same program on each, and the same bits."""
+    plans = []
+    result = sweep(
+        grid(replicas),
+        dataset,
+        recipe=RECIPE,
+        devices=jax.devices()[:devices],
+        replicas_at_once=1,
+        on_plan=plans.append,
+    )
+    (plan,) = plans
+    assert (plan.replicas, plan.devices, plan.idle, plan.chunk) == (replicas, busy, devices - busy, places)
+    assert plan.padding == places - replicas
+    assert ("5 devices idle" in str(plan)) == (devices - busy == 5)
+    assert ("left empty" in str(plan)) == (places > replicas)
+    assert len(result.trials) == 2 * replicas
+    assert_same(result, alone, atol=0)
+
+
+def test_side_by_side_on_each_device(dataset, alone):
+    """Of four on a device two at a time: to rounding."""
+    assert_same(sweep(grid(11), dataset, recipe=RECIPE, devices=jax.devices()[:3], replicas_at_once=2), alone, 1e-6)
+
+
+def test_chunks_on_devices(dataset, alone):
+    one = alone.plan
+    memory = one.need.total(1, 1)
+    result = sweep(grid(11), dataset, recipe=RECIPE, devices=jax.devices()[:3], memory=memory)
+    assert (result.plan.chunks, result.plan.chunk) == (4, 3)
+    assert_same(result, alone, atol=0)
+
+
+class Watched:
+    """What a sweep compiles and what with."""
+
+    def __init__(self, monkeypatch) -> None:
+        self.compiled: Any = None
+        self.places: Any = None
+        real = loop.jitted
+
+        def jitted(program) -> Compiled:
+            run = real(program)
+            self.run = run
+            return run._replace(epoch=self)
+
+        monkeypatch.setattr(loop, "jitted", jitted)
+
+    def lower(self, *arguments):
+        # Taken down now, since the program takes over the arrays.
+        self.places = jax.tree.map(lambda leaf: [(s.device, s.index[:1]) for s in leaf.addressable_shards], arguments)
+        self.lowered = self.run.epoch.lower(*arguments)
+        return self
+
+    def compile(self):
+        self.compiled = self.lowered.compile()
+        return self.compiled
+
+
+@pytest.mark.parametrize(("devices", "at_once"), [(8, 1), (3, 2)])
+def test_an_epoch_holds_no_communication(dataset, monkeypatch, devices, at_once):
+    watched = Watched(monkeypatch)
+    sweep(grid(11), dataset, recipe=RECIPE, devices=jax.devices()[:devices], replicas_at_once=at_once)
+    assert not COLLECTIVES.findall(watched.compiled.as_text())
+    # The same words do appear where there is communication.
+    mesh = jax.make_mesh((8,), ("x",), axis_types=(jax.sharding.AxisType.Auto,))
+    spread = jax.NamedSharding(mesh, jax.P("x"))
+    together = jax.jit(lambda x: x.sum(), in_shardings=spread).lower(jax.ShapeDtypeStruct((8,), np.float32)).compile()
+    assert COLLECTIVES.findall(together.as_text())
+
+
+def test_replicas_live_on_their_devices_and_the_data_on_each(dataset, monkeypatch):
+    watched = Watched(monkeypatch)
+    devices = jax.devices()
+    sweep(grid(11), dataset, recipe=RECIPE)
+    _, state, replicas, _, data = watched.places
+    is_list = lambda each: isinstance(each, list)  # noqa: E731
+    for places in jax.tree.leaves((state, replicas), is_leaf=is_list):
+        assert places == [(device, (slice(2 * i, 2 * i + 2),)) for i, device in enumerate(devices)]
+    for places in jax.tree.leaves(data, is_leaf=is_list):
+        assert places == [(device, (slice(None),)) for device in devices]
+    inputs, outputs = watched.compiled.input_shardings[0], watched.compiled.output_shardings
+    assert all(sharding.is_fully_replicated for sharding in jax.tree.leaves(inputs[4]))
+    assert not any(sharding.is_fully_replicated for sharding in jax.tree.leaves((inputs[1], outputs)))
+
+
+def test_a_sweep_goes_on_with_another_number_of_devices(dataset, alone, tmp_path):
+    """3 devices, then 8, then 1: the same bits as without a stop. Padding differs: 12 places, 16, 11."""
+    devices = jax.devices()
+
+    def part(count: int, epochs: int | None, **where):
+        done = iter(range(100))
+        stop = (lambda: next(done) == epochs) if epochs is not None else None
+        return sweep(grid(11), dataset, recipe=RECIPE, devices=devices[:count], stop=stop, **where)
+
+    with pytest.raises(SweepStopped):
+        part(3, 1, checkpoints=tmp_path / "there")
+    with pytest.raises(SweepStopped):
+        part(8, 1, resume=tmp_path / "there")
+    seen = []
+    result = sweep(
+        grid(11),
+        dataset,
+        recipe=RECIPE,
+        devices=devices[:1],
+        resume=tmp_path / "there",
+        on_epoch=lambda progress: seen.append(progress.epoch),
+    )
+    assert seen == [3]
+    assert_same(result, alone, atol=0)
+
+
+def test_no_devices(dataset):
+    with pytest.raises(InputError, match="at least one"):
+        sweep(grid(1), dataset, devices=[])
