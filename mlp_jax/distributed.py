@@ -9,6 +9,7 @@ import socket
 import sys
 import time
 import zlib
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -127,14 +128,13 @@ def to_host(tree: Any) -> Any:
     return jax.tree.map(whole, tree)
 
 
-def from_all(values: Any) -> np.ndarray:
-    """``values``, a few whole numbers or truths, of every process: ``[processes, ...]``."""
-    values = np.asarray(values)
-    if several():
-        # As halves of 32 bits, since JAX makes numbers of 64 bits shorter.
-        halves = values.astype(np.int64).view(np.uint32)
-        return multihost_utils.process_allgather(halves).view(np.int64).reshape(-1, *values.shape)
-    return values[None]
+def from_all(values: Sequence[int]) -> np.ndarray:
+    """A few whole numbers (or truths) of every process: ``[processes, values]``, the same in each."""
+    mine = np.array(values, np.int64)
+    if not several():
+        return mine[None]
+    halves = mine.view(np.uint32)  # JAX would make numbers of 64 bits shorter
+    return multihost_utils.process_allgather(halves).view(np.int64)
 
 
 def neighbours() -> int:

@@ -163,7 +163,7 @@ def make_plan(
         local = [device for device in program.mesh.devices.flat if device.process_index == jax.process_index()]
         sharing = neighbours()
         free = min(free_memory(device, sharing) for device in local)
-        memory = int(USABLE * from_all(free).min())  # of all processes: they have to plan alike
+        memory = int(USABLE * from_all([free]).min())  # of all processes: they have to plan alike
     need = memory_need(program, host)
     if need.total(1, 1) > memory:
         raise InputError(

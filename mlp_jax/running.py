@@ -14,6 +14,7 @@ from typing import Any
 
 import filelock
 
+from mlp_jax.distributed import from_all, leads
 from mlp_jax.errors import InputError
 from mlp_jax.runs import MANIFEST, check_new, is_finished, write_json, write_manifest
 
@@ -59,11 +60,15 @@ def resumed_run(path: Path) -> Iterator[None]:
 
 
 def resume_from(path: Path) -> dict[str, Path]:
-    """What to tell ``sweep``: to go on, or, if it ended before there was anything to go on from, to begin."""
+    """What to tell ``sweep``: to go on, or, if it ended before there was anything to go on from, to begin.
+
+    With several processes all of them have to ask; the one that leads decides.
+    """
     place = path / CHECKPOINTS
-    if (place / "sweep.json").is_file():
+    if from_all([(place / "sweep.json").is_file()])[0, 0]:
         return {"resume": place}
-    shutil.rmtree(place, ignore_errors=True)
+    if leads():
+        shutil.rmtree(place, ignore_errors=True)
     return {"checkpoints": place}
 
 

@@ -4,6 +4,7 @@ import contextlib
 import io
 import itertools
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import jax
 import tyro
 
+from mlp_jax import distributed
 from mlp_jax.cli import analyse, data, evaluate, export, plot, predict, report, sweep, tensorboard, time, train
 from mlp_jax.cli._signals import Interrupted
 from mlp_jax.errors import InputError, SweepWarning
@@ -34,6 +36,20 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code, 2 for a user's mistake."""
     try:
+        code, together = _run(arguments)
+    except BaseException:
+        if distributed.several():
+            traceback.print_exc()
+            distributed.end_alone(1)
+        raise
+    if code and not together:
+        distributed.end_alone(code)
+    return code
+
+
+def _run(arguments: Sequence[str] | None) -> tuple[int, bool]:
+    """The exit code, and whether all processes, if there are several, end at this place with it."""
+    try:
         with warnings.catch_warnings():
             warnings.simplefilter("always", SweepWarning)
             warnings.showwarning = _show
@@ -45,24 +61,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 options = _in_one_line(
                     lambda: tyro.cli(sweep.Sweep, prog="mlp-jax sweep", args=arguments[1:], default=begun)
                 )
-            return next(run for kind, run in COMMANDS.values() if isinstance(options, kind))(options)
+            return next(run for kind, run in COMMANDS.values() if isinstance(options, kind))(options), True
     except InputError as error:
         print(f"mlp-jax: error: {error}", file=sys.stderr)
-        return 2
+        return 2, False
     except (MemoryError, jax.errors.JaxRuntimeError) as error:
         if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
             raise
         print("mlp-jax: error: that does not fit in memory: ask for fewer or narrower trials", file=sys.stderr)
-        return 2
+        return 2, False
     except OSError as error:
         print(f"mlp-jax: error: {error}", file=sys.stderr)
-        return 2
+        return 2, False
     except Interrupted as stop:
         print(f"mlp-jax: {stop}", file=sys.stderr)
-        return stop.exit_code
+        return stop.exit_code, stop.together
     except KeyboardInterrupt:
         print("mlp-jax: interrupted: no run was written", file=sys.stderr)
-        return 130
+        return 130, False
 
 
 def _show(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any, **__: Any) -> None:

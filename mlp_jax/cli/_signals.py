@@ -9,11 +9,17 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(Exception):  # noqa: N818 (as asked for)
-    """A command ends early because it was asked to: with this exit code, and a line that says what is left."""
+    """A command ends early because it was asked to: with this exit code, and a line that says what is left.
 
-    def __init__(self, exit_code: int, message: str) -> None:
+    Attributes:
+        exit_code: of the command.
+        together: whether all processes, if there are several, end at this place.
+    """
+
+    def __init__(self, exit_code: int, message: str, *, together: bool = False) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+        self.together = together
 
 
 class Stop:
@@ -29,8 +35,8 @@ class Stop:
 
     @property
     def exit_code(self) -> int:
-        """As shells have it: 130 for SIGINT, 143 for SIGTERM."""
-        return 128 + (self.signal or 0)
+        """As shells have it: 130 for SIGINT, 143 for SIGTERM (or if it came to another process)."""
+        return 128 + (self.signal or signal.SIGTERM)
 
     def _hear(self, number: int, _: FrameType | None) -> None:
         if self.signal is not None:

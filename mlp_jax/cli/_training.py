@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import jax
 from rich.console import Console
 
 from mlp_jax.cache import enable_compilation_cache
 from mlp_jax.cli._signals import Interrupted, Stop
 from mlp_jax.datasets import Dataset, load_dataset
+from mlp_jax.distributed import leads, lost
 from mlp_jax.errors import InputError, SweepStopped, whole
 from mlp_jax.grid import Grid
 from mlp_jax.recipe import Recipe
@@ -91,10 +93,12 @@ def train_run(
         place: dict[str, Any] = {}
         if out is not None and resume:
             _check_same(out, config)
-            stack.enter_context(resumed_run(out))
+            if leads():
+                stack.enter_context(resumed_run(out))
             place = resume_from(out)
         elif out is not None:
-            stack.enter_context(new_run(out, config))
+            if leads():
+                stack.enter_context(new_run(out, config))
             place = {"checkpoints": out / CHECKPOINTS}
         with Display(console, grid, options.epochs, get_task(dataset.task).score_name) as display:
             result = sweep(
@@ -108,7 +112,7 @@ def train_run(
                 on_plan=display.on_plan,
                 on_epoch=display.on_epoch,
             )
-        if out is not None:
+        if out is not None and leads():
             with results(out) as directory:
                 _write(result, options.dataset, directory, dataset)
     return result, dataset
@@ -122,12 +126,18 @@ def _told(stop: Stop, out: Path | None) -> Iterator[None]:
         yield
     except SweepStopped as stopped:
         left = "nothing is saved without --out" if stopped.saved is None else f"to go on: {again}"
-        raise Interrupted(stop.exit_code, f"stopped; {left}") from None
+        raise Interrupted(stop.exit_code, f"stopped; {left}", together=True) from None
     except KeyboardInterrupt:
         left = f"to go on from the last checkpoint: {again}" if _is_there(out) else "no run was written"
         raise Interrupted(stop.exit_code if stop() else 130, f"interrupted; {left}") from None
     except InputError:
         raise
+    except jax.errors.JaxRuntimeError as error:
+        if not lost(error):
+            raise
+        raise Interrupted(
+            1, f"another process has ended, and so does this one; to go on, all of them: {again}"
+        ) from None
     except OSError as error:
         if not _is_there(out):
             raise

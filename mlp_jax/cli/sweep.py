@@ -2,12 +2,16 @@
 
 import dataclasses
 import time
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
+import jax
+
+from mlp_jax import distributed
 from mlp_jax.cli._output import console_for, print_json
 from mlp_jax.cli._training import TrainingOptions, check, train_run
-from mlp_jax.errors import InputError, whole
+from mlp_jax.errors import InputError, SweepWarning, whole
 from mlp_jax.grid import ARTICLE_WIDTHS, MOST_TRIALS, Grid
 from mlp_jax.results import trials_table
 from mlp_jax.runs import environment, is_finished, read_config, sweep_config
@@ -34,6 +38,14 @@ class Sweep(TrainingOptions):
     """Where to begin counting seeds."""
     resume: Path | None = None
     """Run directory of a sweep that was interrupted, to be finished; options are then what it was begun with."""
+    distributed: bool = False
+    """This is one of several processes that were started alike, each with devices of its own, and train together."""
+    coordinator: str | None = None
+    """With --distributed: HOST:PORT of process 0; known from Slurm, Open MPI, Kubernetes or a TPU pod if not given."""
+    process_count: int | None = None
+    """With --distributed: how many processes there are; likewise."""
+    process_id: int | None = None
+    """With --distributed: which one this is, from 0; likewise."""
 
 
 def begun_with(path: Path) -> Sweep:
@@ -74,8 +86,21 @@ def run(options: Sweep) -> int:
     else:
         out = options.out or Path("runs") / f"sweep-{time.strftime('%Y%m%d-%H%M%S')}"
         check(options, out)
+    if options.distributed:
+        if options.out is None and options.resume is None:
+            raise InputError("distributed without out: expected --out, a directory that all processes see as the same")
+        distributed.join(options.coordinator, options.process_count, options.process_id)
+        if not distributed.leads():
+            console.quiet = True
+            warnings.simplefilter("ignore", SweepWarning)
+        elif distributed.several():
+            console.print(f"{jax.process_count()} processes; when one ends, all end", highlight=False)
+    elif (options.coordinator, options.process_count, options.process_id) != (None, None, None):
+        raise InputError("coordinator, process count or process id without distributed: expected --distributed as well")
     result, _ = train_run(options, grid, out, console, resume=options.resume is not None)
     config, trials, where = sweep_config(result, options.dataset), trials_table(result), environment(result)
+    if not distributed.leads():
+        return 0
     if options.json:
         print_json(summary_record(trials, config, where) | {"run": str(out)})
     else:
