@@ -339,7 +339,10 @@ def test_a_mutated_npz_raises_nothing_but_data_error(edits, tmp_path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("fashion", "unknown data set 'fashion': expected mnist, tfds:NAME, or the path of an IDX directory or .npz"),
+        (
+            "fashion",
+            "unknown data set 'fashion': expected mnist, tfds:NAME, sklearn:NAME, or the path of an IDX directory",
+        ),
         ("no/such/directory", "unknown data set 'no/such/directory'"),
         ("no\nsuch", r"unknown data set 'no\\nsuch'"),
         ("nul\0", r"unknown data set 'nul\\x00'"),

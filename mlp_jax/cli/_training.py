@@ -32,7 +32,7 @@ class TrainingOptions:
     """How to train: the defaults are the article's."""
 
     dataset: str = "mnist"
-    """mnist, tfds:NAME, a directory of IDX files, or an .npz file."""
+    """mnist, tfds:NAME, sklearn:NAME, a directory of IDX files, or an .npz file."""
     epochs: int = 20
     """Passes over the training split."""
     batch_size: int = 128

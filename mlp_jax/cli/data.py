@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from rich.table import Table as RichTable
 
 from mlp_jax.cli._output import console_for, print_json
@@ -15,7 +16,7 @@ class Data:
     """Show a data set: sizes, class balance, and figures of its examples."""
 
     dataset: str = "mnist"
-    """mnist, tfds:NAME, a directory of IDX files, or an .npz file."""
+    """mnist, tfds:NAME, sklearn:NAME, a directory of IDX files, or an .npz file."""
     out: Path | None = None
     """Directory to write figures to; it must not be there yet."""
     json: bool = False
@@ -45,6 +46,11 @@ def run(options: Data) -> int:
         for label, name in enumerate(dataset.class_names):
             table.add_row(name, *(f"{column[label]:,}" for column in counts.values()))
         table.add_section()
+        if not dataset.class_names:
+            for text, of in (("mean of the values", np.mean), ("standard deviation", np.std)):
+                table.add_row(
+                    text, *(", ".join(f"{v:.4g}" for v in of(s.targets, axis=0)) for s in dataset.splits.values())
+                )
         table.add_row("examples", *(f"{len(split):,}" for split in dataset.splits.values()))
         console.print(table)
     if options.out is not None:
@@ -54,14 +60,19 @@ def run(options: Data) -> int:
     return 0
 
 
+def _values(values: np.ndarray) -> str:
+    return ", ".join(f"{round(float(value), 4) + 0.0:.4g}" for value in values)  # + 0.0: no minus before 0
+
+
 def _draw_data(dataset: Dataset, out: Path) -> None:
     from mlp_jax import plots
 
     with new_directory(out) as directory:
         if dataset.class_names:
             plots.save(plots.class_balance(dataset), directory / "class-balance.png")
+        else:
+            plots.save(plots.value_distribution(dataset), directory / "values.png")
         if dataset.image_shape is not None:
             first = dataset.train.features[0].reshape(dataset.image_shape)
-            label = dataset.class_names[int(dataset.train.targets[0])]
-            plots.save(plots.digit(first, label), directory / "digit.png")
+            plots.save(plots.digit(first, dataset.target_text(dataset.train.targets[0])), directory / "digit.png")
             plots.save(plots.examples(dataset), directory / "examples.png")

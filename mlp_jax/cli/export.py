@@ -1,6 +1,5 @@
 """mlp-jax export."""
 
-import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,6 +9,7 @@ import tyro
 from mlp_jax.cli._output import console_for
 from mlp_jax.cli._using import check_file, choose, setting
 from mlp_jax.export import npz_bytes, stablehlo_bytes
+from mlp_jax.files import written_whole
 
 
 @dataclass
@@ -43,12 +43,8 @@ def run(options: Export) -> int:
     else:
         trained_on = "uint8" if feature_dtype == "uint8" else "float"
         content = stablehlo_bytes(chosen.model, inputs=trained_on if options.inputs == "auto" else options.inputs)
-    beside = options.out.with_name(f".{options.out.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        beside.write_bytes(content)
-        beside.replace(options.out)
-    finally:
-        beside.unlink(missing_ok=True)
+    with written_whole(options.out) as file:
+        file.write(content)
     console = console_for()
     console.print(f"{chosen}.\nWritten to {options.out}", highlight=False, soft_wrap=True)
     return 0

@@ -25,9 +25,10 @@ def load_dataset(name: str | os.PathLike[str], *, data_dir: str | Path | None = 
 
     Args:
         name: ``mnist`` (in the package: train 55,000, validation 5,000, test 10,000); ``tfds:NAME`` for an
-            image-classification data set of TensorFlow Datasets (see ``mlp_jax.datasets.tfds``); a directory of
-            IDX files named as MNIST's are; or an ``.npz`` file with x_train, y_train, x_test, y_test and, if
-            there is one, x_validation, y_validation.
+            image-classification data set of TensorFlow Datasets (see ``mlp_jax.datasets.tfds``); ``sklearn:NAME`` for
+            one of scikit-learn's (see ``mlp_jax.datasets.scikit_learn``); a directory of IDX files named as MNIST's
+            are; or an ``.npz`` file with x_train, y_train, x_test, y_test and, if they are there, x_validation,
+            y_validation, and as text task and class_names.
         data_dir: where TensorFlow Datasets keeps its prepared data; None for its own default.
 
     Returns:
@@ -45,6 +46,10 @@ def load_dataset(name: str | os.PathLike[str], *, data_dir: str | Path | None = 
         from mlp_jax.datasets.tfds import load_tfds
 
         return load_tfds(name.removeprefix("tfds:"), data_dir)
+    if name.startswith("sklearn:"):
+        from mlp_jax.datasets.scikit_learn import load_scikit_learn
+
+        return load_scikit_learn(name.removeprefix("sklearn:"))
     try:
         path = Path(name).expanduser()
         is_directory, is_file = path.is_dir(), path.is_file()
@@ -55,7 +60,8 @@ def load_dataset(name: str | os.PathLike[str], *, data_dir: str | Path | None = 
         return load_idx_directory(path, name=path.resolve().name)
     if not is_file:
         raise DataError(
-            f"unknown data set {name!r}: expected mnist, tfds:NAME, or the path of an IDX directory or .npz file"
+            f"unknown data set {name!r}: expected mnist, tfds:NAME, sklearn:NAME, or the path of an IDX directory or "
+            ".npz file"
         )
     if path.suffix != ".npz":
         raise DataError(f"{path}: is a file: expected an .npz file or a directory of IDX files")
@@ -65,9 +71,13 @@ def load_dataset(name: str | os.PathLike[str], *, data_dir: str | Path | None = 
 def _load_npz(path: Path) -> Dataset:
     required = ("x_train", "y_train", "x_test", "y_test")
     optional = ("x_validation", "y_validation")
-    arrays: dict[str, Any] = dict(read_npz(path, required + optional))
+    texts = ("task", "class_names")
+    arrays: dict[str, Any] = dict(read_npz(path, required + optional, texts))
     missing = [key for key in required if key not in arrays]
     if missing:
         raise DataError(f"{path}: holds no {', '.join(missing)}: expected {', '.join(required)}")
+    for text in texts:
+        if text in arrays:
+            arrays[text] = arrays[text].tolist()
     with naming_source(path):
         return Dataset.from_arrays(**arrays, name=path.stem)

@@ -93,6 +93,10 @@ class Dataset:
         """The three splits by name, in the order train, validation, test."""
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
+    def target_text(self, target: np.ndarray) -> str:
+        """A target as a person reads it: the name of its class, or its values."""
+        return self.class_names[int(target)] if self.class_names else ", ".join(f"{value:.3g}" for value in target)
+
     @cached_property
     def digest(self) -> str:
         """SHA-256 over the task and every split's type, shape and content, as hexadecimal."""

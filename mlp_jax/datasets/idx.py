@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mlp_jax.datasets.dataset import DEFLATE_LIMIT, Dataset, machine_memory, naming_source
+from mlp_jax.datasets.dataset import DEFLATE_LIMIT, MOST_CLASSES, Dataset, machine_memory, naming_source
 from mlp_jax.errors import DataError
 
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -102,7 +102,9 @@ def load_idx_directory(directory: Path, *, name: str, sha256: Mapping[str, str] 
     """Read the four files of an MNIST-style directory.
 
     The validation split is the first twelfth of the training files (5,000 of MNIST's 60,000), as TensorFlow's
-    loader made it.
+    loader made it. Classes have the names that a file beside them gives: ``classes.txt``, a name a line, or a mapping
+    like those that EMNIST is published with (``emnist-letters-mapping.txt``, on each line a label and the codes of its
+    characters).
 
     Args:
         directory: holds train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and
@@ -138,8 +140,34 @@ def load_idx_directory(directory: Path, *, name: str, sha256: Mapping[str, str] 
             arrays["test", "labels"],
             task="multiclass",
             name=name,
+            class_names=() if sha256 else _class_names(files["train", "images"]),
             hold_out="first",
         )
+
+
+def _class_names(images: Path) -> list[str]:
+    """The names that a file beside the images gives; none if there is no such file."""
+    match = _NAME.fullmatch(images.name)
+    mapping = images.with_name(f"{match['prefix'] if match else ''}mapping.txt")
+    names = images.with_name("classes.txt")
+    path = names if names.is_file() else mapping
+    if not path.is_file():
+        return []
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        if path == names:
+            return lines
+        codes = {int(label): codes for label, *codes in (line.split() for line in lines)}
+        if min(codes) < 0 or max(codes) >= MOST_CLASSES:
+            raise ValueError("a label out of range")
+        characters = {label: "/".join(chr(int(code)) for code in each) for label, each in codes.items()}
+        return [characters.get(label, str(label)) for label in range(max(codes) + 1)]
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}): expected the names of the classes") from None
+    except (ValueError, OverflowError):
+        raise DataError(
+            f"{path}: damaged: expected a name a line in classes.txt, a label and codes of characters in a mapping"
+        ) from None
 
 
 def _find(directory: Path, names: Mapping[str, str] | None) -> dict[tuple[str, str], Path]:

@@ -20,18 +20,19 @@ from mlp_jax.errors import DataError
 _LONGEST_HEADER = 10_000  # bytes, as NumPy limits it; plain arrays have 128
 
 
-def read_npz(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+def read_npz(path: Path, names: Sequence[str], texts: Sequence[str] = ()) -> dict[str, np.ndarray]:
     """Read arrays by their names from an .npz file; the others stay unread.
 
     Args:
         path: the file, as ``numpy.savez`` or ``numpy.savez_compressed`` writes it.
-        names: of the arrays that are wanted.
+        names: of the arrays of numbers that are wanted.
+        texts: of the arrays of text that are wanted.
 
     Returns:
         Those of them that are there.
 
     Raises:
-        DataError: the file is missing or damaged, or an array that is wanted is not of real numbers.
+        DataError: the file is missing or damaged, or an array that is wanted is not of real numbers, or not of text.
     """
     arrays: dict[str, np.ndarray] = {}
     try:
@@ -41,9 +42,9 @@ def read_npz(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
                 raise DataError("not a zip archive, or cut short")
             with zipfile.ZipFile(file) as archive:
                 members = {info.filename: info for info in archive.infolist()}
-                for name in names:
+                for name, kinds in [(name, "buif") for name in names] + [(name, "U") for name in texts]:
                     if f"{name}.npy" in members:
-                        arrays[name] = _read_member(archive, members[f"{name}.npy"], name, size)
+                        arrays[name] = _read_member(archive, members[f"{name}.npy"], name, kinds, size)
     except Exception as error:  # a damaged archive makes zipfile, zlib and NumPy raise nearly anything
         reason = error.strerror if isinstance(error, OSError) and error.strerror else first_line(error)
         raise DataError(
@@ -52,7 +53,7 @@ def read_npz(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, most: int) -> np.ndarray:
+def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, kinds: str, most: int) -> np.ndarray:
     """One array, of an archive of ``most`` bytes; what raises is described by ``read_npz``."""
     packed = min(info.compress_size, most) * (DEFLATE_LIMIT if info.compress_type == zipfile.ZIP_DEFLATED else 1)
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or info.flag_bits & 1:
@@ -73,8 +74,8 @@ def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, mos
         shape, fortran, dtype = np.lib.format.read_array_header_2_0(header)
         if dtype.hasobject:
             raise DataError(f"{name} holds pickled objects, which are not loaded")
-        if dtype.kind not in "buif":
-            raise DataError(f"{name} has dtype {dtype}: real numbers are taken")
+        if dtype.kind not in kinds:
+            raise DataError(f"{name} has dtype {dtype}: {'text is' if kinds == 'U' else 'real numbers are'} taken")
         needed = math.prod(shape) * dtype.itemsize
         if min(shape, default=0) < 0 or len(counted) + 8 + length + needed != info.file_size:
             raise DataError(f"{name} announces shape {shape} of {dtype}, but the file holds {info.file_size} bytes")

@@ -8,7 +8,7 @@ Lines stay apart in greyscale: colours of one figure differ in lightness, and a 
 """
 
 from mlp_jax.plots.curves import learning_curves
-from mlp_jax.plots.data import class_balance, digit, examples
+from mlp_jax.plots.data import class_balance, digit, examples, value_distribution
 from mlp_jax.plots.model import confusion_matrix, hidden_units, mistakes, predicted_against_true
 from mlp_jax.plots.predictions import predictions
 from mlp_jax.plots.run import RunFigure, run_figures
@@ -32,4 +32,5 @@ __all__ = [
     "save",
     "scores_against_parameters",
     "training_time",
+    "value_distribution",
 ]

@@ -10,6 +10,8 @@ from mlp_jax.datasets import Dataset
 from mlp_jax.errors import InputError
 from mlp_jax.plots.style import WIDTH, colours, show_image, styled
 
+MOST_OUTPUTS = 6  # of a regression, with a row each
+
 
 @styled
 def digit(image: np.ndarray, label: str | int) -> Figure:
@@ -71,8 +73,7 @@ def examples(dataset: Dataset, *, split: str = "train", rows: int = 4, columns: 
         axes.set_axis_off()
     for axes, x, y in zip(cells, chosen.features, chosen.targets, strict=False):
         show_image(axes, x.reshape(dataset.image_shape))
-        text = dataset.class_names[int(y)] if dataset.class_names else ", ".join(f"{value:.3g}" for value in y)
-        axes.set_title(text, pad=3)
+        axes.set_title(dataset.target_text(y), pad=3)
     figure.suptitle(f"{dataset.name}, {split}")
     return figure
 
@@ -105,4 +106,32 @@ def class_balance(dataset: Dataset) -> Figure:
     panels[0].set_ylabel("class")
     figure.suptitle(f"{dataset.name}: examples by class and split")
     figure.supxlabel("dashed: all classes equal", fontsize="medium")
+    return figure
+
+
+@styled
+def value_distribution(dataset: Dataset) -> Figure:
+    """Histograms: the values that a regression learns, a row an output, each split as a share of its examples.
+
+    Raises:
+        InputError: the data set has classes.
+    """
+    if dataset.class_names:
+        raise InputError(f"{dataset.name} has classes for targets: expected values")
+    outputs = min(dataset.outputs, MOST_OUTPUTS)
+    figure = Figure(figsize=(WIDTH, 1.9 * outputs + 0.7))
+    rows = figure.subplots(outputs, len(dataset.splits), squeeze=False, sharey="row", sharex="row")
+    for k, row in enumerate(rows):
+        everything = np.concatenate([split.targets[:, k] for split in dataset.splits.values()])
+        edges = np.histogram_bin_edges(everything, bins=20)
+        for axes, (name, split) in zip(row, dataset.splits.items(), strict=True):
+            share = np.full(len(split), 100 / len(split))
+            axes.hist(split.targets[:, k], bins=edges.tolist(), weights=share.tolist(), color=colours(3)[1])
+            axes.axvline(float(split.targets[:, k].mean()), color="black", linestyle="--", linewidth=1)
+            if k == 0:
+                axes.set_title(f"{name}: {len(split):,}")
+        row[0].set_ylabel("examples (%)")
+        row[len(row) // 2].set_xlabel("value" if dataset.outputs == 1 else f"value {k + 1}")
+    figure.suptitle(f"{dataset.name}: values by split")
+    figure.supxlabel("dashed: mean", fontsize="medium")
     return figure
