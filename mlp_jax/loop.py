@@ -132,6 +132,7 @@ class Loop:
         self._curves["finite"] = np.ones((*shape, self._epochs), bool)
         self._final = {key: np.full(shape, np.nan, program.dtype) for key in _FINAL}
         self._before = self._done = 0  # replicas × epochs
+        self._chunk = (1, 1)  # its number, and how many there are
         self._seconds: dict[int, list[float]] = {}  # of the epochs of each chunk, by its first replica
         self._prepare = self._compile = self._evaluate = self._saving = 0.0
         abstract = jax.eval_shape(program.init, *self._seeds_and_rates(range(1), program.mesh.size))
@@ -159,6 +160,7 @@ class Loop:
         while pending:
             chunk = pending.popleft()
             begin, resumed = resumed, None
+            self._chunk = (len(trained) + 1, len(trained) + 1 + len(pending))
             try:
                 trained.append(self._train(chunk, max(rows, self._padded(len(chunk))), data, begin))
             except Exception as error:
@@ -351,6 +353,7 @@ class Loop:
     def _forget(self, chunk: range) -> None:
         """That a chunk was trained in part."""
         self._done -= len(chunk) * len(self._seconds.pop(chunk.start, []))
+        self._before = min(self._before, self._done)
         for key, values in self._curves.items():
             values[chunk.start : chunk.stop] = True if key == "finite" else np.nan
 
@@ -364,13 +367,12 @@ class Loop:
         last = {key: values[replica, slot, latest[replica]] for key, values in self._curves.items()}
         scored = self._scored(last)
         lost = ~self._curves["finite"][self._places].all(axis=1) | (scored["loss"] > self._hopeless)
-        size = self._plan.chunk
         self._on_epoch(
             Progress(
                 epoch=epoch,
                 epochs=self._epochs,
-                chunk=chunk.start // size + 1,
-                chunks=math.ceil(len(self._grid.replicas) / size),
+                chunk=self._chunk[0],
+                chunks=self._chunk[1],
                 before=self._before / (len(self._grid.replicas) * self._epochs),
                 done=self._done / (len(self._grid.replicas) * self._epochs),
                 diverged=lost,

@@ -56,6 +56,9 @@ def resumed_run(path: Path) -> Iterator[None]:
         InputError: it is none, or another sweep is writing to it.
     """
     with _held(path):
+        if is_finished(path):
+            (path / _LOCK).unlink(missing_ok=True)
+            raise InputError(f"{path} was finished in the meantime: there is nothing to resume")
         yield
 
 

@@ -246,7 +246,7 @@ def sweep(
         resume: directory of the checkpoints of this very sweep, begun before: training goes on from the last good one.
         checkpoint_every: epochs between checkpoints; None for as often as costs little.
         stop: asked after each epoch; when it says True, the sweep saves what it has and raises SweepStopped.
-        on_plan: told how the sweep is shared out, before training, and again where memory ran out nevertheless.
+        on_plan: told how the sweep is shared out, before training.
         on_epoch: called after each epoch.
 
     Returns:
