@@ -69,6 +69,13 @@ class Problem:
     precision: str = "float32"
 
 
+def parameter_count(units: int, problem: Problem) -> int:
+    """How many parameters a trial of that width has."""
+    first = units or problem.outputs
+    count = (problem.features + problem.use_bias) * first
+    return count + (units + problem.use_bias) * problem.outputs if units else count
+
+
 @dataclass(frozen=True)
 class Layout(ABC):
     """What training needs to know of a layout.

@@ -229,7 +229,11 @@ class MLP(nnx.Module):
     def from_weights(
         cls, weights: Mapping[str, Array | np.ndarray], *, activation: str = "sigmoid", task: str = "multiclass"
     ) -> "MLP":
-        """Make a model that has these weights (no B and c2 for M = 0, no c1 and c2 where there are no biases)."""
+        """Make a model that has these weights (no B and c2 for M = 0, no c1 and c2 where there are no biases).
+
+        Raises:
+            InputError: shapes that do not fit each other, or an activation or task that does not exist.
+        """
         features, first = weights["A"].shape
 
         def create() -> MLP:
@@ -246,7 +250,10 @@ class MLP(nnx.Module):
 
         model = nnx.eval_shape(create)  # draws nothing, and compiles nothing
         for symbol, param in model._params().items():
-            param.set_value(jnp.asarray(weights[symbol]))
+            value, expected = jnp.asarray(weights[symbol]), param.get_value().shape
+            if value.shape != expected:
+                raise InputError(f"{symbol} has shape {value.shape}: expected {expected}, to fit the other weights")
+            param.set_value(value)
         return model
 
     def _params(self) -> dict[str, nnx.Param[Array]]:

@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 
 from mlp_jax.distributed import from_all, neighbours, several
 from mlp_jax.errors import InputError
+from mlp_jax.layouts import parameter_count
 from mlp_jax.program import AXIS, Program
 from mlp_jax.training import ROWS_AT_ONCE
 
@@ -164,12 +165,12 @@ def make_plan(
         sharing = neighbours()
         free = min(free_memory(device, sharing) for device in local)
         memory = int(USABLE * from_all([free]).min())  # of all processes: they have to plan alike
+    layout = program.layout
+    parameters = sum(parameter_count(each.hidden_units, layout.problem) for each in layout.architectures)
+    # First without what memory_need has to make for its count, which for very wide trials does not fit itself.
+    _check_fits(3 * parameters * np.dtype(program.dtype).itemsize, memory)
     need = memory_need(program, host)
-    if need.total(1, 1) > memory:
-        raise InputError(
-            f"one replica (all widths and activations, one learning rate and seed) needs {gibibytes(need.total(1, 1))} "
-            f"and does not fit in memory, of which {gibibytes(memory)} can be used: ask for fewer or narrower trials"
-        )
+    _check_fits(need.total(1, 1), memory)
     mesh = program.mesh.size
     share = math.ceil(replicas / mesh)  # the most that a device can have to do
     while share > 1 and need.total(share, program.at_once) > memory:
@@ -180,6 +181,14 @@ def make_plan(
     chunks = math.ceil(replicas / (share * mesh))
     share = math.ceil(replicas / (chunks * mesh))  # chunks of one size: one compiled program, least padding
     return Plan(replicas, mesh, idle, min(at_once, share), share * mesh, need, memory)
+
+
+def _check_fits(replica: int, memory: int) -> None:
+    if replica > memory:
+        raise InputError(
+            f"one replica (all widths and activations, one learning rate and seed) needs {gibibytes(replica)} "
+            f"and does not fit in memory, of which {gibibytes(memory)} can be used: ask for fewer or narrower trials"
+        )
 
 
 def _bytes(tree: object) -> int:

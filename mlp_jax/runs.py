@@ -119,6 +119,8 @@ class Run:
 def check_new(path: Path) -> None:
     """Raise InputError unless a run can be written there: nothing is, or an empty directory."""
     try:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            path.lstat()  # which says what is_dir and its like keep to themselves
         if path.is_symlink():
             raise InputError(f"{path} is a symbolic link: name a directory that is not there yet")
         if path.is_dir():

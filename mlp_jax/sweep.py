@@ -18,7 +18,7 @@ from mlp_jax.checkpoints import Checkpoints
 from mlp_jax.datasets.dataset import Dataset, ImageForm
 from mlp_jax.errors import InputError, instance, listed, shown, whole
 from mlp_jax.grid import MOST_TRIALS, Grid, Trial
-from mlp_jax.layouts import Layout, Problem, make_layout
+from mlp_jax.layouts import Layout, Problem, make_layout, parameter_count
 from mlp_jax.loop import Loop, Progress, Timing, Trained, places
 from mlp_jax.models import MLP
 from mlp_jax.plan import Plan, make_mesh, make_plan
@@ -307,16 +307,10 @@ def sweep(
         history=history,
         final=final,
         diverged=diverged,
-        parameters=np.array([_parameter_count(trial.hidden_units, problem) for trial in grid.trials]),
+        parameters=np.array([parameter_count(trial.hidden_units, problem) for trial in grid.trials]),
         plan=plan,
         timing=loop.timing,
         _layout=program.layout,
         _treedefs=loop.treedefs,
         _trained=tuple(trained),
     )
-
-
-def _parameter_count(units: int, problem: Problem) -> int:
-    first = units or problem.outputs
-    count = (problem.features + problem.use_bias) * first
-    return count + (units + problem.use_bias) * problem.outputs if units else count

@@ -5,6 +5,7 @@ Logits are ``[..., B, K]``: any number of leading axes (trials), a minibatch of 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -122,7 +123,7 @@ TASKS = {
 }
 
 
-def get_task(name: str) -> Task:
+def get_task(name: Any) -> Task:
     """The task of that name; raises InputError naming the known ones."""
     if not isinstance(name, str) or name not in TASKS:
         raise InputError(f"unknown task {shown(name)}: expected one of {', '.join(TASKS)}")

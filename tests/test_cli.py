@@ -104,44 +104,6 @@ def test_data_draws_figures_of_images(tmp_path, capsys):
     assert "6 × 5" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ([], "Expected one of {sweep, train, "),
-        (["swep"], "swep"),
-        (["sweep", "--hidden-units", "-3"], "hidden_units is -3: expected a whole number from 0 to 2147483647"),
-        (["sweep", "--hidden-units", "1.5"], "1.5"),
-        (["sweep", "--hidden-units", "3", "3"], "holds 3 2 times"),
-        (["sweep", "--hidden-units"], "hidden_units is empty"),
-        (["sweep", "--seeds", "0"], "seeds is 0"),
-        (["sweep", "--first-seed", "-1"], "seed is -1"),
-        (["sweep", "--epochs", "0"], "epochs is 0"),
-        (["sweep", "--batch-size", "0"], "batch_size is 0"),
-        (["sweep", "--batch-size", "99999999999"], "batch_size is 99999999999"),
-        (["sweep", "--learning-rates", "nan"], "learning rate is nan"),
-        (["sweep", "--learning-rates", "0"], "learning rate is 0.0"),
-        (["sweep", "--activations", "swish"], "unknown activation 'swish'"),
-        (["sweep", "--layout", "tree"], "tree"),
-        (["sweep", "--dtype", "float64"], "JAX_ENABLE_X64"),
-        (["sweep", "--dataset", "nowhere"], "unknown data set 'nowhere'"),
-        (["train", "--hidden-units", "1000000000000"], "hidden_units is 1000000000000: expected a whole number"),
-        (["train", "--activation", "swish"], "unknown activation 'swish'"),
-        (["train", "--seed", "-1"], "seed is -1"),
-        (["plot", "nowhere"], "nowhere is no directory"),
-        (["plot"], "Missing"),
-        (["data", "--dataset", "nowhere"], "unknown data set"),
-    ],
-)
-def test_a_mistake_is_one_line_and_exit_code_2(arguments, message, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    assert cli.main(arguments) == 2
-    said = capsys.readouterr()
-    assert said.err.startswith("mlp-jax: error: ")
-    assert said.err.count("\n") == 1
-    assert message in said.err
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_help_ends_well(capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main(["sweep", "--help"])

@@ -158,40 +158,6 @@ def test_without_biases(small, layout):
         np.testing.assert_allclose(result.weights(1)[symbol], array, atol=2e-5)
 
 
-@pytest.mark.parametrize(
-    "grid",
-    [
-        {"hidden_units": ()},
-        {"hidden_units": (3, -1)},
-        {"hidden_units": (2.5,)},
-        {"hidden_units": (4, 4)},
-        {"hidden_units": 10},
-        {"activations": ("swish",)},
-        {"activations": "relu"},
-        {"learning_rates": (0.0,)},
-        {"learning_rates": (float("nan"),)},
-        {"learning_rates": (-1e-3,)},
-        {"seeds": ()},
-        {"seeds": 0},
-        {"seeds": (1, 1)},
-        {"seeds": (-1,)},
-        {"seeds": (0.5,)},
-    ],
-)
-def test_grids_that_make_no_sense(grid):
-    with pytest.raises(InputError, match="expected") as refused:
-        Grid(**grid)
-    assert "\n" not in str(refused.value)
-
-
-@pytest.mark.parametrize(
-    "option", [{"layout": "tree"}, {"dtype": "int8"}, {"dtype": "float64"}, {"replicas_at_once": 0}]
-)
-def test_options_that_make_no_sense(small, option):
-    with pytest.raises(InputError):
-        sweep(Grid((2,), seeds=1), small, **option)
-
-
 def test_grid_takes_numbers_from_numpy_and_counts_seeds():
     grid = Grid(np.array([1, 2]), ("relu",), np.array([0.5]), 3)
     assert grid.trials == tuple(Trial(m, "relu", 0.5, s) for m, s in itertools.product((1, 2), (0, 1, 2)))

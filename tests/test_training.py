@@ -135,38 +135,6 @@ def test_a_model_is_what_its_seed_says():
     assert jnp.array_equal(jax.random.key_data(nnx.Rngs(7).params()), jax.random.key_data(expected))
 
 
-@pytest.mark.parametrize(
-    "recipe",
-    [
-        {"epochs": 0},
-        {"epochs": 1.5},
-        {"batch_size": 0},
-        {"batch_size": -3},
-        {"batch_size": 2**31},
-        {"beta1": 1.0},
-        {"beta2": float("nan")},
-        {"epsilon": -1e-7},
-        {"precision": "float8"},
-    ],
-)
-def test_recipes_that_make_no_sense(recipe):
-    with pytest.raises(InputError, match="expected"):
-        Recipe(**recipe)
-
-
-@pytest.mark.parametrize("rate", [0, -1e-3, float("nan"), float("inf"), "fast"])
-def test_learning_rates_that_make_no_sense(rate, small):
-    with pytest.raises(InputError, match="expected a finite float32 number above 0"):
-        fit(MLP(12, 2, 3, rngs=nnx.Rngs(0)), small.train, learning_rate=rate)
-
-
-def test_splits_that_do_not_fit_the_model(small):
-    with pytest.raises(InputError, match=r"the model expects \(5,\)"):
-        fit(MLP(5, 2, 3, rngs=nnx.Rngs(0)), small.train)
-    with pytest.raises(InputError, match="empty"):
-        evaluate(MLP(12, 2, 3, rngs=nnx.Rngs(0)), Split(np.zeros((0, 12), np.float32), np.zeros(0, np.int32)))
-
-
 def test_compiler_options_are_those_that_the_compiler_knows(monkeypatch):
     known: dict = {"xla_embed_ir_in_executable": False}
     monkeypatch.setattr(jax, "default_backend", lambda: "here")
