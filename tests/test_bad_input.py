@@ -163,7 +163,7 @@ OUT = [
             ([command, "--dataset", name], message)
             for command in ("sweep", "data")
             for name, message in [
-                ("nowhere", "unknown data set 'nowhere': expected mnist, tfds:NAME, or the path"),
+                ("nowhere", "unknown data set 'nowhere': expected mnist, tfds:NAME, sklearn:NAME, or the path"),
                 ("", "unknown data set '': expected mnist"),
                 ("no\nwhere", r"unknown data set 'no\\nwhere'"),
                 ("\x1b[31mred", r"unknown data set '\\x1b\[31mred'"),
