@@ -209,6 +209,17 @@ def test_command_says_what_it_saw(run, tmp_path, capsys):
     assert said["probability"] == pytest.approx(float(read_run(run).model(0).predict_proba(x).max()), abs=1e-6)
 
 
+def test_command_in_a_pipe_that_takes_ascii_alone(run, tmp_path, monkeypatch):
+    draw("1").save(tmp_path / "1.png")
+    with (tmp_path / "said.txt").open("w", encoding="ascii") as pipe:
+        monkeypatch.setattr("sys.stdout", pipe)
+        assert cli.main(["predict", str(run), str(tmp_path / "1.png")]) == 0
+    said = (tmp_path / "said.txt").read_text(encoding="ascii")
+    assert "is 1, with probability" in said
+    assert f"+{'-' * 28}+" in said
+    assert "##" in said
+
+
 def png(width, height):
     """What announces a picture of that size, and holds none of it."""
 
