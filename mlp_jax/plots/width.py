@@ -261,7 +261,8 @@ def scores_against_parameters(trials: Table, score_name: str) -> Figure:
 def rate_by_width(trials: Table, score_name: str) -> Figure:
     """Heat map: mean validation score over seeds by learning rate and width, a panel for each activation.
 
-    The best learning rate of each width is framed; combinations of which every trial diverged are hatched.
+    The best learning rate of each width is framed (of many widths, has a dot); combinations of which every trial
+    diverged are hatched.
 
     Args:
         trials: one row a trial.
@@ -282,7 +283,7 @@ def rate_by_width(trials: Table, score_name: str) -> Figure:
     panels = figure.subplots(len(activations), 1, squeeze=False, sharex=True)[:, 0]
     scale, digits = (100, 1 if len(widths) > 8 else 2) if score_name == "accuracy" else (1, 3)
     norm = Normalize(np.nanmin(scores), np.nanmax(scores))
-    framed = False
+    marked, framed = False, len(widths) <= 14
     for axes, activation, table in zip(panels, activations, scores, strict=True):
         axes.set_facecolor("0.92")
         mesh = axes.imshow(table, cmap="viridis", norm=norm, origin="lower", aspect="auto")
@@ -290,17 +291,19 @@ def rate_by_width(trials: Table, score_name: str) -> Figure:
             if np.isnan(score):
                 cell = Rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, hatch="///", edgecolor="0.6", linewidth=0)
                 axes.add_patch(cell)
-            elif len(widths) <= 14:
+            elif framed:
                 ink = "black" if norm(score) > 0.55 else "white"
                 axes.text(j, i, f"{scale * score:.{digits}f}", ha="center", va="center", color=ink, fontsize=8)
         for j in range(len(widths)):
             if np.isfinite(table[:, j]).sum() > 1:
-                framed = True
-                frame = Rectangle((j - 0.46, np.nanargmax(table[:, j]) - 0.46), 0.92, 0.92, fill=False)
-                frame.set(edgecolor="white", linewidth=3.0)
-                inner = Rectangle(frame.get_xy(), 0.92, 0.92, fill=False, edgecolor="black", linewidth=1.4)
-                axes.add_patch(frame)
-                axes.add_patch(inner)
+                marked, best = True, int(np.nanargmax(table[:, j]))
+                if framed:
+                    for colour, line in (("white", 3.0), ("black", 1.4)):
+                        frame = Rectangle((j - 0.46, best - 0.46), 0.92, 0.92, fill=False)
+                        frame.set(edgecolor=colour, linewidth=line)
+                        axes.add_patch(frame)
+                else:
+                    axes.plot(j, best, "o", color="white", markeredgecolor="black", markersize=4)
         if len(activations) > 1:
             axes.set_title(activation)
         axes.set_yticks(range(len(rates)), [f"{rate:g}" for rate in rates])
@@ -316,7 +319,12 @@ def rate_by_width(trials: Table, score_name: str) -> Figure:
     figure.suptitle(join(f"validation {score_name} by learning rate and width", shared, by=": "))
     hatched = "hatched: every trial diverged" if np.isnan(scores).any() else ""
     counts = [row.seeds for row in rows if row.seeds]
-    notes = join(spread("mean", counts), "framed: best of its width" if framed else "", hatched, by="; ")
+    notes = join(
+        spread("mean", counts),
+        f"{'framed' if framed else 'dot'}: best of its width" if marked else "",
+        hatched,
+        by="; ",
+    )
     figure.supxlabel(join(notes, note, by="\n"), fontsize="medium")
     return figure
 
