@@ -76,6 +76,7 @@ def draw(panels: Sequence[Panel], heading: str, axis: str, machine: str, path: P
         axes.set_xlim(0, 1.12 * longest)
         axes.tick_params(axis="y", length=0)
         axes.spines[["top", "right", "left"]].set_visible(False)
-    grid[-1, 0].set_xlabel(f"{axis}; lines: least to most\n{machine}", fontsize=9)
+    lines = "; lines: least to most" if any(len(bar.samples) > 1 for panel in panels for bar in panel.bars) else ""
+    grid[-1, 0].set_xlabel(f"{axis}{lines}\n{machine}", fontsize=9)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)

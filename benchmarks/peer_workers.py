@@ -356,6 +356,8 @@ class Peer:
         trainings: one a model, or one for all models.
         device: what it trained on: ``cpu``, or the name of an accelerator.
         variables: environment variables of its process.
+        cache: more of them, with which it keeps what it compiles in a directory, to be named by ``CACHE_DIRECTORY``;
+            None for a peer that does not compile.
     """
 
     title: str
@@ -363,10 +365,14 @@ class Peer:
     trainings: Callable[[Problem], list[Training]]
     device: Callable[[], str]
     variables: Mapping[str, str] = field(default_factory=dict)
+    cache: Mapping[str, str] | None = None
 
+
+CACHE_DIRECTORY = "JAX_COMPILATION_CACHE_DIR"
 
 # Workers that are blocked must leave room on an accelerator; and a compilation that is called cold must be one.
 _JAX_VARIABLES = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "JAX_ENABLE_COMPILATION_CACHE": "false"}
+_JAX_CACHE = {"JAX_ENABLE_COMPILATION_CACHE": "true", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
 _TENSORFLOW_VARIABLES = {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "TF_CPP_MIN_LOG_LEVEL": "3"}
 
 PEERS: dict[Name, Peer] = {
@@ -377,15 +383,19 @@ PEERS: dict[Name, Peer] = {
         _tensorflow_device,
         _TENSORFLOW_VARIABLES,
     ),
-    "keras-jax": Peer("Keras, JAX backend", ("keras", "jax"), partial(_keras, "jax"), _jax_device, _JAX_VARIABLES),
+    "keras-jax": Peer(
+        "Keras, JAX backend", ("keras", "jax"), partial(_keras, "jax"), _jax_device, _JAX_VARIABLES, _JAX_CACHE
+    ),
     "scikit-learn": Peer("scikit-learn MLPClassifier", ("sklearn",), _scikit_learn, lambda: "cpu"),
     "torch": Peer("PyTorch, one after another", ("torch",), _torch, _torch_device),
     "torch-padded": Peer("PyTorch, batched, padded", ("torch",), _torch_padded, _torch_device),
     "parallel-mlps": Peer("PyTorch, scatter-add (ParallelMLPs)", ("torch",), _parallel_mlps, _torch_device),
-    "jax": Peer("mlp_jax fit, one after another", ("mlp_jax",), _jax, _jax_device, _JAX_VARIABLES),
-    "jax-vmap": Peer("mlp_jax sweep, vmap", ("mlp_jax",), partial(_jax_sweep, "vmap"), _jax_device, _JAX_VARIABLES),
+    "jax": Peer("mlp_jax fit, one after another", ("mlp_jax",), _jax, _jax_device, _JAX_VARIABLES, _JAX_CACHE),
+    "jax-vmap": Peer(
+        "mlp_jax sweep, vmap", ("mlp_jax",), partial(_jax_sweep, "vmap"), _jax_device, _JAX_VARIABLES, _JAX_CACHE
+    ),
     "jax-packed": Peer(
-        "mlp_jax sweep, packed", ("mlp_jax",), partial(_jax_sweep, "packed"), _jax_device, _JAX_VARIABLES
+        "mlp_jax sweep, packed", ("mlp_jax",), partial(_jax_sweep, "packed"), _jax_device, _JAX_VARIABLES, _JAX_CACHE
     ),
 }
 

@@ -9,7 +9,8 @@ benchmarks/records.
 
 Every peer runs in a process of its own. In each round every process trains one epoch of all its models while the
 others wait, in an order drawn anew: what slows the machine for a while slows all of them. The first epoch, counted
-from the start of the process, is the cold one; warm is the median of those that follow. All have then trained equally
+from the start of the process, is the cold one; cached is the same for a peer that compiles, in a process of its own
+that finds what another one compiled; warm is the median of those that follow. All have then trained equally
 long, and their test accuracies stand beside their times.
 """
 
@@ -34,7 +35,7 @@ import tyro
 from _chart import Bar, Panel, draw
 from _record import RECORDS, environment, summary, write_record
 from _turns import Worker, WorkerError, last_line
-from peer_workers import PEERS, Name, Problem, worker_command
+from peer_workers import CACHE_DIRECTORY, PEERS, Name, Problem, worker_command
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -82,6 +83,7 @@ class Measurement:
         widths: of its models.
         device: ``cpu``, or an accelerator's name; empty if it is not known.
         cold: seconds of the first epoch, from the start of the process; None where whole programs are timed.
+        cached: the same where all is compiled already; None for a peer that does not compile.
         samples: seconds of the warm epochs, or of the whole programs.
         accuracies: on the test split, of each width (with several seeds, their mean).
     """
@@ -92,6 +94,7 @@ class Measurement:
     widths: tuple[int, ...]
     device: str
     cold: float | None
+    cached: float | None
     samples: tuple[float, ...]
     accuracies: tuple[float, ...]
 
@@ -105,7 +108,7 @@ class Measurement:
         if self.cold is None:
             times: dict[str, Any] = {"whole": summary(self.samples)}
         else:
-            times = {"cold": self.cold, "warm": summary(self.samples)}
+            times = {"cold": self.cold, "cached": self.cached, "warm": summary(self.samples)}
         return {
             "name": self.name,
             "title": self.title,
@@ -186,6 +189,7 @@ class _Contestant:
     name: Name
     widths: tuple[int, ...]
     worker: Worker
+    cached: float | None = None
     seconds: list[float] = field(default_factory=list)
 
     def train(self) -> None:
@@ -204,6 +208,7 @@ class _Contestant:
             widths=self.widths,
             device=report["device"],
             cold=cold,
+            cached=self.cached,
             samples=tuple(warm),
             accuracies=tuple(report["accuracies"]),
         )
@@ -237,6 +242,7 @@ def _epochs(options: Options, data: Path) -> tuple[list[Measurement], dict[str, 
             running.append(_Contestant(name, widths, worker))
             with turn(running[-1]):
                 running[-1].train()
+                running[-1].cached = _cached(name, command, log)
         order = random.Random(0)
         for number in range(options.rounds):
             _say(f"round {number + 1} of {options.rounds}")
@@ -247,6 +253,17 @@ def _epochs(options: Options, data: Path) -> tuple[list[Measurement], dict[str, 
             with turn(contestant):
                 measurements.append(contestant.finish())
     return measurements, left_out
+
+
+def _cached(name: Name, command: Sequence[str], log: Path) -> float | None:
+    """Seconds of a peer's first epoch where a process before has compiled everything; None if it does not compile."""
+    peer, seconds = PEERS[name], None
+    if peer.cache is not None:
+        variables = {**peer.variables, **peer.cache, CACHE_DIRECTORY: str(log.with_suffix(".cache"))}
+        for _ in range(2):  # the first one fills the cache
+            with Worker(command, variables, log.with_suffix(".cached.log")) as worker:
+                seconds = worker.epoch()
+    return seconds
 
 
 # Whole programs ------------------------------------------------------------------------------------------------------
@@ -288,6 +305,7 @@ def _whole_programs(options: Options, data: Path) -> tuple[list[Measurement], di
             widths=options.widths,
             device=device,
             cold=None,
+            cached=None,
             samples=tuple(seconds[title]),
             accuracies=tuple(accuracies),
         )
@@ -352,16 +370,20 @@ def _table(measurements: Sequence[Measurement]) -> Table:
     table.add_column("", no_wrap=True)
     if elsewhere:
         table.add_column("device")
-    headings = (["cold", "warm"] if cold else ["seconds"]) + ["least", "most"] + (["× ours"] if ours else [])
+    headings = (["cold", "cached", "warm"] if cold else ["seconds"]) + ["least", "most"] + (["× ours"] if ours else [])
     for heading in headings + [f"M={widths[place]}" for place in places]:
         table.add_column(heading, justify="right")
     for m in sorted(measurements, key=lambda m: m.median):
-        cells = [m.title] + ([m.device] if elsewhere else []) + ([f"{m.cold:.2f}"] if m.cold is not None else [])
+        cells = [m.title] + ([m.device] if elsewhere else []) + ([_or_dash(m.cold), _or_dash(m.cached)] if cold else [])
         cells += [f"{value:.3f}" for value in (m.median, min(m.samples), max(m.samples))]
         cells += [f"{m.median / ours.median:.2f}"] if ours else []
         cells += [f"{m.accuracies[place]:.4f}" for place in places]
         table.add_row(*cells, style="bold" if m.ours else None)
     return table
+
+
+def _or_dash(seconds: float | None) -> str:
+    return "–" if seconds is None else f"{seconds:.2f}"
 
 
 def _draw(measurements: Sequence[Measurement], options: Options, record: dict[str, Any], path: Path) -> None:
