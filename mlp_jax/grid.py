@@ -83,12 +83,12 @@ class Grid:
         points = itertools.product(self.hidden_units, self.activations, self.learning_rates, self._seeds)
         return tuple(Trial(*point) for point in points)
 
-    @property
+    @cached_property
     def architectures(self) -> tuple[Architecture, ...]:
         """The trials of one replica."""
         return tuple(Architecture(f, m) for m, f in itertools.product(self.hidden_units, self.activations))
 
-    @property
+    @cached_property
     def replicas(self) -> tuple[tuple[float, int], ...]:
         """(learning rate, seed) of each replica."""
         return tuple(itertools.product(self.learning_rates, self._seeds))

@@ -28,11 +28,13 @@ class Need:
         kept: of each replica in memory: parameters, Adam's two moments, weights that are not trained, twice over, since
             an epoch's state cannot always take the place of the last one's.
         working: of each replica that runs: gradients, activations, the order of the minibatches.
+        saved: of each replica in a checkpoint.
     """
 
     fixed: int
     kept: int
     working: int
+    saved: int
 
     def total(self, replicas: int, at_once: int) -> int:
         """Bytes for so many replicas on a device, of which so many run side by side."""
@@ -142,7 +144,8 @@ def memory_need(program: Program, host: tuple[np.ndarray, np.ndarray]) -> Need:
     rows = max(ROWS_AT_ONCE, program.recipe.batch_size)
     activations = (columns + 4 * units) * rows * itemsize
     order = 4 * 4 * program.examples[0]  # random numbers, indices, and what sorting them takes
-    return Need(_bytes(host), 2 * (_bytes(state) // one + frozen), 3 * params + frozen + activations + order)
+    saved = _bytes(state) // one
+    return Need(_bytes(host), 2 * (saved + frozen), 3 * params + frozen + activations + order, saved)
 
 
 def make_plan(

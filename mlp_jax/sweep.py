@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -210,6 +210,50 @@ def _fastest() -> tuple[str, int | None]:
     return FASTEST.get(jax.default_backend(), ELSEWHERE)
 
 
+class Prepared(NamedTuple):
+    """What is to be run, with which data, on which devices."""
+
+    problem: Problem
+    program: Program
+    host: tuple[np.ndarray, np.ndarray]
+    plan: Plan
+
+
+def prepare(
+    setup: Setup,
+    dataset: Dataset,
+    replicas_at_once: int | None,
+    devices: Sequence[jax.Device] | None,
+    memory: int | None,
+) -> Prepared:
+    """Lay out a sweep and plan it; the arguments are ``sweep``'s.
+
+    Raises:
+        InputError: as ``sweep`` raises it.
+    """
+    if replicas_at_once is not None:
+        replicas_at_once = whole("replicas_at_once", replicas_at_once, 1, MOST_TRIALS)
+    if memory is not None:
+        memory = whole("memory", memory, 1, sys.maxsize)
+    if devices is not None:
+        listed("devices", devices, "a list of jax.Device, or None")
+    grid, live = setup.grid, live_features(dataset.train.features)
+    problem = Problem(dataset.features, dataset.outputs, setup.use_bias, live, setup.recipe.precision)
+    program = Program(
+        layout=make_layout(setup.layout, grid.architectures, problem),
+        task=setup.task,
+        recipe=setup.recipe,
+        examples=setup.examples,
+        dtype=np.dtype(setup.dtype),
+        at_once=replicas_at_once or _fastest()[1] or len(grid.replicas),
+        mesh=make_mesh(devices, len(grid.replicas)),
+    )
+    host = stack_splits(list(dataset.splits.values()), program.layout.columns)
+    idle = len(jax.devices() if devices is None else devices) - program.mesh.size
+    plan = make_plan(program, host, len(grid.replicas), idle, memory)
+    return Prepared(problem, dataclasses.replace(program, at_once=plan.at_once), host, plan)
+
+
 def sweep(
     grid: Grid,
     dataset: Dataset,
@@ -267,31 +311,11 @@ def sweep(
     ):
         instance(argument, value, kind, expected)
     setup = make_setup(grid, dataset, recipe=recipe, layout=layout, use_bias=use_bias, dtype=dtype)
-    if replicas_at_once is not None:
-        replicas_at_once = whole("replicas_at_once", replicas_at_once, 1, MOST_TRIALS)
-    if memory is not None:
-        memory = whole("memory", memory, 1, sys.maxsize)
     if checkpoint_every is not None:
         checkpoint_every = whole("checkpoint_every", checkpoint_every, 1, sys.maxsize)
-    if devices is not None:
-        listed("devices", devices, "a list of jax.Device, or None")
     if checkpoints is not None and resume is not None:
         raise InputError("checkpoints and resume are both given: expected one (resume goes on saving where it began)")
-    live = live_features(dataset.train.features)
-    problem = Problem(dataset.features, dataset.outputs, use_bias, live, recipe.precision)
-    program = Program(
-        layout=make_layout(setup.layout, grid.architectures, problem),
-        task=setup.task,
-        recipe=recipe,
-        examples=setup.examples,
-        dtype=np.dtype(dtype),
-        at_once=replicas_at_once or _fastest()[1] or len(grid.replicas),
-        mesh=make_mesh(devices, len(grid.replicas)),
-    )
-    host = stack_splits(list(dataset.splits.values()), program.layout.columns)
-    idle = len(jax.devices() if devices is None else devices) - program.mesh.size
-    plan = make_plan(program, host, len(grid.replicas), idle, memory)
-    program = dataclasses.replace(program, at_once=plan.at_once)
+    problem, program, host, plan = prepare(setup, dataset, replicas_at_once, devices, memory)
     if on_plan is not None:
         on_plan(plan)
     place = checkpoints if resume is None else resume

@@ -14,9 +14,10 @@ from rich.progress import Progress as ProgressBar
 from rich.table import Table as RichTable
 
 from mlp_jax.analysis import Summary, by_setting, saturation_record, saturation_sentence, score_text, summarize
+from mlp_jax.forecast import Forecast
 from mlp_jax.grid import Grid
 from mlp_jax.loop import Progress
-from mlp_jax.plan import Plan
+from mlp_jax.plan import Plan, gibibytes
 from mlp_jax.results import Table, references
 
 
@@ -119,6 +120,69 @@ def summary_record(trials: Table, config: dict[str, Any], environment: dict[str,
         "references": references(config),
         "seconds": environment["seconds"],
     }
+
+
+def forecast_record(forecast: Forecast) -> dict[str, Any]:
+    """What a sweep will take as data, for scripts."""
+    plan, need = forecast.plan, forecast.plan.need
+    return {
+        **{key: getattr(forecast, key) for key in ("trials", "replicas", "epochs", "parameters", "operations")},
+        "devices": {"busy": plan.devices, "idle": plan.idle, "replicas_at_once": plan.at_once},
+        "chunks": {"count": plan.chunks, "replicas": plan.chunk},
+        "memory_bytes": {
+            "data": need.fixed,
+            "states": plan.bytes_used - need.fixed - plan.at_once * need.working,
+            "working": plan.at_once * need.working,
+            "in_all": plan.bytes_used,
+            "usable": plan.memory,
+        },
+        "checkpoint_bytes": forecast.checkpoint_bytes,
+        "parameter_bytes": forecast.parameter_bytes,
+        "calibration": asdict(forecast.calibration),
+        "seconds": {
+            "compile": forecast.calibration.compile,
+            "epoch": forecast.epoch,
+            "evaluate": forecast.evaluate,
+            "in_all": forecast.seconds,
+        },
+    }
+
+
+def print_forecast(console: Console, forecast: Forecast) -> None:
+    """Print what a sweep will take as a table."""
+    plan, need, calibration = forecast.plan, forecast.plan.need, forecast.calibration
+    working = plan.at_once * need.working
+    rows = {
+        "trials": f"{forecast.trials:,}, as {forecast.replicas:,} replicas",
+        "parameters": f"{forecast.parameters:,} ({gibibytes(forecast.parameter_bytes)})",
+        "operations": f"{forecast.operations:.3g} an epoch, {forecast.operations * forecast.epochs:.3g} in all",
+        "shared out": str(plan),
+        "memory of a device": f"{gibibytes(plan.bytes_used)}: data {gibibytes(need.fixed)}, states "
+        f"{gibibytes(plan.bytes_used - need.fixed - working)}, at work {gibibytes(working)}",
+        "checkpoint": gibibytes(forecast.checkpoint_bytes),
+        "expected time": f"{duration(forecast.seconds)}: compilation {calibration.compile:.1f} s, "
+        f"{forecast.epochs} epochs of {forecast.epoch:.3g} s, final scores {forecast.evaluate:.1f} s",
+    }
+    table = RichTable(title="Plan (nothing is trained or written)", show_header=False, title_justify="left")
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, text in rows.items():
+        table.add_row(name, text)
+    console.print(table, highlight=False)
+    console.print(
+        f"Measured in {calibration.seconds:.1f} s: {calibration.minibatches} minibatches of {calibration.replicas} of "
+        f"the replicas, median of {calibration.passes} times. Starting, checkpoints and figures come on top.",
+        highlight=False,
+        soft_wrap=not console.is_terminal,
+    )
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people."""
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    minutes = seconds / 60
+    return f"{minutes:.1f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
 
 
 def print_summary(console: Console, trials: Table, config: dict[str, Any], environment: dict[str, Any]) -> None:

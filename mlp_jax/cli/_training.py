@@ -61,6 +61,16 @@ class TrainingOptions:
         """Epochs, batch size and precision, with Keras's Adam."""
         return Recipe(epochs=self.epochs, batch_size=self.batch_size, precision=self.precision)
 
+    @property
+    def asked(self) -> dict[str, Any]:
+        """How to train, as ``sweep`` takes it."""
+        return {"recipe": self.recipe, **{key: getattr(self, key) for key in ("layout", "use_bias", "dtype")}}
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """Of each device to use, as ``sweep`` takes it."""
+        return None if self.memory is None else int(self.memory * 2**30)
+
 
 def train_run(
     options: TrainingOptions, grid: Grid, out: Path | None, console: Console, *, resume: bool = False
@@ -81,10 +91,7 @@ def train_run(
     if options.cache:
         enable_compilation_cache()
     dataset = load_dataset(options.dataset)
-    asked: dict[str, Any] = {
-        "recipe": options.recipe,
-        **{key: getattr(options, key) for key in ("layout", "use_bias", "dtype")},
-    }
+    asked = options.asked
     config = sweep_config(make_setup(grid, dataset, **asked), options.dataset)
     stop = Stop()
     with contextlib.ExitStack() as stack:
@@ -106,7 +113,7 @@ def train_run(
                 dataset,
                 **asked,
                 **place,
-                memory=None if options.memory is None else int(options.memory * 2**30),
+                memory=options.memory_bytes,
                 checkpoint_every=options.checkpoint_every,
                 stop=stop,
                 on_plan=display.on_plan,

@@ -11,11 +11,13 @@ import jax
 from mlp_jax import distributed
 from mlp_jax.cli._output import console_for, print_json
 from mlp_jax.cli._training import TrainingOptions, check, train_run
+from mlp_jax.datasets import load_dataset
 from mlp_jax.errors import InputError, SweepWarning, whole
+from mlp_jax.forecast import forecast
 from mlp_jax.grid import ARTICLE_WIDTHS, MOST_TRIALS, Grid
 from mlp_jax.results import trials_table
 from mlp_jax.runs import environment, is_finished, read_config, sweep_config
-from mlp_jax.terminal import print_summary, summary_record
+from mlp_jax.terminal import forecast_record, print_forecast, print_summary, summary_record
 
 
 @dataclass
@@ -38,6 +40,8 @@ class Sweep(TrainingOptions):
     """Where to begin counting seeds."""
     resume: Path | None = None
     """Run directory of a sweep that was interrupted, to be finished; options are then what it was begun with."""
+    plan: bool = False
+    """Say what it will take (memory, operations, time from a short trial run), and do nothing else."""
     distributed: bool = False
     """This is one of several processes that were started alike, each with devices of its own, and train together."""
     coordinator: str | None = None
@@ -87,7 +91,7 @@ def run(options: Sweep) -> int:
         out = options.out or Path("runs") / f"sweep-{time.strftime('%Y%m%d-%H%M%S')}"
         check(options, out)
     if options.distributed:
-        if options.out is None and options.resume is None:
+        if options.out is None and options.resume is None and not options.plan:
             raise InputError("distributed without out: expected --out, a directory that all processes see as the same")
         distributed.join(options.coordinator, options.process_count, options.process_id)
         if not distributed.leads():
@@ -97,6 +101,8 @@ def run(options: Sweep) -> int:
             console.print(f"{jax.process_count()} processes; when one ends, all end", highlight=False)
     elif (options.coordinator, options.process_count, options.process_id) != (None, None, None):
         raise InputError("coordinator, process count or process id without distributed: expected --distributed as well")
+    if options.plan:
+        return _plan(options, grid)
     result, _ = train_run(options, grid, out, console, resume=options.resume is not None)
     config, trials, where = sweep_config(result, options.dataset), trials_table(result), environment(result)
     if not distributed.leads():
@@ -106,4 +112,16 @@ def run(options: Sweep) -> int:
     else:
         print_summary(console, trials, config, where)
         console.print(f"Written to {out}/", highlight=False, soft_wrap=True)
+    return 0
+
+
+def _plan(options: Sweep, grid: Grid) -> int:
+    """Say what the sweep would take."""
+    found = forecast(grid, load_dataset(options.dataset), **options.asked, memory=options.memory_bytes)
+    if not distributed.leads():
+        return 0
+    if options.json:
+        print_json(forecast_record(found))
+    else:
+        print_forecast(console_for(), found)
     return 0

@@ -1,0 +1,190 @@
+"""What a sweep will take, before it is begun: memory, operations and, from a short trial run, time."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import numpy as np
+
+from mlp_jax.datasets.dataset import Dataset
+from mlp_jax.grid import Grid
+from mlp_jax.layouts import Problem, parameter_count
+from mlp_jax.plan import Plan
+from mlp_jax.program import Program, jitted
+from mlp_jax.recipe import Recipe
+from mlp_jax.sweep import make_setup, prepare
+from mlp_jax.training import DeviceData, put
+
+OPERATIONS_A_PASS = 2e11
+"""Of a calibration pass, about: a second or two on a slow machine."""
+
+FEWEST, MOST = 4, 128
+"""Minibatches of a calibration pass."""
+
+MEASURED_FOR = 1.0
+"""Seconds for which passes are repeated; there are at least three."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What was run to know how long things take.
+
+    Attributes:
+        minibatches: trained in a pass.
+        replicas: trained side by side, on all devices together.
+        passes: how many were timed; the times are medians.
+        compile: seconds of tracing and compiling the programs.
+        step: seconds of a minibatch.
+        validation: seconds of scoring the validation split.
+        seconds: what all this took.
+    """
+
+    minibatches: int
+    replicas: int
+    passes: int
+    compile: float
+    step: float
+    validation: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a sweep will take.
+
+    Attributes:
+        trials, replicas: how many.
+        epochs: of each trial.
+        parameters: of all trials.
+        operations: floating-point, of all trials in an epoch's training (``operations``).
+        plan: how replicas are shared out, and what memory a device needs.
+        turns: of a device in an epoch, all chunks together: groups of replicas that follow one another.
+        checkpoint_bytes: of the state of a chunk.
+        parameter_bytes: of all trained parameters.
+        calibration: what the times are from.
+        epoch: seconds expected for an epoch of all trials.
+        evaluate: seconds expected for the final scores.
+    """
+
+    trials: int
+    replicas: int
+    epochs: int
+    parameters: int
+    operations: int
+    plan: Plan
+    turns: int
+    checkpoint_bytes: int
+    parameter_bytes: int
+    calibration: Calibration
+    epoch: float
+    evaluate: float
+
+    @property
+    def seconds(self) -> float:
+        """Expected for the sweep: compilation, training, final scores; without what is written and drawn."""
+        return self.calibration.compile + self.epochs * self.epoch + self.evaluate
+
+
+def operations(problem: Problem, units: int) -> int:
+    """Useful floating-point operations of training one trial on one example, 2 for a multiplication and addition.
+
+    The first layer's product forward and that of its gradient, over the C features that get a gradient (and the bias);
+    the second layer's forward, its gradient, and that of the hidden layer: 2 (2 C M + 3 M K). Nothing padded counts.
+    """
+    columns = len(problem.live) + problem.use_bias
+    if units == 0:
+        return 2 * 2 * columns * problem.outputs
+    return 2 * (2 * columns * units + 3 * units * problem.outputs)
+
+
+def forecast(
+    grid: Grid,
+    dataset: Dataset,
+    *,
+    recipe: Recipe = Recipe(),
+    layout: str = "auto",
+    replicas_at_once: int | None = None,
+    use_bias: bool = True,
+    dtype: str = "float32",
+    devices: Sequence[jax.Device] | None = None,
+    memory: int | None = None,
+) -> Forecast:
+    """Say what ``sweep`` with these arguments will take, by training a few minibatches of it. Writes nothing.
+
+    Raises:
+        InputError: as ``sweep`` raises it.
+    """
+    setup = make_setup(grid, dataset, recipe=recipe, layout=layout, use_bias=use_bias, dtype=dtype)
+    problem, program, host, plan = prepare(setup, dataset, replicas_at_once, devices, memory)
+    examples, mesh = setup.examples, program.mesh.size
+    by_trial = [operations(problem, architecture.hidden_units) for architecture in grid.architectures]
+    share = plan.chunk // mesh
+    calibration = _calibrate(program, host, grid, sum(by_trial) * recipe.batch_size * plan.at_once * mesh)
+    turns = plan.chunks * math.ceil(share / plan.at_once)
+    if plan.at_once == 1:  # rows for no replica take no time
+        turns -= share - math.ceil((plan.chunk - plan.padding) / mesh)
+    steps = math.ceil(examples[0] / recipe.batch_size)
+    parameters = sum(parameter_count(trial.hidden_units, problem) for trial in grid.trials)
+    return Forecast(
+        trials=len(grid.trials),
+        replicas=len(grid.replicas),
+        epochs=recipe.epochs,
+        parameters=parameters,
+        operations=sum(by_trial) * len(grid.replicas) * examples[0],
+        plan=plan,
+        turns=turns,
+        checkpoint_bytes=plan.chunk * plan.need.saved,
+        parameter_bytes=parameters * np.dtype(dtype).itemsize,
+        calibration=calibration,
+        epoch=turns * (steps * calibration.step + calibration.validation),
+        evaluate=turns * calibration.validation * sum(examples) / examples[1],
+    )
+
+
+def _calibrate(program: Program, host: tuple[np.ndarray, np.ndarray], grid: Grid, step_operations: int) -> Calibration:
+    """Train as many replicas as run side by side, on the first minibatches; and score the validation split."""
+    begun = time.perf_counter()
+    batch, (train, validation, test) = program.recipe.batch_size, program.examples
+    wanted = min(MOST, max(FEWEST, round(OPERATIONS_A_PASS / step_operations)))
+    few = min(train, wanted * batch)
+    program = replace(program, examples=(few, validation, test))
+    rows = program.at_once * program.mesh.size
+    pairs = [grid.replicas[i % len(grid.replicas)] for i in range(rows)]
+    rates, seeds = np.array([r for r, _ in pairs], program.dtype), np.array([s for _, s in pairs], np.uint32)
+    run = jitted(program)
+    data = DeviceData(*(put(np.concatenate([array[:few], array[train:]]), program.everywhere) for array in host))
+
+    def scalar(value: int) -> jax.Array:
+        return put(np.array(value, np.int32), program.everywhere)
+
+    state, replicas = run.init(put(seeds, program.shared_out), put(rates, program.shared_out))
+    count, bounds = scalar(rows), (scalar(few), scalar(few + validation))
+    before = time.perf_counter()
+    train_epoch = run.epoch.lower(count, state, replicas, scalar(0), data).compile()
+    evaluate = run.evaluate.lower(count, state.params, replicas, *bounds, data).compile()
+    compiled = time.perf_counter() - before
+
+    def train_once() -> Any:
+        nonlocal state
+        state, means = train_epoch(count, state, replicas, scalar(0), data)
+        return state, means
+
+    scored, _ = _median_seconds(lambda: evaluate(count, state.params, replicas, *bounds, data))
+    trained, passes = _median_seconds(train_once)
+    steps = math.ceil(few / batch)
+    step = max(trained - scored, 0.0) / steps  # an epoch ends with a look at the validation split
+    return Calibration(steps, rows, passes, compiled, step, scored, time.perf_counter() - begun)
+
+
+def _median_seconds(run: Callable[[], Any]) -> tuple[float, int]:
+    """Of calls after a first one; and of how many."""
+    jax.block_until_ready(run())
+    seconds: list[float] = []
+    while len(seconds) < 3 or sum(seconds) < MEASURED_FOR:
+        begun = time.perf_counter()
+        jax.block_until_ready(run())
+        seconds.append(time.perf_counter() - begun)
+    return float(np.median(seconds)), len(seconds)
