@@ -270,6 +270,43 @@ def _fit(points: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+# On other machines: predictions ---------------------------------------------------------------------------------------
+
+# Published rates of a device: NVIDIA's page of the H100 (SXM; FP32 without tensor cores), Google Cloud's page of TPU
+# v5e (bfloat16, which is what JAX makes of float32 products there unless it is told otherwise).
+MACHINES = {
+    "1 × H100 SXM": {"devices": 1, "operations": 67e12, "bandwidth": 3.35e12, "memory": 80e9},
+    "8 × H100 SXM": {"devices": 8, "operations": 67e12, "bandwidth": 3.35e12, "memory": 80e9},
+    "TPU v5e, 256 chips": {"devices": 256, "operations": 197e12, "bandwidth": 819e9, "memory": 16e9},
+}
+ADAM_BYTES = 36  # a parameter and step: weight and two moments read and written, gradient written and read, weight read
+
+
+def predict(replicas: int, epochs: int = 20) -> list[dict[str, Any]]:
+    """The article's six widths on machines that were not measured: no faster than this, at their published rates."""
+    steps, parameters = -(-55_000 // 128), (LIVE + 10) * sum(_ARTICLE) + 10 * len(_ARTICLE)
+    found = []
+    for name, machine in MACHINES.items():
+        share = -(-replicas // int(machine["devices"]))
+        operations = 2 * (2 * LIVE + 3 * 10) * sum(_ARTICLE) * 128 * share / machine["operations"]
+        traffic = ADAM_BYTES * parameters * share / machine["bandwidth"]
+        # Twice over: weights, two moments, and the weights of pixels that are always 0.
+        held = 2 * share * 4 * (3 * parameters + (785 - LIVE) * sum(_ARTICLE))
+        found.append(
+            {
+                "machine": name,
+                "trials": replicas * len(_ARTICLE),
+                "seconds_of_operations": float(f"{epochs * steps * operations:.3g}"),
+                "seconds_of_traffic": float(f"{epochs * steps * traffic:.3g}"),
+                "bytes_a_device": held,
+                "chunks": int(-(-held // (0.8 * machine["memory"]))),
+                "checkpoint_bytes": 12 * parameters * replicas,
+                "result_bytes": 4 * (795 * sum(_ARTICLE) + 10 * len(_ARTICLE)) * replicas,
+            }
+        )
+    return found
+
+
 # What was found -------------------------------------------------------------------------------------------------------
 
 
@@ -298,6 +335,7 @@ def main(options: Options) -> None:
     fitted = [point for part in ("trials", "widths", "batch") if part in parts for point in parts[part]["points"]]
     if fitted:
         record["model"] = _fit(fitted)
+    record["predicted"] = [each for replicas in (200, 166_667) for each in predict(replicas)]
     write_record(record, options.directory, name)
     _print(record)
     _draw(record, options.directory / f"{name}.png")
@@ -336,6 +374,7 @@ def _print(record: dict[str, Any]) -> None:
             )
         console.print(table)
     console.print(record.get("model"))
+    console.print(record["predicted"])
 
 
 def _draw(record: dict[str, Any], path: Path) -> None:

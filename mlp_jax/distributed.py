@@ -24,6 +24,9 @@ HEARTBEAT = 30
 TIME_TO_JOIN = 300
 """Seconds that the processes wait for each other at the start."""
 
+GATHERED_BYTES = 2**26
+"""Of an array, that processes tell each other at once."""
+
 _TIME_TO_WRITE = 24 * 3600
 """Seconds that the others wait at the end for the one that writes; should it die, they know by its heartbeat."""
 
@@ -121,9 +124,12 @@ def to_host(tree: Any) -> Any:
     """Arrays as NumPy arrays, whole, in every process."""
 
     def whole(leaf: Any) -> np.ndarray:
-        if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
-            return multihost_utils.process_allgather(leaf, tiled=True)
-        return np.asarray(leaf)
+        if not isinstance(leaf, jax.Array) or leaf.is_fully_addressable:
+            return np.asarray(leaf)
+        # What is gathered lies on every device for a moment: rows by rows, as all of them need not fit there.
+        rows = max(1, GATHERED_BYTES * len(leaf) // max(1, leaf.nbytes))
+        parts = [leaf[first : first + rows] if rows < len(leaf) else leaf for first in range(0, len(leaf), rows)]
+        return np.concatenate([multihost_utils.process_allgather(part, tiled=True) for part in parts])
 
     return jax.tree.map(whole, tree)
 
