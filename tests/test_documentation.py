@@ -27,7 +27,7 @@ def test_links_lead_somewhere(name):
 
 @pytest.mark.parametrize("record", sorted((ROOT / "benchmarks" / "records").glob("*-cpu.json")), ids=lambda p: p.stem)
 def test_measured_figures_are_those_of_the_record(record):
-    for row in json.loads(record.read_text(encoding="utf-8"))["results"]:
+    for row in json.loads(record.read_text(encoding="utf-8")).get("results", []):
         seconds = row["least"] if "least" in row else (row.get("warm") or row["whole"])["median"]
         line = rf"^\| {re.escape(row['title'])} \| {len(row['widths'])} \|(.*\|)? {seconds:.2f} \|"
         assert re.search(line, README, re.MULTILINE), f"{row['title']}: {seconds:.2f}"
