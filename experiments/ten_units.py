@@ -9,11 +9,11 @@ runs/10-units/. Takes 10 s on a 2-core CPU.
 
 from pathlib import Path
 
-import numpy as np
 from flax import nnx
 
 import mlp_jax
 from mlp_jax import plots
+from mlp_jax.results import fit_history_table
 
 
 def train(hidden_units: int) -> None:
@@ -31,22 +31,9 @@ def train(hidden_units: int) -> None:
     test = mlp_jax.evaluate(trained.model, dataset.test)
     print(f"test loss {test.loss:.4f}, test accuracy {test.score:.4f}")
 
-    history = trained.history
-    epochs = len(history.loss)
-    curves = {name: getattr(history, name) for name in ("loss", "score", "validation_loss", "validation_score")}
-    table = {
-        "trial": np.zeros(epochs, int),
-        "hidden_units": np.full(epochs, hidden_units),
-        "activation": np.full(epochs, "sigmoid"),
-        "learning_rate": np.full(epochs, 1e-3),
-        "seed": np.zeros(epochs, int),
-        "epoch": np.arange(1, epochs + 1),
-        "diverged": np.zeros(epochs, int),
-        **curves,
-    }
     out = Path("runs") / f"{hidden_units}-units"
     out.mkdir(parents=True, exist_ok=True)
-    plots.save(plots.learning_curves(table, "accuracy"), out / "learning-curve.png")
+    plots.save(plots.learning_curves(fit_history_table(trained), "accuracy"), out / "learning-curve.png")
     print(f"figure: {out}/learning-curve.png")
 
 

@@ -58,6 +58,10 @@ class TextTable(NamedTuple):
     rows: list[tuple[str, ...]]
     notes: tuple[str, ...]
 
+    def _repr_html_(self) -> str:
+        """As a notebook shows it."""
+        return _table(self)
+
 
 # Words and tables
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from mlp_jax.errors import InputError
+from mlp_jax.single import Fit
 from mlp_jax.sweep import SweepResult
 
 Table = dict[str, np.ndarray]
@@ -47,6 +48,20 @@ def history_table(result: SweepResult) -> Table:
         "epoch": epoch,
         "diverged": ((diverged > 0) & (epoch >= diverged)).astype(int),
         **{column: result.history[column].ravel() for column in CURVES},
+    }
+
+
+def fit_history_table(trained: Fit) -> Table:
+    """One row an epoch of a model that was trained alone: like ``history_table`` of a single trial."""
+    epochs, model = len(trained.history.loss), trained.model
+    curves = {column: getattr(trained.history, column) for column in CURVES}
+    keys = dict(zip(KEYS, (model.hidden_units, model.activation, trained.learning_rate, trained.seed), strict=True))
+    return {
+        "trial": np.zeros(epochs, int),
+        **{key: np.full(epochs, value) for key, value in keys.items()},
+        "epoch": np.arange(1, epochs + 1),
+        "diverged": (~np.isfinite(curves["loss"])).astype(int),
+        **curves,
     }
 
 

@@ -53,10 +53,18 @@ class History:
 
 @dataclass(frozen=True)
 class Fit:
-    """A trained model and how it got there."""
+    """A trained model and how it got there.
+
+    Attributes:
+        model: with the trained parameters.
+        history: its learning curves.
+        learning_rate, seed: as it was trained.
+    """
 
     model: MLP
     history: History
+    learning_rate: float
+    seed: int
 
 
 def _module_logits(graphdef: nnx.GraphDef[MLP], precision: str = "float32") -> Logits:
@@ -158,7 +166,7 @@ def fit(
         if on_epoch is not None:
             on_epoch(epoch + 1, *scores)
     history = History(*np.array(rows).T)
-    return Fit(nnx.merge(graphdef, state.params), history)
+    return Fit(nnx.merge(graphdef, state.params), history, learning_rate, seed)
 
 
 def evaluate(model: MLP, split: Split) -> Scores:

@@ -698,6 +698,12 @@ def test_figures_are_1200_pixels_wide(figure, tmp_path):
     assert int.from_bytes((tmp_path / "a.png").read_bytes()[16:20], "big") == 1200
 
 
+def test_a_notebook_shows_a_figure(figure):
+    shown, size = figure._repr_png_()
+    assert shown.startswith(b"\x89PNG")
+    assert int.from_bytes(shown[16:20], "big") == 1.5 * size["width"]
+
+
 def test_save_leaves_everything_as_it_was_on_failure(figure, tmp_path, monkeypatch):
     (tmp_path / "a.png").write_text("before")
 

@@ -149,6 +149,11 @@ def test_answers_fit_what_was_found():
     assert "Best of 2 settings on validation: sigmoid, learning rate 0.001." in answer(small_analysis(settings))
 
 
+def test_a_notebook_shows_tables():
+    (found,) = tables(small_analysis(table({10: [0.4]})))
+    assert "<td>10</td>" in found._repr_html_()
+
+
 def test_tables_leave_out_what_is_not_known():
     by_width, gains = tables(small_analysis(table({10: [0.4, 0.42], 20: [0.45, 0.46]}, diverged=[0, 3, 0, 0])))
     assert by_width.headings[:5] == ("M", "test", "SD", "95 % over seeds", "95 % of the test set")

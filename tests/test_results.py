@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from flax import nnx
 
-from mlp_jax import Grid, InputError, Recipe, sweep
+from mlp_jax import MLP, Grid, InputError, Recipe, fit, sweep
 from mlp_jax.analysis import saturation, summarize
-from mlp_jax.results import SCORES, best_trial, history_table, references, trials_table
+from mlp_jax.results import SCORES, best_trial, fit_history_table, history_table, references, trials_table
 
 
 def table(scores, diverged=None):
@@ -65,6 +66,20 @@ def test_tables_hold_what_the_sweep_found(small):
     np.testing.assert_array_equal(trials["test_score"], result.final["test_score"])
     last = history["epoch"] == 2
     np.testing.assert_allclose(history["validation_loss"][last], trials["validation_loss"], rtol=1e-6)
+
+
+def test_the_table_of_a_model_alone_is_that_of_its_trial(small):
+    recipe = Recipe(epochs=2)
+    start = MLP(small.features, 3, small.outputs, activation="tanh", rngs=nnx.Rngs(1))
+    trained = fit(start, small.train, small.validation, learning_rate=1e-2, seed=1, recipe=recipe)
+    alone = fit_history_table(trained)
+    together = history_table(sweep(Grid((3,), ("tanh",), (1e-2,), (1,)), small, recipe=recipe))
+    assert list(alone) == list(together)
+    for name, column in together.items():
+        if column.dtype.kind == "f":
+            np.testing.assert_allclose(alone[name], column, rtol=1e-4, err_msg=name)
+        else:
+            np.testing.assert_array_equal(alone[name], column, err_msg=name)
 
 
 def test_history_marks_the_epochs_from_the_one_that_diverged_on(small):

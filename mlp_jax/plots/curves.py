@@ -9,7 +9,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import BoundaryNorm, ListedColormap
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator
 
@@ -18,6 +17,7 @@ from mlp_jax.plots.style import (
     DASHES,
     MARKERS,
     WIDTH,
+    Figure,
     Style,
     colours,
     loss_axis,

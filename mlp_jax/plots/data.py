@@ -3,12 +3,11 @@
 import math
 
 import numpy as np
-from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from mlp_jax.datasets import Dataset
 from mlp_jax.errors import InputError
-from mlp_jax.plots.style import WIDTH, colours, show_image, styled
+from mlp_jax.plots.style import WIDTH, Figure, colours, show_image, styled
 
 MOST_OUTPUTS = 6  # of a regression, with a row each
 

@@ -8,12 +8,11 @@ from jaxtyping import Bool, Float, Int, Num
 from matplotlib import colormaps
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from mlp_jax.errors import InputError
 from mlp_jax.plots.settings import join
-from mlp_jax.plots.style import WIDTH, colours, show_image, styled
+from mlp_jax.plots.style import WIDTH, Figure, colours, show_image, styled
 
 MOST_UNITS = 100  # hidden units in a figure
 

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from mlp_jax.plots.style import WIDTH, colours, show_image, styled
+from mlp_jax.plots.style import WIDTH, Figure, colours, show_image, styled
 
 MOST_CLASSES = 10  # with a bar, the likeliest
 

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from mlp_jax.analysis import best_point, by_setting, saturation, score_text, summarize
 from mlp_jax.datasets import Dataset
@@ -12,6 +11,7 @@ from mlp_jax.models import MLP
 from mlp_jax.plots.curves import learning_curves
 from mlp_jax.plots.model import confusion_matrix, hidden_units, mistakes, predicted_against_true
 from mlp_jax.plots.settings import Setting, join
+from mlp_jax.plots.style import Figure
 from mlp_jax.plots.width import (
     accuracy_against_width,
     rate_by_width,

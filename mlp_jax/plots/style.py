@@ -7,11 +7,11 @@ from functools import wraps
 from pathlib import Path
 from typing import IO, Any, ParamSpec
 
+import matplotlib.figure
 import numpy as np
 from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
-from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from mlp_jax.errors import InputError
@@ -46,6 +46,14 @@ Style = dict[str, Any]
 """How a line is drawn: arguments of ``Axes.plot``."""
 
 P = ParamSpec("P")
+
+
+class Figure(matplotlib.figure.Figure):
+    """A figure that a notebook shows, though pyplot does not know it."""
+
+    def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
+        width, height = (round(100 * inches) for inches in self.get_size_inches())
+        return encode(self, "png"), {"width": width, "height": height}
 
 
 def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:

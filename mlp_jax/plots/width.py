@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
@@ -20,6 +19,7 @@ from mlp_jax.plots.style import (
     GREY,
     MARKERS,
     WIDTH,
+    Figure,
     Style,
     colours,
     nothing_but,
