@@ -1,4 +1,4 @@
-"""What the README says is run, and its measured figures are those of the records beside the benchmarks."""
+"""What the pages say is run, and the README's measured figures are those of the records beside the benchmarks."""
 
 import json
 import re
@@ -10,19 +10,29 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_python_blocks_run(capsys):
-    blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-    assert len(blocks) >= 2
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+page = pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+
+
+@page
+def test_python_blocks_run_and_print_what_they_say(page, capsys):
+    blocks = re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
     namespace = {}
     for block in blocks:
-        exec(compile(block, "README.md", "exec"), namespace)
-    assert "Trial(hidden_units=100, activation='relu'" in capsys.readouterr().out
-    assert namespace["accuracy"] > 0.5
+        exec(compile(block, page.name, "exec"), namespace)
+    printed = capsys.readouterr().out
+    for said in re.findall(r"# → (.*)", "".join(blocks)):
+        assert said in printed.splitlines()
+    if page.name == "README.md":
+        assert len(blocks) >= 2
+        assert "Trial(hidden_units=100, activation='relu'" in printed
+        assert namespace["accuracy"] > 0.5
 
 
-@pytest.mark.parametrize("name", re.findall(r"\]\(([^)#]+)\)", README))
-def test_links_lead_somewhere(name):
-    assert name.startswith("https://") or (ROOT / name).exists()
+@page
+def test_links_lead_somewhere(page):
+    for name in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+        assert name.startswith("https://") or (page.parent / name).exists(), name
 
 
 @pytest.mark.parametrize("record", sorted((ROOT / "benchmarks" / "records").glob("*-cpu.json")), ids=lambda p: p.stem)
