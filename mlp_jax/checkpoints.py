@@ -9,16 +9,20 @@ is read back: one that was cut short, altered or half deleted is named and passe
 """
 
 import contextlib
+import errno
+import gc
 import hashlib
 import json
+import logging
+import os
 import re
+import sys
 import time
 import warnings
-import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -33,11 +37,16 @@ from mlp_jax.files import written_whole
 if TYPE_CHECKING:
     import orbax.checkpoint as ocp
 
+_T = TypeVar("_T")
+
 KEEP = 3
 """States that are kept."""
 
 SHARE_OF_TIME = 0.02
 """What saving may take of the time of a sweep."""
+
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOENT)
+"""What a disk, or what was done to it, can be at fault for."""
 
 FIRST_AFTER = 30.0
 """Seconds of training before the first state is saved, and the least between two."""
@@ -106,6 +115,8 @@ class Checkpoints:
         identity = json.loads(json.dumps(identity))
         if resume:
             self._check_identity(identity)
+            if leads():
+                (self.directory / "finished").mkdir(exist_ok=True)
             return
         if leads() and directory.exists() and any(directory.iterdir()):
             raise InputError(f"{directory} is there already and is not empty: resume from it, or name another")
@@ -137,7 +148,7 @@ class Checkpoints:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._manager is None:
             return
-        with contextlib.suppress(Exception) if kind is not None else contextlib.nullcontext():
+        with contextlib.suppress(Exception) if kind is not None else _disk_errors():
             self._manager.close()  # waits; its failure must not hide what went wrong before it
 
     # Finished replicas
@@ -164,7 +175,7 @@ class Checkpoints:
         path = self.directory / "finished" / f"{first:09d}-{first + count - 1:09d}.npz"
         if leads():
             with written_whole(path) as file:
-                np.savez(file, **arrays)  # type: ignore[arg-type]
+                np.savez(file, **arrays, digest=_digest_of(arrays))  # type: ignore[arg-type]
         wait_for_all(f"finished {first}")
         return Finished(first, count, path)
 
@@ -196,9 +207,10 @@ class Checkpoints:
         notes = {
             "first": first,
             "count": count,
-            "seconds": seconds,
+            "seconds": list(seconds),  # a copy: they are written while training goes on, and the list grows
             "fingerprint": _fingerprint(state, history, count),
         }
+        notes["digest"] = _digest(notes)
         arrays = {"state": state, "history": dict(history)}
         step = max(manager.all_steps(), default=-1) + 1
         with _disk_errors():
@@ -220,26 +232,43 @@ class Checkpoints:
             with _disk_errors():
                 self._manager.wait_until_finished()
 
-    def saved(self) -> list[Saved]:
-        """States that may be restored, newest first; one without readable notes is named and left out."""
+    def steps(self) -> list[int]:
+        """Numbers of the states that are there, newest first."""
+        return sorted(self._open().all_steps(), reverse=True) if (self.directory / "states").is_dir() else []
+
+    def notes(self, step: int) -> Saved:
+        """What a state says of itself.
+
+        Raises:
+            DamagedError: it is not what was saved.
+        """
         import orbax.checkpoint as ocp
 
-        if not (self.directory / "states").is_dir():
-            return []
-        manager = self._open()
-        found = []
-        for step in sorted(manager.all_steps(), reverse=True):
+        def read() -> Saved:
+            notes = self._open().restore(step, args=ocp.args.Composite(notes=ocp.args.JsonRestore()))["notes"]
+            if notes.pop("digest") != _digest(notes):
+                raise ValueError("its notes were altered")
+            first, count, seconds, fingerprint = (notes[key] for key in ("first", "count", "seconds", "fingerprint"))
+            return Saved(step, first, count, len(seconds), tuple(seconds), fingerprint)
+
+        return self._read(step, read)
+
+    def _read(self, step: int, read: Callable[[], _T]) -> _T:
+        """What ``read`` returns; whatever it raises as a DamagedError."""
+        with _silence():
+            result, reason = None, ""
             try:
-                notes = manager.restore(step, args=ocp.args.Composite(notes=ocp.args.JsonRestore()))["notes"]
-                seconds = tuple(float(each) for each in notes["seconds"])
-                found.append(
-                    Saved(step, notes["first"], notes["count"], len(seconds), seconds, str(notes["fingerprint"]))
-                )
+                result = read()
             except Exception as error:
-                warnings.warn(
-                    f"{self._place(step)}: damaged ({_first_line(error)}): passed over", SweepWarning, stacklevel=2
-                )
-        return found
+                reason = _first_line(error)
+            if reason:
+                time.sleep(0.1)
+                gc.collect()
+        # What one process cannot read no other may use.
+        if from_all([bool(reason)]).any():
+            raise DamagedError(f"{self.place(step)}: damaged ({reason or 'another process cannot read it'})")
+        assert result is not None
+        return result
 
     def restore(
         self, saved: Saved, state: Any, history: Mapping[str, jax.ShapeDtypeStruct]
@@ -267,35 +296,36 @@ class Checkpoints:
             ),
             "history": {key: ocp.RestoreArgs(restore_type=np.ndarray) for key in history},
         }
-        try:
+
+        def read() -> tuple[Any, dict[str, Any]]:
             back = self._open().restore(
                 saved.step,
                 args=ocp.args.Composite(arrays=ocp.args.PyTreeRestore(item=arrays, restore_args=restore_args)),
             )["arrays"]
-            problem = None
-        except Exception as error:
-            problem = _first_line(error)
-        # What one process cannot read no other may use.
-        if from_all([problem is not None]).any():
-            raise DamagedError(f"{self._place(saved.step)}: damaged ({problem or 'another process cannot read it'})")
-        if _fingerprint(back["state"], back["history"], saved.count) != saved.fingerprint:
-            raise DamagedError(f"{self._place(saved.step)}: altered since it was saved")
-        return back["state"], back["history"]
+            return back["state"], back["history"]
+
+        back = self._read(saved.step, read)
+        if _fingerprint(*back, saved.count) != saved.fingerprint:
+            raise DamagedError(f"{self.place(saved.step)}: damaged (its arrays were altered)")
+        return back
 
     def forget(self) -> None:
         """Remove the states: the replicas in them are finished."""
         if self._manager is not None:
             self.wait()
-            for step in self._manager.all_steps():
-                self._manager.delete(step)
+            with _disk_errors():
+                for step in self._manager.all_steps():
+                    self._manager.delete(step)
 
-    def _place(self, step: int) -> Path:
+    def place(self, step: int) -> Path:
+        """Where a state is."""
         return self.directory / "states" / str(step)
 
     def _open(self) -> "ocp.CheckpointManager":
         import orbax.checkpoint as ocp
 
         if self._manager is None:
+            logging.getLogger("absl").addFilter(_not_orbax)
             options = ocp.CheckpointManagerOptions(
                 max_to_keep=KEEP, cleanup_tmp_directories=True, enable_async_checkpointing=True
             )
@@ -312,8 +342,12 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            return dict(stored)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            arrays = dict(stored)
+        # Every array has a checksum of its own in the archive; that all of them are there is known by this one.
+        if (arrays.pop("digest") != _digest_of(arrays)).any():
+            raise ValueError("altered since it was saved")
+        return arrays
+    except Exception as error:  # a damaged archive makes zipfile, zlib and NumPy raise nearly anything
         raise DamagedError(f"{path}: damaged ({_first_line(error)})") from None
 
 
@@ -338,19 +372,49 @@ def _fingerprint(state: Any, history: Mapping[str, np.ndarray], count: int) -> s
     return digest.hexdigest()
 
 
+def _digest_of(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        digest.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())
+        digest.update(np.ascontiguousarray(arrays[name]).tobytes())
+    return np.frombuffer(digest.digest(), np.uint8)
+
+
+def _digest(notes: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(notes, sort_keys=True).encode()).hexdigest()
+
+
+def _not_orbax(record: logging.LogRecord) -> bool:
+    """Whether to log something: not what Orbax says of an error, traceback and all, before it raises it."""
+    return "orbax" not in Path(record.pathname).parts
+
+
 @contextlib.contextmanager
-def _disk_errors() -> Any:
+def _silence() -> Iterator[None]:
+    """Let Orbax not complain of a damaged state at length, nor of what it had begun to read besides and abandons."""
+    disabled, hook = logging.root.manager.disable, sys.unraisablehook
+    logging.disable()
+    sys.unraisablehook = lambda _: None
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+            yield
+    finally:
+        logging.disable(disabled)
+        sys.unraisablehook = hook
+
+
+@contextlib.contextmanager
+def _disk_errors() -> Iterator[None]:
     """Give what Orbax and TensorStore raise for a full or read-only disk the type that it has elsewhere."""
     try:
         yield
     except OSError:
         raise
     except Exception as error:
-        text = str(error)
-        if re.search(
-            r"No space left|RESOURCE_EXHAUSTED|Read-only file system|PERMISSION_DENIED|Permission denied", text
-        ):
-            raise OSError(_first_line(error)) from error
+        for code in _DISK:
+            if os.strerror(code) in str(error):
+                raise OSError(code, f"a checkpoint cannot be written ({os.strerror(code)})") from error
         raise
 
 

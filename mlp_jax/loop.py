@@ -183,7 +183,7 @@ class Loop:
                 )
                 self._forget(chunk)
                 begin = None
-                pending.extendleft(reversed(list(_chunks([], len(chunk), rows, chunk.start))))
+                pending = deque(part for each in (chunk, *pending) for part in _chunks([], len(each), rows, each.start))
         return sorted(trained, key=lambda each: each.first)
 
     def results(self) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], np.ndarray]:
@@ -218,15 +218,25 @@ class Loop:
             self._done += one.count * self._epochs
             trained.append(one)
         taken = {replica for t in trained for replica in range(t.first, t.first + t.count)}
-        for saved in self._saver.saved():
-            span = range(saved.first, saved.first + saved.count)
-            if taken.isdisjoint(span):
-                try:
-                    resumed = self._restore(saved, span)
-                except DamagedError as damage:
-                    warnings.warn(f"{damage}: passed over", SweepWarning, stacklevel=2)
+        damaged = False
+        for step in self._saver.steps():
+            try:
+                saved = self._saver.notes(step)
+                span = range(saved.first, saved.first + saved.count)
+                if not taken.isdisjoint(span):
                     continue
-                return trained, resumed
+                resumed = self._restore(saved, span)
+            except DamagedError as damage:
+                damaged = True
+                warnings.warn(f"{damage}: passed over", SweepWarning, stacklevel=2)
+                continue
+            if damaged:
+                warnings.warn(
+                    f"going on from {self._saver.place(step)}, epoch {saved.epoch}", SweepWarning, stacklevel=2
+                )
+            return trained, resumed
+        if damaged:
+            warnings.warn("no good state is left: training begins again", SweepWarning, stacklevel=2)
         return trained, None
 
     def _restore(self, saved: Saved, span: range) -> "_Resumed":

@@ -4,6 +4,9 @@ config.json    from the beginning
 checkpoints/   until the results are there (``mlp_jax.checkpoints``)
 .lock          held by the process that writes; the system lets go of it when that process ends, however it ends
 .results/      results on their way
+
+Of a process that is killed, files may be left that were on their way (``mlp_jax.files``); they are in nobody's way, and
+go when the run is finished.
 """
 
 import contextlib
@@ -16,11 +19,11 @@ import filelock
 
 from mlp_jax.distributed import from_all, leads
 from mlp_jax.errors import InputError
-from mlp_jax.runs import MANIFEST, check_new, is_finished, write_json, write_manifest
+from mlp_jax.files import is_partial
+from mlp_jax.runs import LOCK, MANIFEST, check_new, is_finished, write_json, write_manifest
 
 CHECKPOINTS = "checkpoints"
 _RESULTS = ".results"
-_LOCK = ".lock"
 
 
 @contextlib.contextmanager
@@ -37,8 +40,7 @@ def new_run(path: Path, config: Mapping[str, Any]) -> Iterator[None]:
         raise InputError(f"{path} cannot be written: {error.strerror}") from None
     with _held(path):
         # Who came first may have begun, and even ended, in the meantime.
-        if any(each.name != _LOCK for each in path.iterdir()):
-            raise InputError(f"{path}: another sweep has begun here: name another directory")
+        check_new(path)
         try:
             write_json(path / "config.json", config)
             yield
@@ -57,7 +59,7 @@ def resumed_run(path: Path) -> Iterator[None]:
     """
     with _held(path):
         if is_finished(path):
-            (path / _LOCK).unlink(missing_ok=True)
+            _tidy(path)
             raise InputError(f"{path} was finished in the meantime: there is nothing to resume")
         yield
 
@@ -92,13 +94,27 @@ def results(path: Path) -> Iterator[Path]:
         write_manifest(path)  # last: from now on the run is finished
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    shutil.rmtree(path / CHECKPOINTS, ignore_errors=True)
-    (path / _LOCK).unlink(missing_ok=True)
+    _tidy(path)
+
+
+def tidy_finished(path: Path) -> None:
+    """Remove what a process may have left that was killed when its run was finished."""
+    if (path / LOCK).exists():  # what goes last
+        with contextlib.suppress(InputError), _held(path):
+            _tidy(path)
+
+
+def _tidy(path: Path) -> None:
+    for name in (CHECKPOINTS, _RESULTS):
+        shutil.rmtree(path / name, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        for left in [*filter(is_partial, path.iterdir()), path / LOCK]:
+            left.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def _held(path: Path) -> Iterator[None]:
-    lock = filelock.FileLock(path / _LOCK, blocking=False)
+    lock = filelock.FileLock(path / LOCK, blocking=False)
     try:
         lock.acquire()
     except filelock.Timeout:

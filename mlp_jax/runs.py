@@ -34,7 +34,7 @@ from mlp_jax.datasets import Dataset, load_dataset
 from mlp_jax.datasets.dataset import first_line
 from mlp_jax.datasets.npz import read_npz
 from mlp_jax.errors import DataError, InputError, shown, whole
-from mlp_jax.files import written_whole
+from mlp_jax.files import is_partial, written_whole
 from mlp_jax.models import MLP, check_activation
 from mlp_jax.recipe import Recipe, check_learning_rate
 from mlp_jax.results import CURVES, KEYS, SCORES, Table, history_table, trials_table
@@ -42,6 +42,8 @@ from mlp_jax.sweep import Setup, SweepResult
 
 FILES = ("config.json", "environment.json", "trials.csv", "history.csv", "parameters.npz")
 MANIFEST = "manifest.json"
+LOCK = ".lock"
+"""Of a run directory: its process holds it."""
 
 _TEXT = {"activation", "program", "device"}
 _WHOLE = {"trial", "hidden_units", "seed", "parameters", "diverged", "epoch"}
@@ -117,14 +119,17 @@ class Run:
 
 
 def check_new(path: Path) -> None:
-    """Raise InputError unless a run can be written there: nothing is, or an empty directory."""
+    """Raise InputError unless a run can be written there: nothing is, or an empty directory.
+
+    What a process leaves that is killed before a run is begun (``mlp_jax.running``) counts for nothing.
+    """
     try:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             path.lstat()  # which says what is_dir and its like keep to themselves
         if path.is_symlink():
             raise InputError(f"{path} is a symbolic link: name a directory that is not there yet")
         if path.is_dir():
-            if any(path.iterdir()):
+            if any(each.name != LOCK and not is_partial(each) for each in path.iterdir()):
                 raise InputError(f"{path} is there already and is not empty: name another directory, or remove it")
         elif path.exists():
             raise InputError(f"{path} is a file: name a directory")

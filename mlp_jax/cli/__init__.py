@@ -3,10 +3,12 @@
 import contextlib
 import io
 import itertools
+import logging
 import sys
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
+from types import TracebackType
 from typing import Any
 
 import jax
@@ -35,6 +37,7 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code, 2 for a user's mistake."""
+    _hush()
     try:
         code, together = _run(arguments)
     except BaseException:
@@ -79,6 +82,17 @@ def _run(arguments: Sequence[str] | None) -> tuple[int, bool]:
     except KeyboardInterrupt:
         print("mlp-jax: interrupted: no run was written", file=sys.stderr)
         return 130, False
+
+
+def _hush() -> None:
+    """Keep to what is raised: for each file that it cannot read or write Orbax abandons tasks, which complain as well."""
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if str(error) != "Event loop is closed":
+            sys.__excepthook__(kind, error, trace)
+
+    sys.excepthook = hook
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 
 
 def _show(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any, **__: Any) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+import shlex
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -93,7 +94,7 @@ def train_run(
     dataset = load_dataset(options.dataset)
     asked = options.asked
     config = sweep_config(make_setup(grid, dataset, **asked), options.dataset)
-    stop = Stop()
+    stop = Stop(lambda: f"interrupted; {_left(out)}")
     with contextlib.ExitStack() as stack:
         stack.enter_context(_told(stop, out))
         stack.enter_context(stop)
@@ -128,31 +129,35 @@ def train_run(
 @contextlib.contextmanager
 def _told(stop: Stop, out: Path | None) -> Iterator[None]:
     """Say, of what ends a run early, what is left of it."""
-    again = f"mlp-jax sweep --resume {out}"
     try:
         yield
-    except SweepStopped as stopped:
-        left = "nothing is saved without --out" if stopped.saved is None else f"to go on: {again}"
-        raise Interrupted(stop.exit_code, f"stopped; {left}", together=True) from None
+    except SweepStopped:
+        raise Interrupted(stop.exit_code, f"stopped; {_left(out)}", together=True) from None
     except KeyboardInterrupt:
-        left = f"to go on from the last checkpoint: {again}" if _is_there(out) else "no run was written"
-        raise Interrupted(stop.exit_code if stop() else 130, f"interrupted; {left}") from None
+        raise Interrupted(stop.exit_code if stop() else 130, f"interrupted; {_left(out)}") from None
     except InputError:
         raise
     except jax.errors.JaxRuntimeError as error:
         if not lost(error):
             raise
         raise Interrupted(
-            1, f"another process has ended, and so does this one; to go on, all of them: {again}"
+            1, f"another process has ended, and so does this one; to go on, all of them: {_again(out)}"
         ) from None
     except OSError as error:
-        if not _is_there(out):
-            raise
-        raise InputError(f"{error}; what was saved before is intact: when that is mended, {again}") from None
+        raise InputError(f"{error}; {_left(out)}") from None
 
 
-def _is_there(out: Path | None) -> bool:
-    return out is not None and out.is_dir()
+def _left(out: Path | None) -> str:
+    """What is left of a run that ends early."""
+    if out is None:
+        return "nothing is saved without --out"
+    if not out.is_dir():
+        return "no run was written"
+    return f"to go on from the last checkpoint: {_again(out)}"
+
+
+def _again(out: Path | None) -> str:
+    return f"mlp-jax sweep --resume {shlex.quote(str(out))}"
 
 
 def _check_same(out: Path, config: Mapping[str, Any]) -> None:

@@ -16,6 +16,7 @@ from mlp_jax.errors import InputError, SweepWarning, whole
 from mlp_jax.forecast import forecast
 from mlp_jax.grid import ARTICLE_WIDTHS, MOST_TRIALS, Grid
 from mlp_jax.results import trials_table
+from mlp_jax.running import tidy_finished
 from mlp_jax.runs import environment, is_finished, read_config, sweep_config
 from mlp_jax.terminal import forecast_record, print_forecast, print_summary, summary_record
 
@@ -85,6 +86,7 @@ def run(options: Sweep) -> int:
             raise InputError(f"out is {options.out}: expected none, as {out} is resumed where it is")
         check(options, None)
         if is_finished(out):
+            tidy_finished(out)
             console.print(f"{out} is finished: there is nothing to resume", highlight=False, soft_wrap=True)
             return 0
     else:

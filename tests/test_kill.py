@@ -1,0 +1,344 @@
+"""The real command, killed, interrupted and starved of disk at random moments: nothing is lost, ever.
+
+A run that is resumed until it is finished has, byte for byte, the results of one that nothing happened to.
+"""
+
+import contextlib
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import make_dataset
+
+RESULTS = ("config.json", "trials.csv", "history.csv", "parameters.npz")
+EPOCHS = 12
+MOST_SECONDS = 120
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    """A directory with a data set, a cache of compiled programs, and a run that nothing happened to."""
+    place = tmp_path_factory.mktemp("kill")
+    arrays = {}
+    for split, values in make_dataset().splits.items():
+        arrays |= {f"x_{split}": values.features, f"y_{split}": values.targets}
+    np.savez(place / "small.npz", **arrays)
+    done = finish(begin(place, "whole"))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return place
+
+
+def start(place: Path, *arguments: str, limit: int | None = None) -> subprocess.Popen[str]:
+    """The command, in a process of its own whose files may have so many bytes."""
+    environment = os.environ | {
+        "JAX_ENABLE_COMPILATION_CACHE": "1",
+        "JAX_COMPILATION_CACHE_DIR": str(place / "cache"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
+    return subprocess.Popen(
+        [sys.executable, "-c", "import sys; from mlp_jax.cli import main; sys.exit(main())", "sweep", *arguments],
+        cwd=place,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=None if limit is None else lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    )
+
+
+def begin(place: Path, run: str, *, epochs: int = EPOCHS, limit: int | None = None) -> subprocess.Popen[str]:
+    arguments = ["--dataset", "small.npz", "--hidden-units", "0", "3", "--seeds", "3", "--epochs", str(epochs)]
+    # 3 replicas in chunks of 2 and 1: so a run has replicas that are finished, in training, and not begun.
+    arguments += ["--batch-size", "16", "--checkpoint-every", "1", "--memory", "0.00019"]
+    return start(place, *arguments, "--out", run, limit=limit)
+
+
+def resume(place: Path, run: str) -> subprocess.Popen[str]:
+    return start(place, "--resume", run, "--checkpoint-every", "1", "--memory", "0.00019")
+
+
+def finish(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
+    out, err = process.communicate(timeout=MOST_SECONDS)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def assert_as_if_nothing_happened(place: Path, run: str) -> None:
+    for name in RESULTS:
+        assert (place / run / name).read_bytes() == (place / "whole" / name).read_bytes(), name
+    names = sorted(path.name for path in (place / run).iterdir())
+    assert names == sorted(path.name for path in (place / "whole").iterdir())  # and nothing that was on its way
+
+
+# SIGKILL
+
+
+def after(seconds: float) -> Callable[[Path], bool]:
+    deadline = time.monotonic() + seconds
+    return lambda _: time.monotonic() > deadline
+
+
+def writing_a_state(run: Path) -> bool:
+    return any((run / "checkpoints" / "states").glob("*tmp*"))
+
+
+def writing_finished_replicas(run: Path) -> bool:
+    return any((run / "checkpoints" / "finished").iterdir())
+
+
+def writing_results(run: Path) -> bool:
+    return (run / ".results").exists()
+
+
+def placing_results(run: Path) -> bool:
+    """From the first one in its place to the last trace of checkpoints."""
+    return (run / "trials.csv").exists() and (run / "checkpoints").exists()
+
+
+MOMENTS = (writing_a_state, writing_finished_replicas, writing_results, placing_results)
+
+
+def kill_at(process: subprocess.Popen[str], run: Path, moment: Callable[[Path], bool]) -> bool:
+    """Kill a process when it is that far; whether it was there to be killed."""
+    while process.poll() is None:
+        with contextlib.suppress(OSError):
+            if moment(run):
+                break
+        time.sleep(0.0005)
+    process.kill()
+    err = process.communicate()[1]
+    assert process.returncode in (0, -signal.SIGKILL), (process.returncode, err)
+    assert "Traceback" not in err
+    # Killed while it moved its last files away: it was finished.
+    return process.returncode != 0
+
+
+def kill_again_and_again(place: Path, run: str, kills: int, seed: int) -> dict[str, int]:
+    """Kill a run so many times, at moments of all kinds, each time it is resumed (or, once finished, begun again).
+
+    Returns:
+        Kills that met a living process, by kind of moment.
+    """
+    chance, counts = random.Random(seed), dict.fromkeys((*(m.__name__ for m in MOMENTS), "any time"), 0)
+    while sum(counts.values()) < kills:
+        begun = (place / run / "config.json").exists()
+        process = resume(place, run) if begun else begin(place, run)
+        kind = chance.choice((*MOMENTS, None))
+        if kind is None:
+            moment, name = after(chance.uniform(0.2, 6)), "any time"
+        else:
+            moment, name = delayed(kind, chance.choice((0, 0, chance.uniform(0, 0.05)))), kind.__name__
+        counts[name] += kill_at(process, place / run, moment)
+        if (place / run / "manifest.json").exists():
+            assert finish(resume(place, run)).returncode == 0
+            assert_as_if_nothing_happened(place, run)
+            shutil.rmtree(place / run)
+    done = finish(resume(place, run) if (place / run / "config.json").exists() else begin(place, run))
+    assert done.returncode == 0, done.stderr
+    assert_as_if_nothing_happened(place, run)
+    return counts
+
+
+def delayed(moment: Callable[[Path], bool], seconds: float) -> Callable[[Path], bool]:
+    def then(run: Path) -> bool:
+        if moment(run):
+            time.sleep(seconds)
+            return True
+        return False
+
+    return then
+
+
+def test_killed_at_each_kind_of_moment(place):
+    """Of one run, and resumed each time."""
+    killed = 0
+    for moment in (after(2.5), writing_a_state, delayed(writing_a_state, 0.03), *MOMENTS[1:]):
+        begun = (place / "killed" / "config.json").exists()
+        killed += kill_at(resume(place, "killed") if begun else begin(place, "killed"), place / "killed", moment)
+    assert killed >= 5
+    done = finish(resume(place, "killed"))
+    assert done.returncode == 0, done.stderr
+    assert_as_if_nothing_happened(place, "killed")
+    again = finish(resume(place, "killed"))
+    assert again.returncode == 0
+    assert "killed is finished: there is nothing to resume" in again.stdout
+
+
+@pytest.mark.slow
+def test_killed_a_hundred_times(place):
+    counts = kill_again_and_again(place, "hundred", 100, seed=int(os.environ.get("KILL_SEED", "0")))
+    print(f"\n{sum(counts.values())} kills survived: {counts}")
+    assert min(counts.values()) > 0
+
+
+# Signals
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_epoch_saves_and_says_how_to_go_on(place, number, code):
+    run = f"stopped-{code}"
+    process = begin(place, run)
+    wait_until(lambda: writing_a_state(place / run), process)
+    process.send_signal(number)
+    done = finish(process)
+    assert done.returncode == code
+    first, second = done.stderr.splitlines()
+    assert first == "mlp-jax: stopping after this epoch (once more to stop at once)"
+    assert second == f"mlp-jax: stopped; to go on from the last checkpoint: mlp-jax sweep --resume {run}"
+    done = finish(resume(place, run))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert_as_if_nothing_happened(place, run)
+
+
+def wait_until(holds: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + MOST_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(OSError):
+            if holds():
+                return
+        time.sleep(0.002)
+    pytest.fail(f"did not happen; exit code {process.poll()}")
+
+
+def test_signals_are_heard_while_an_epoch_takes_long(tmp_path):
+    """At the first one it is said at once; at the second one the program ends, whatever the devices do."""
+    program = (
+        "import hashlib\n"
+        "from mlp_jax.cli._signals import Stop\n"
+        "with Stop(lambda: 'interrupted; parting words'):\n"
+        "    print('begun', flush=True)\n"
+        "    hashlib.pbkdf2_hmac('sha256', b'x', b'y', 10**9)\n"  # minutes, in which no handler can run
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=-1, stderr=-1, text=True)
+    assert process.stdout.readline() == "begun\n"
+    time.sleep(0.2)
+    begun = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    assert "stopping after this epoch" in process.stderr.readline()
+    assert time.monotonic() - begun < 5
+    process.send_signal(signal.SIGTERM)
+    err = process.communicate(timeout=20)[1]
+    assert process.returncode == 143
+    assert err == "mlp-jax: interrupted; parting words\n"
+    assert time.monotonic() - begun < 20
+
+
+# Two at once
+
+
+def test_a_second_sweep_into_the_same_directory_is_refused(place):
+    run = "contended"
+    first = begin(place, run)
+    wait_until(lambda: (place / run / "config.json").exists(), first)
+    first.send_signal(signal.SIGSTOP)
+    for second, message in (
+        (resume(place, run), f"{run}: another sweep is writing to it"),
+        (begin(place, run), f"{run} is there already and is not empty"),
+    ):
+        done = finish(second)
+        assert done.returncode == 2
+        assert done.stderr.startswith(f"mlp-jax: error: {message}")
+        assert done.stderr.count("\n") == 1
+    first.kill()  # its lock goes with it
+    first.communicate()
+    assert (place / run / ".lock").exists()
+    assert finish(resume(place, run)).returncode == 0
+    assert_as_if_nothing_happened(place, run)
+
+
+# Disk
+
+
+def assert_one_line(done: subprocess.CompletedProcess[str], run: str, *reasons: str) -> None:
+    assert done.returncode == 2, (done.returncode, done.stderr)
+    assert done.stderr.startswith("mlp-jax: error: ")
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert any(reason in done.stderr for reason in reasons), done.stderr
+    if run:
+        assert f"mlp-jax sweep --resume {run}" in done.stderr
+
+
+def test_files_that_may_not_grow_are_one_line_and_what_was_saved_is_intact(place):
+    """A limit on the size of files: the states fit, the results of the replicas do not."""
+    run = "limited"
+    process = begin(place, run)
+    wait_until(lambda: (place / run / "checkpoints" / "states" / "3").exists(), process)
+    process.kill()
+    process.communicate()
+    limited = start(place, "--resume", run, "--checkpoint-every", "1", "--memory", "0.00019", limit=3000)
+    assert_one_line(finish(limited), run, "File too large")
+    done = finish(resume(place, run))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert_as_if_nothing_happened(place, run)
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() == 0, reason="root may write everywhere")
+def test_a_directory_that_may_not_be_written_is_one_line(place):
+    (place / "closed").mkdir(mode=0o500)
+    done = finish(begin(place, "closed/run"))
+    assert_one_line(done, "", "cannot be written")
+
+
+def mounted(path: Path, size: str) -> None:
+    path.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", path], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"no tmpfs can be mounted: {done.stderr.strip()}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("free", [0, 4, 8, 16, 32, 64, 96, 128, 160, 192, 224, 256])
+def test_a_full_disk_is_one_line_and_what_was_saved_is_intact(place, free):
+    """So many KiB are free of a small disk, when the run is some epochs old."""
+    disk = place / f"disk-{free}"
+    mounted(disk, "4m")
+    try:
+        run = f"{disk.name}/run"
+        process = begin(place, run)
+        wait_until(lambda: (place / run / "checkpoints" / "states" / "2").exists(), process)
+        process.kill()
+        process.communicate()
+        with (disk / "filler").open("wb") as filler, contextlib.suppress(OSError):
+            while shutil.disk_usage(disk).free > free * 1024:
+                filler.write(bytes(4096))
+                filler.flush()
+        done = finish(resume(place, run))
+        if done.returncode != 0:
+            assert_one_line(done, run, "No space left")
+        (disk / "filler").unlink()
+        done = finish(resume(place, run))
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == ""
+        assert_as_if_nothing_happened(place, run)
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+@pytest.mark.slow
+def test_a_disk_that_becomes_read_only_is_one_line_and_what_was_saved_is_intact(place):
+    disk, run = place / "ro", "ro/run"
+    mounted(disk, "4m")
+    try:
+        process = begin(place, run, epochs=400)
+        wait_until(lambda: (place / run / "checkpoints" / "states" / "2").exists(), process)
+        process.send_signal(signal.SIGTERM)
+        finish(process)
+        subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+        done = finish(resume(place, run))
+        assert_one_line(done, run, "Read-only file system")
+        subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
+        assert finish(resume(place, run)).returncode == 0
+    finally:
+        subprocess.run(["umount", disk], check=True)
