@@ -85,7 +85,7 @@ def _run(arguments: Sequence[str] | None) -> tuple[int, bool]:
 
 
 def _hush() -> None:
-    """Keep to what is raised: for each file that it cannot read or write Orbax abandons tasks, which complain as well."""
+    """Keep to what is raised: where Orbax gives a file up, it abandons tasks that complain too."""
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if str(error) != "Event loop is closed":
