@@ -96,8 +96,8 @@ def _hush() -> None:
 
 
 def _show(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any, **__: Any) -> None:
-    if issubclass(category, SweepWarning):
-        print(f"mlp-jax: warning: {message}", file=sys.stderr)
+    if issubclass(category, SweepWarning) or "persistent compilation cache" in str(message):  # which JAX cannot write
+        print(f"mlp-jax: warning: {str(message).splitlines()[0]}", file=sys.stderr)
     else:
         sys.stderr.write(warnings.formatwarning(message, category, filename, lineno))
 
