@@ -403,6 +403,7 @@ def _draw(record: dict[str, Any], path: Path) -> None:
             axes.loglog([of(p) for p in points], predicted, "--", color="#8a8f98", label="model of cost")
         axes.set(title=title, xlabel=label, ylabel="seconds an epoch")
         axes.legend(frameon=False)
+        axes.set_visible(bool(points))  # a part may not have been measured yet
     _three_more(parts, grid[1])
     for axes in grid.flat:
         axes.title.set(fontsize=10, ha="left", position=(0, 1))
@@ -422,12 +423,14 @@ def _three_more(parts: dict[str, Any], row: Sequence[Any]) -> None:
         places = [point["trials"] for point in points]
         compiled.semilogx(places, [point["compile"] for point in points], marker, color=colour, label=label)
     compiled.set(title="Compilation", xlabel="trials", ylabel="seconds")
+    compiled.margins(y=0.1)
     compiled.set_ylim(bottom=0)
     compiled.legend(frameon=False)
     points = parts.get("devices", {"points": []})["points"]
     shared.plot([str(point["devices"]) for point in points], [point["epoch"] for point in points], "o", color="#1f3a5f")
     shared.set(title="16 replicas", xlabel="simulated devices, which share the cores", ylabel="seconds an epoch")
     shared.set_ylim(bottom=0)
+    shared.set_visible(bool(points))
     points = parts.get("plan", {"points": []})["points"]
     most = max((max(p["foreseen"]["in_all"], p["measured"]["in_all"]) for p in points), default=1)
     foreseen.plot([0, most], [0, most], "--", color="#8a8f98")

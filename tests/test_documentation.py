@@ -52,3 +52,23 @@ def test_limits_are_those_of_the_record():
     for row in record["results"]:
         line = f"| {row['title']} | {len(row['widths'])} | {row['against_products']:.2f} × |"
         assert line in README, line
+
+
+def test_scaling_is_that_of_the_record():
+    text = (ROOT / "docs" / "scaling.md").read_text(encoding="utf-8")
+    parts = json.loads((ROOT / "benchmarks" / "records" / "scaling-cpu.json").read_text(encoding="utf-8"))["parts"]
+    for point in parts["trials"]["points"][1:]:
+        numbers = (
+            point["epoch"],
+            1000 * point["epoch"] / point["trials"],
+            point["compile"],
+            point["peak_bytes"] / 2**30,
+        )
+        row = "| {} | {:.3f} | {:.2f} | {:.2f} | {:.2f} |".format(point["trials"], *numbers)
+        assert row in text, row
+    for point in parts["plan"]["points"]:
+        foreseen, measured = point["foreseen"], point["measured"]
+        wide = ", ".join(map(str, point["widths"]))
+        row = f"| {wide} | {point['seeds']} | {foreseen['epoch']:.2f} s | {measured['epoch']:.2f} s |"
+        row += f" {foreseen['in_all']:.1f} s | {measured['in_all']:.1f} s |"
+        assert row in text, row
