@@ -425,7 +425,7 @@ def _three_more(parts: dict[str, Any], row: Sequence[Any]) -> None:
     compiled.set(title="Compilation", xlabel="trials", ylabel="seconds")
     compiled.margins(y=0.1)
     compiled.set_ylim(bottom=0)
-    compiled.legend(frameon=False)
+    compiled.legend(frameon=False, loc="upper left")
     points = parts.get("devices", {"points": []})["points"]
     shared.plot([str(point["devices"]) for point in points], [point["epoch"] for point in points], "o", color="#1f3a5f")
     shared.set(title="16 replicas", xlabel="simulated devices, which share the cores", ylabel="seconds an epoch")
