@@ -1,6 +1,7 @@
 """The command line: a module a command, each a typed configuration and what it calls."""
 
 import contextlib
+import functools
 import io
 import itertools
 import logging
@@ -8,7 +9,6 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
-from types import TracebackType
 from typing import Any
 
 import jax
@@ -84,14 +84,16 @@ def _run(arguments: Sequence[str] | None) -> tuple[int, bool]:
         return 130, False
 
 
+@functools.cache
 def _hush() -> None:
     """Keep to what is raised: where Orbax gives a file up, it abandons tasks that complain too."""
 
-    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        if str(error) != "Event loop is closed":
-            sys.__excepthook__(kind, error, trace)
+    def hook(unraisable: Any) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            before(unraisable)
 
-    sys.excepthook = hook
+    before = sys.unraisablehook
+    sys.unraisablehook = hook
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 
 
