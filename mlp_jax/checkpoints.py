@@ -48,8 +48,9 @@ SHARE_OF_TIME = 0.02
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOENT)
 """What a disk, or what was done to it, can be at fault for."""
 
-FIRST_AFTER = 30.0
-"""Seconds of training before the first state is saved, and the least between two."""
+LEAST_BETWEEN = 60.0
+"""Seconds before the first state is saved, and between two. The first costs a second or two, most of it imports; a
+process that is killed loses this much, and an epoch, where saving is cheap."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ class Checkpoints:
         self._every = every
         self._manager: ocp.CheckpointManager | None = None
         self._last_saved = time.perf_counter()
-        self._interval = FIRST_AFTER
+        self._cost = 0.0  # seconds of a save, with all that goes on beside training
         identity = json.loads(json.dumps(identity))
         if resume:
             self._check_identity(identity)
@@ -185,7 +186,7 @@ class Checkpoints:
         """Whether a state is to be saved after that epoch."""
         if self._every is not None:
             return epoch % self._every == 0
-        return time.perf_counter() - self._last_saved >= self._interval
+        return time.perf_counter() - self._last_saved >= max(LEAST_BETWEEN, self._cost / SHARE_OF_TIME)
 
     def save(self, first: int, count: int, state: Any, history: Mapping[str, np.ndarray], seconds: list[float]) -> None:
         """Begin to save a state; it is written while training goes on.
@@ -217,10 +218,10 @@ class Checkpoints:
             manager.save(
                 step, args=ocp.args.Composite(arrays=ocp.args.PyTreeSave(arrays), notes=ocp.args.JsonSave(notes))
             )
-            if self._interval == FIRST_AFTER:  # how long it takes in all is known by waiting, once
+            if not self._cost:  # how long it takes in all is known by waiting, once
                 manager.wait_until_finished()
+                self._cost = time.perf_counter() - begun
         self._last_saved = time.perf_counter()
-        self._interval = max(FIRST_AFTER, (self._last_saved - begun) / SHARE_OF_TIME, self._interval)
 
     def wait(self) -> None:
         """Wait until everything saved is on the disk.

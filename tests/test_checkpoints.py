@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from conftest import make_dataset
 
-from mlp_jax import Grid, InputError, Recipe, SweepResult, SweepStopped, SweepWarning, sweep
-from mlp_jax.checkpoints import DamagedError, read_arrays
+from mlp_jax import Grid, InputError, Recipe, SweepResult, SweepStopped, SweepWarning, checkpoints, sweep
+from mlp_jax.checkpoints import Checkpoints, DamagedError, read_arrays
 from mlp_jax.program import Program
 
 GRID = Grid((0, 5), ("tanh",), (1e-2, 1e-3), 3)  # 6 replicas
@@ -468,3 +468,24 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(dataset, monkeypatch):
     monkeypatch.setattr(Program, "epoch", broken)
     with pytest.raises(jax.errors.JaxRuntimeError, match="something broke"):
         sweep(Grid((3,), seeds=2), dataset, recipe=RECIPE)
+
+
+def test_states_are_saved_as_often_as_they_cost_little(dataset, tmp_path, monkeypatch):
+    """By a clock of our own: never within LEAST_BETWEEN, nor for more than SHARE_OF_TIME of the time."""
+    clock = [1000.0]
+    monkeypatch.setattr(checkpoints.time, "perf_counter", lambda: clock[0])
+    with Checkpoints(tmp_path / "saved", {"sweep": 1}, resume=False) as saver:
+        clock[0] += checkpoints.LEAST_BETWEEN - 1
+        assert not saver.due(1)
+        clock[0] += 1
+        assert saver.due(1)
+        monkeypatch.setattr(
+            checkpoints, "_fingerprint", lambda *_: clock.__setitem__(0, clock[0] + 5) or "five seconds"
+        )
+        saver.save(0, 1, {"w": np.ones((1, 2), np.float32)}, {"loss": np.zeros((1, 1, 1))}, [0.1])
+        clock[0] += 5 / checkpoints.SHARE_OF_TIME - 1
+        assert not saver.due(2)
+        clock[0] += 1
+        assert saver.due(2)
+    with Checkpoints(tmp_path / "others", {"sweep": 1}, resume=False, every=3) as saver:
+        assert [epoch for epoch in range(1, 8) if saver.due(epoch)] == [3, 6]

@@ -6,7 +6,6 @@ A run that is resumed until it is finished has, byte for byte, the results of on
 import contextlib
 import os
 import random
-import resource
 import shutil
 import signal
 import subprocess
@@ -47,14 +46,23 @@ def start(place: Path, *arguments: str, limit: int | None = None) -> subprocess.
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     }
     return subprocess.Popen(
-        [sys.executable, "-c", "import sys; from mlp_jax.cli import main; sys.exit(main())", "sweep", *arguments],
+        [sys.executable, "-c", COMMAND, str(limit or ""), "sweep", *arguments],
         cwd=place,
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=None if limit is None else lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
     )
+
+
+# The limit is set in there, as a fork between two programs is no place for Python where JAX has threads.
+COMMAND = """
+import resource, sys
+if limit := sys.argv.pop(1):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
+from mlp_jax.cli import main
+sys.exit(main())
+"""
 
 
 def begin(place: Path, run: str, *, epochs: int = EPOCHS, limit: int | None = None) -> subprocess.Popen[str]:
