@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from mlp_jax.errors import InputError, listed, whole
+from mlp_jax.errors import InputError, listed, shown, whole
 from mlp_jax.layouts import Architecture
 from mlp_jax.models import check_activation, check_seed, check_width
 from mlp_jax.recipe import check_learning_rate
@@ -59,9 +59,13 @@ class Grid:
             if name == "seeds" and isinstance(values, int | np.integer):
                 values = range(whole("seeds", values, 1, MOST_TRIALS))
             values = listed(name, values, "a list of values")
-            if len(values) > MOST_TRIALS:
-                raise InputError(f"{name} has {len(values)} values: expected at most {MOST_TRIALS}")
-            if not len(values):
+            try:
+                length = len(values)
+            except OverflowError:  # a range can be longer than len can say
+                raise InputError(f"{name} is {shown(values)}: expected at most {MOST_TRIALS} values") from None
+            if length > MOST_TRIALS:
+                raise InputError(f"{name} has {length} values: expected at most {MOST_TRIALS}")
+            if not length:
                 raise InputError(f"{name} is empty: expected at least one value")
             object.__setattr__(self, name, tuple(checked(value) for value in values))
         for name in _AXES:

@@ -11,7 +11,7 @@ go when the run is finished.
 
 import contextlib
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +30,17 @@ _RESULTS = ".results"
 def new_run(path: Path, config: Mapping[str, Any]) -> Iterator[None]:
     """Begin a run and hold its directory. When the block ends badly and nothing is saved by then, nothing is left.
 
+    That goes for directories above it too; those that were there before stay.
+
     Raises:
         InputError: something is there already, or it cannot be written, or another sweep is about to write there.
     """
     check_new(path)
+    made = [each for each in (path, *path.parents) if not each.exists()]
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
+        _remove_empty(made)
         raise InputError(f"{path} cannot be written: {error.strerror}") from None
     with _held(path):
         # Who came first may have begun, and even ended, in the meantime.
@@ -46,7 +50,8 @@ def new_run(path: Path, config: Mapping[str, Any]) -> Iterator[None]:
             yield
         except BaseException as error:
             if not _holds_something(path) and not isinstance(error, GeneratorExit):
-                shutil.rmtree(path, ignore_errors=True)
+                _clear(path)
+                _remove_empty(made)
             raise
 
 
@@ -125,6 +130,23 @@ def _held(path: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _clear(directory: Path) -> None:
+    """Remove what is in it, as far as that can be done."""
+    with contextlib.suppress(OSError):
+        for each in directory.iterdir():
+            if each.is_dir():
+                shutil.rmtree(each, ignore_errors=True)
+            else:
+                each.unlink(missing_ok=True)
+
+
+def _remove_empty(directories: Iterable[Path]) -> None:
+    """Remove them, the innermost first, up to one that is not empty: somebody else has put something there."""
+    with contextlib.suppress(OSError):
+        for each in directories:
+            each.rmdir()
 
 
 def _holds_something(path: Path) -> bool:

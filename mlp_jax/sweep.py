@@ -236,7 +236,8 @@ def prepare(
     if memory is not None:
         memory = whole("memory", memory, 1, sys.maxsize)
     if devices is not None:
-        listed("devices", devices, "a list of jax.Device, or None")
+        for each in listed("devices", devices, "a list of jax.Device, or None"):
+            instance("a device", each, jax.Device, "a jax.Device")
     grid, live = setup.grid, live_features(dataset.train.features)
     problem = Problem(dataset.features, dataset.outputs, setup.use_bias, live, setup.recipe.precision)
     program = Program(

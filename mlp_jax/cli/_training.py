@@ -151,7 +151,7 @@ def _left(out: Path | None) -> str:
     """What is left of a run that ends early."""
     if out is None:
         return "nothing is saved without --out"
-    if not out.is_dir():
+    if not (out / "config.json").is_file():
         return "no run was written"
     return f"to go on from the last checkpoint: {_again(out)}"
 
