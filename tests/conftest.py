@@ -46,6 +46,14 @@ def small() -> Dataset:
 
 
 @pytest.fixture
+def optimized():
+    """Programs optimized as users' are, for one test."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
+
+
+@pytest.fixture
 def float64():
     """JAX's 64-bit mode, for one test."""
     with jax.enable_x64(True):

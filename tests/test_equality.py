@@ -35,12 +35,7 @@ ARCHITECTURES = (
 F32_TOLERANCE = 2e-4
 
 
-@pytest.fixture(autouse=True)
-def optimized():
-    """What is compared here is what users run."""
-    jax.config.update("jax_disable_most_optimizations", False)
-    yield
-    jax.config.update("jax_disable_most_optimizations", True)
+pytestmark = pytest.mark.usefixtures("optimized")  # what is compared here is what users run
 
 
 def numpy_trial(weights, activation, x, y, batches, learning_rate, recipe):
