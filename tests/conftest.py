@@ -36,6 +36,7 @@ def make_dataset(task: str = "multiclass", *, examples: int = 70, features: int 
         x_validation=x[cut[1]],
         y_validation=y[cut[1]],
         task=task,
+        class_names=[str(k) for k in range(outputs)] if task == "multiclass" else (),  # a small train may lack one
         name=f"small {task}",
     )
 
