@@ -92,7 +92,15 @@ class Checkpoints:
     With several processes, each has an object of its own of the same directory, and all of them make the same calls.
     """
 
-    def __init__(self, directory: Path, identity: Mapping[str, Any], *, resume: bool, every: int | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        identity: Mapping[str, Any],
+        *,
+        resume: bool,
+        every: int | None = None,
+        read_only: bool = False,
+    ) -> None:
         """Begin in a new directory, or go on in one.
 
         Args:
@@ -100,6 +108,7 @@ class Checkpoints:
             identity: what determines the results, as JSON knows it.
             resume: whether to go on from what is there.
             every: epochs between states; None for as often as ``SHARE_OF_TIME`` allows.
+            read_only: with ``resume``, leave every file as it is: to look, not to go on.
 
         Raises:
             InputError: the directory holds something and ``resume`` is false, or it holds no checkpoints, or those of
@@ -109,14 +118,14 @@ class Checkpoints:
         if every is not None and every < 1:
             raise InputError(f"checkpoint interval is {every}: expected 1 epoch or more")
         self.directory = directory.absolute()
-        self._every = every
+        self._every, self._read_only = every, read_only
         self._manager: ocp.CheckpointManager | None = None
         self._last_saved = time.perf_counter()
         self._cost = 0.0  # seconds of a save, with all that goes on beside training
         identity = json.loads(json.dumps(identity))
         if resume:
             self._check_identity(identity)
-            if leads():
+            if leads() and not read_only:
                 (self.directory / "finished").mkdir(exist_ok=True)
             return
         if leads() and directory.exists() and any(directory.iterdir()):
@@ -328,7 +337,10 @@ class Checkpoints:
         if self._manager is None:
             logging.getLogger("absl").addFilter(_not_orbax)
             options = ocp.CheckpointManagerOptions(
-                max_to_keep=KEEP, cleanup_tmp_directories=True, enable_async_checkpointing=True
+                max_to_keep=KEEP,
+                cleanup_tmp_directories=True,
+                enable_async_checkpointing=True,
+                read_only=self._read_only,
             )
             with _disk_errors():
                 self._manager = ocp.CheckpointManager(self.directory / "states", options=options)

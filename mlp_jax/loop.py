@@ -241,16 +241,8 @@ class Loop:
 
     def _restore(self, saved: Saved, span: range) -> "_Resumed":
         rows = max(self._plan.chunk, self._padded(saved.count))
-        state, _ = jax.eval_shape(self._program.init, *self._seeds_and_rates(span, rows))
-        target = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=self._program.shared_out), state
-        )
-        shapes = {
-            key: jax.ShapeDtypeStruct((saved.count, values.shape[1], saved.epoch), values.dtype)
-            for key, values in self._curves.items()
-        }
         assert self._saver is not None
-        state, history = self._saver.restore(saved, target, shapes)
+        state, history = self._saver.restore(saved, *saved_shapes(self._program, saved, rows))
         for key, values in history.items():
             self._curves[key][span.start : span.stop, :, : saved.epoch] = values
         self._seconds[span.start] = list(saved.seconds)
@@ -407,6 +399,22 @@ class _Resumed:
     rows: int
     epoch: int
     state: Any
+
+
+def saved_shapes(program: Program, saved: Saved, rows: int) -> tuple[Any, dict[str, jax.ShapeDtypeStruct]]:
+    """What ``Checkpoints.restore`` is to make of a state: shapes of the state of a program, and of its history.
+
+    Args:
+        program: that it is a state of.
+        saved: which.
+        rows: R of the state's leaves, a multiple of the number of devices.
+    """
+    seeds, rates = (jax.ShapeDtypeStruct((rows,), dtype) for dtype in (np.uint32, program.dtype))
+    state, _ = jax.eval_shape(program.init, seeds, rates)
+    target = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=program.shared_out), state)
+    shape = (saved.count, len(program.layout.slots), saved.epoch)
+    history = {key: jax.ShapeDtypeStruct(shape, program.dtype) for key in _CURVES}
+    return target, history | {"finite": jax.ShapeDtypeStruct(shape, np.bool_)}
 
 
 def _chunks(spans: Sequence[range], replicas: int, size: int, offset: int = 0) -> Iterator[range]:

@@ -88,11 +88,7 @@ class Run:
             DataError: it cannot be found, or is another one by now.
             MissingExtraError: it needs a package that is not installed.
         """
-        name = str(self.config["dataset"])
-        dataset = load_dataset(name)
-        if dataset.digest != self.config["dataset_digest"]:
-            raise DataError(f"{name} is not what {self.path} was trained on: its SHA-256 differs")
-        return dataset
+        return dataset_of(self.config, self.path)
 
     def model(self, trial: int) -> MLP:
         """The trained model of a trial, by its number.
@@ -293,6 +289,15 @@ def read_run(path: str | Path) -> Run:
 def read_config(path: Path) -> dict[str, Any]:
     """What was asked for, of a run that is finished or not; raises DataError if it is damaged."""
     return _checked_config(read_json(_inside(path, "config.json", MOST_JSON)), path / "config.json")
+
+
+def dataset_of(config: Mapping[str, Any], path: Path) -> Dataset:
+    """The data set of a configuration, loaded again; raises as ``Run.dataset``, and names the run by its path."""
+    name = str(config["dataset"])
+    dataset = load_dataset(name)
+    if dataset.digest != config["dataset_digest"]:
+        raise DataError(f"{name} is not what {path} was trained on: its SHA-256 differs")
+    return dataset
 
 
 def write_timing(path: Path, timing: Table) -> None:

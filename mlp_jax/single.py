@@ -67,7 +67,9 @@ class Fit:
     seed: int
 
 
-def _module_logits(graphdef: nnx.GraphDef[MLP], precision: str = "float32") -> Logits:
+def module_logits(graphdef: nnx.GraphDef[MLP], precision: str = "float32") -> Logits:
+    """A model as ``mlp_jax.training`` sees it, one trial: parameters ``nnx.split`` from it, and examples, to logits."""
+
     def logits(params: Any, x: Array) -> Array:
         model = nnx.merge(graphdef, params)
         if precision != "float32":
@@ -100,7 +102,7 @@ def _epoch(
     epoch: Array,
     data: DeviceData,
 ) -> tuple[State, Means, Means]:
-    logits = _module_logits(graphdef, recipe.precision)
+    logits = module_logits(graphdef, recipe.precision)
     columns = data.features.shape[1]
     batches = minibatches(key, epoch, examples, recipe.batch_size)
     state, trained = train_minibatches(
@@ -112,7 +114,7 @@ def _epoch(
 
 @partial(jax.jit, static_argnames=("graphdef", "task"))
 def _evaluate(graphdef: nnx.GraphDef[MLP], task: str, params: Any, data: DeviceData) -> Means:
-    return evaluate_rows(_module_logits(graphdef), get_task(task), params, data, 0, len(data.features))
+    return evaluate_rows(module_logits(graphdef), get_task(task), params, data, 0, len(data.features))
 
 
 def fit(

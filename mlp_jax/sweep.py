@@ -238,21 +238,36 @@ def prepare(
     if devices is not None:
         for each in listed("devices", devices, "a list of jax.Device, or None"):
             instance("a device", each, jax.Device, "a jax.Device")
-    grid, live = setup.grid, live_features(dataset.train.features)
+    replicas = len(setup.grid.replicas)
+    program = make_program(setup, dataset, replicas_at_once or _fastest()[1] or replicas, devices)
+    host = stack_splits(list(dataset.splits.values()), program.layout.columns)
+    idle = len(jax.devices() if devices is None else devices) - program.mesh.size
+    plan = make_plan(program, host, replicas, idle, memory)
+    return Prepared(program.layout.problem, dataclasses.replace(program, at_once=plan.at_once), host, plan)
+
+
+def make_program(
+    setup: Setup, dataset: Dataset, at_once: int = 1, devices: Sequence[jax.Device] | None = None
+) -> Program:
+    """The functions that train a sweep.
+
+    Args:
+        setup: of the sweep.
+        dataset: what it is trained on.
+        at_once: how many replicas run side by side on a device.
+        devices: as for ``sweep``.
+    """
+    live = live_features(dataset.train.features)
     problem = Problem(dataset.features, dataset.outputs, setup.use_bias, live, setup.recipe.precision)
-    program = Program(
-        layout=make_layout(setup.layout, grid.architectures, problem),
+    return Program(
+        layout=make_layout(setup.layout, setup.grid.architectures, problem),
         task=setup.task,
         recipe=setup.recipe,
         examples=setup.examples,
         dtype=np.dtype(setup.dtype),
-        at_once=replicas_at_once or _fastest()[1] or len(grid.replicas),
-        mesh=make_mesh(devices, len(grid.replicas)),
+        at_once=at_once,
+        mesh=make_mesh(devices, len(setup.grid.replicas)),
     )
-    host = stack_splits(list(dataset.splits.values()), program.layout.columns)
-    idle = len(jax.devices() if devices is None else devices) - program.mesh.size
-    plan = make_plan(program, host, len(grid.replicas), idle, memory)
-    return Prepared(problem, dataclasses.replace(program, at_once=plan.at_once), host, plan)
 
 
 def sweep(

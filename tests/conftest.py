@@ -4,7 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from mlp_jax import Dataset
+from mlp_jax import Dataset, Grid, Recipe, sweep
+from mlp_jax.runs import new_directory, write_run
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 # Compiling is most of the time. What is compared step by step is compiled as users compile it (test_equality.py).
@@ -39,6 +40,21 @@ def make_dataset(task: str = "multiclass", *, examples: int = 70, features: int 
         class_names=[str(k) for k in range(outputs)] if task == "multiclass" else (),  # a small train may lack one
         name=f"small {task}",
     )
+
+
+def save_dataset(dataset, path):
+    arrays = {}
+    for split, values in dataset.splits.items():
+        arrays |= {f"x_{split}": values.features, f"y_{split}": values.targets}
+    np.savez(path, **arrays)
+
+
+def make_run(dataset, name, path, grid=Grid((0, 4), ("relu",), (1e-2,), seeds=2), epochs=3, **options):
+    """A run directory, without figures."""
+    recipe = Recipe(epochs=epochs, batch_size=32, precision=options.pop("precision", "float32"))
+    with new_directory(path) as directory:
+        write_run(sweep(grid, dataset, recipe=recipe, **options), directory, name)
+    return path
 
 
 @pytest.fixture

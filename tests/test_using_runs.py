@@ -9,29 +9,15 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import make_dataset
+from conftest import make_dataset, make_run, save_dataset
 from flax import nnx
 
-from mlp_jax import MLP, Dataset, Grid, InputError, Recipe, cli, sweep
+from mlp_jax import MLP, Dataset, Grid, InputError, cli
 from mlp_jax.export import npz_bytes, stablehlo_bytes
-from mlp_jax.runs import new_directory, read_run, write_run
+from mlp_jax.runs import read_run
 from mlp_jax.tensorboard import EVENTS, trial_directories
 
-GRID = Grid((0, 4), ("relu",), (1e-2,), seeds=2)
 WITHOUT_US = "import sys; sys.modules['mlp_jax'] = None\n"  # importing it raises
-
-
-def save_dataset(dataset, path):
-    arrays = {}
-    for split, values in dataset.splits.items():
-        arrays |= {f"x_{split}": values.features, f"y_{split}": values.targets}
-    np.savez(path, **arrays)
-
-
-def make_run(dataset, name, path, grid=GRID, **options):
-    with new_directory(path) as directory:
-        write_run(sweep(grid, dataset, recipe=Recipe(epochs=3, batch_size=32), **options), directory, name)
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ import jax
 import tyro
 
 from mlp_jax import distributed
-from mlp_jax.cli import analyse, data, evaluate, export, plot, predict, report, sweep, tensorboard, time, train
+from mlp_jax.cli import analyse, check, data, evaluate, export, plot, predict, report, sweep, tensorboard, time, train
 from mlp_jax.cli._signals import Interrupted
 from mlp_jax.errors import InputError, SweepWarning
 
@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "sweep": (sweep.Sweep, sweep.run),
     "train": (train.Train, train.run),
     "data": (data.Data, data.run),
+    "check": (check.Check, check.run),
     "predict": (predict.Predict, predict.run),
     "evaluate": (evaluate.Evaluate, evaluate.run),
     "export": (export.Export, export.run),

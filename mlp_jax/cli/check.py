@@ -1,0 +1,52 @@
+"""mlp-jax check."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from mlp_jax.cli._output import console_for, print_json
+from mlp_jax.runs import is_finished
+from mlp_jax.verify import verify
+
+
+@dataclass
+class Check:
+    """Verify a run: files whole, counts as configured, scores as the parameters give them; or readable checkpoints.
+
+    Exit code 0: sound; 1: something is wrong. Nothing is written.
+    """
+
+    run: tyro.conf.Positional[Path]
+    """What mlp-jax sweep wrote, finished or not."""
+    json: bool = False
+    """Print the findings as JSON."""
+
+
+def run(options: Check) -> int:
+    """Run the command; returns the exit code."""
+    findings = verify(options.run)
+    wrong, unchecked = (sum(each.verdict == verdict for each in findings) for verdict in ("wrong", "unchecked"))
+    if options.json:
+        print_json(
+            {
+                "run": str(options.run),
+                "finished": is_finished(options.run),
+                "sound": not wrong,
+                "findings": [vars(each) for each in findings],
+            }
+        )
+        return int(wrong > 0)
+    console = console_for()
+    table = RichTable()
+    for heading in ("part", "verdict", "found"):
+        table.add_column(heading, no_wrap=heading != "found", overflow="fold")
+    for each in findings:
+        table.add_row(each.part, each.verdict, Text(each.message), style="bold" if each.verdict == "wrong" else None)
+    console.print(table)
+    said = f"{wrong} of {len(findings)} findings are wrong" if wrong else "sound"
+    left = f"; {unchecked} not checked" if unchecked else ""
+    console.print(f"{options.run}: {said}{left}.", highlight=False, markup=False, soft_wrap=True)
+    return int(wrong > 0)
