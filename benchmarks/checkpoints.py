@@ -3,7 +3,7 @@
     python benchmarks/checkpoints.py
 
 The article's widths on MNIST with 10 seeds, so that a sweep lasts long enough to be saved. Waited is what training
-waited for a save; the rest of a save goes on beside it and shows in the time of the epochs, which vary by themselves. Takes
+waited for a save; the rest of a save goes on beside it and shows in the time of the epochs, which vary anyway. Takes
 5 minutes on 2 cores. Writes a record and a figure, checkpoints-cpu (-gpu), to benchmarks/records.
 """
 
