@@ -322,7 +322,7 @@ def _keras_program(name: Name, options: Options, data: Path) -> tuple[str, list[
 
 def _sweep_program(seeds: int, options: Options, data: Path, out: Path) -> tuple[str, list[float]]:
     """The command line of mlp_jax, figures and all: its device and, for each width, the mean test accuracy."""
-    command = [str(Path(sysconfig.get_path("scripts")) / "mlp-jax"), "sweep", "--out", str(out)]
+    command = [str(Path(sysconfig.get_path("scripts")) / "mlp-jax"), "sweep", "--no-cache", "--out", str(out)]
     command += ["--dataset", "mnist" if options.train_size is None else str(data)]
     command += ["--seeds", str(seeds), "--epochs", str(_epochs_trained(options))]
     command += ["--hidden-units", *map(str, options.widths)]

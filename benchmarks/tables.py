@@ -1,0 +1,165 @@
+"""Write the tables of README.md and docs/performance.md from the records.
+
+    python benchmarks/tables.py
+
+A table stands between ``<!-- NAME -->`` and ``<!-- end -->``, where NAME is a function below; a test holds both pages
+to what the records say.
+"""
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+RECORDS = Path(__file__).parent / "records"
+PAGES = [Path(__file__).parents[1] / name for name in ("README.md", "docs/performance.md")]
+
+
+def read(name: str) -> dict[str, Any]:
+    """The record of that name."""
+    record: dict[str, Any] = json.loads((RECORDS / f"{name}.json").read_text(encoding="utf-8"))
+    return record
+
+
+def markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table; every column but the first is aligned to the right."""
+    lines = [headings, ["---", *["---:"] * (len(headings) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def peers() -> str:
+    """An epoch of the whole sweep, by every peer."""
+    results = read("peers-cpu")["results"]
+    rows = []
+    for widths in dict.fromkeys(tuple(row["widths"]) for row in results):
+        group = sorted((r for r in results if tuple(r["widths"]) == widths), key=lambda row: row["warm"]["median"])
+        ours = next(row["warm"]["median"] for row in group if row["name"] == "jax-packed")
+        for row in group:
+            accuracies = [100 * accuracy for accuracy in row["test_accuracy"]]
+            rows.append(
+                [
+                    row["title"],
+                    str(len(widths)),
+                    f"{row['cold']:.1f}",
+                    f"{row['cached']:.1f}" if row.get("cached") else "",
+                    f"{row['warm']['median']:.2f}",
+                    f"{row['warm']['median'] / ours:.2f} ×",
+                    f"{accuracies[0]:.1f} … {accuracies[-1]:.1f}",
+                ]
+            )
+    return markdown(["program", "widths", "cold", "cached", "warm", "against ours", "test accuracy (%)"], rows)
+
+
+def whole_process() -> str:
+    """Whole programs."""
+    results = read("whole-process-cpu")["results"]
+    keras = max(row["whole"]["median"] for row in results)
+    rows = [
+        [row["title"], f"{row['whole']['median']:.1f}", f"{keras / row['whole']['median']:.1f} ×"]
+        for row in sorted(results, key=lambda row: row["whole"]["median"])
+    ]
+    return markdown(["program", "seconds", "as fast"], rows)
+
+
+def startup() -> str:
+    """From the start of the process."""
+    rows = [[row["name"], f"{row['whole']['median']:.2f}"] for row in read("startup-cpu")["results"]]
+    return markdown(["from the start of the process", "seconds"], rows)
+
+
+def limits() -> str:
+    """How near the machine's limit an epoch comes."""
+    record = read("roofline-cpu")
+    rows = []
+    for limit in record["limits"]:
+        parts = {row["title"]: row["least"] for row in record["results"] if row["widths"] == limit["widths"]}
+        rate = max(limit["memory_bytes_a_second"], limit["parameters_bytes_a_second"])
+        epoch = parts["an epoch of the sweep"]
+        rows.append(
+            [
+                str(len(limit["widths"])),
+                f"{limit['operations'] / 1e9:.1f} G at {limit['matmul_operations_a_second'] / 1e9:.0f} G/s",
+                f"{limit['bytes'] / 1e9:.1f} GB at {rate / 1e9:.0f} GB/s",
+                f"{limit['limit_one_after_the_other']:.2f} s",
+                f"{epoch:.2f} s",
+                f"{100 * limit['reached_one_after_the_other']:.0f} %",
+                f"{epoch / parts['the two products alone']:.2f} ×",
+                f"{epoch / parts['the two products alone, all pixels, as JAX compiles them']:.2f} ×",
+            ]
+        )
+    headings = ["widths", "operations", "bytes", "limit", "an epoch", "reached"]
+    return markdown([*headings, "against the products", "against JAX's own products"], rows)
+
+
+def parts() -> str:
+    """Where an epoch's time goes."""
+    rows = [
+        [row["title"], str(len(row["widths"])), f"{row['against_products']:.2f} ×", f"{row['least']:.2f}"]
+        for row in read("roofline-cpu")["results"]
+    ]
+    return markdown(["part", "widths", "against the products", "seconds"], rows)
+
+
+def precision() -> str:
+    """What lower precision gains and costs."""
+    results = read("precision-cpu")["results"]
+    rows = []
+    for row in results:
+        pairs = zip(row["test_accuracy"], row["test_accuracy_deviation"], strict=True)
+        scores = (f"{100 * mean:.2f} ± {100 * deviation:.2f}" for mean, deviation in pairs)
+        rows.append([row["title"], *scores, f"{row['warm']['median']:.2f}"])
+    return markdown(["`--precision`", *(f"M = {width}" for width in results[0]["widths"]), "seconds"], rows)
+
+
+def layouts() -> str:
+    """Layouts, and replicas side by side."""
+    found = [
+        (row["layout"], row["replicas_at_once"], row["seconds_an_epoch_and_replica"])
+        for row in read("layouts-cpu")["results"]
+    ]
+    best = min(seconds["median"] for *_, seconds in found)
+    rows = [
+        [layout, str(beside), f"{s['median']:.3f}", f"{s['min']:.3f}", f"{s['median'] / best:.2f} ×"]
+        for layout, beside, s in found
+    ]
+    return markdown(["layout", "side by side", "median (s)", "least (s)", "against the best"], rows)
+
+
+def checkpoints() -> str:
+    """What checkpoints cost."""
+    rows = [
+        [
+            row["checkpoints"],
+            str(row["epochs"]),
+            *(f"{row[key]:.2f}" for key in ("epoch", "training", "waited")),
+            f"{100 * row['share']:.1f} %",
+        ]
+        for row in read("checkpoints-cpu")["costs"]
+    ]
+    return markdown(["checkpoints", "epochs", "median epoch (s)", "training (s)", "waited (s)", "share"], rows)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    table.__name__: table for table in (peers, whole_process, startup, limits, parts, precision, layouts, checkpoints)
+}
+
+
+def filled(text: str) -> str:
+    """A page, its tables as the records have them."""
+    return re.sub(
+        r"(<!-- (\w+) -->\n).*?(<!-- end -->)",
+        lambda found: f"{found[1]}\n{TABLES[found[2]]()}\n\n{found[3]}",
+        text,
+        flags=re.DOTALL,
+    )
+
+
+def main() -> None:
+    """Write the pages."""
+    for page in PAGES:
+        page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
