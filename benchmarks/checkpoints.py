@@ -30,7 +30,7 @@ class Options:
 
     seeds: int = 10
     """Replicas."""
-    epochs: int = 40
+    epochs: int = 24
     """Of the sweeps without checkpoints and with as many as by default; the third has a quarter."""
     out: Path = RECORDS
     """Directory of the record and the figure."""
