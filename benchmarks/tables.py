@@ -91,6 +91,40 @@ def limits() -> str:
     return markdown([*headings, "against the products", "against JAX's own products"], rows)
 
 
+def aims() -> str:
+    """What was aimed at, what is reached, and what the first layers' products alone would reach."""
+    results = read("peers-cpu")["results"]
+    record = read("roofline-cpu")
+    whole = {row["title"]: row["whole"]["median"] for row in read("whole-process-cpu")["results"]}
+    products = {
+        len(row["widths"]): row["least"] for row in record["results"] if row["title"] == "the two products alone"
+    }
+
+    def warm(name: str, widths: int) -> dict[str, float]:
+        found: dict[str, float] = next(r["warm"] for r in results if r["name"] == name and len(r["widths"]) == widths)
+        return found
+
+    rows = []
+    for name, widths, aim in (
+        ("keras-tensorflow", 6, 7),
+        ("scikit-learn", 6, 5),
+        ("torch-padded", 6, 4),
+        ("torch", 6, 3),
+        ("jax", 6, 3),
+        ("parallel-mlps", 20, 6),
+    ):
+        theirs, ours = warm(name, widths), warm("jax-packed", widths)
+        title = next(row["title"] for row in results if row["name"] == name)
+        least, median = (theirs[key] / ours[key] for key in ("min", "median"))
+        reached = f"{least:.1f} ×; {median:.1f} ×"
+        rows.append([f"{title}, {widths} widths", f"{aim} ×", reached, f"{theirs['min'] / products[widths]:.1f} ×"])
+    keras = whole["Keras, TensorFlow backend, 1 seed"]
+    for program, least_wanted in (("mlp-jax sweep, 1 seed", "6 ×"), ("mlp-jax sweep, 5 seeds", "more than 1 ×")):
+        reached = f"{keras / whole[program]:.1f} ×"
+        rows.append([f"Keras's whole program, one seed, by {program}", least_wanted, reached, ""])
+    return markdown(["against", "aim", "reached (least; median)", "products alone"], rows)
+
+
 def parts() -> str:
     """Where an epoch's time goes."""
     rows = [
@@ -140,7 +174,8 @@ def checkpoints() -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    table.__name__: table for table in (peers, whole_process, startup, limits, parts, precision, layouts, checkpoints)
+    table.__name__: table
+    for table in (peers, whole_process, startup, limits, aims, parts, precision, layouts, checkpoints)
 }
 
 
