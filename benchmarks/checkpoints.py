@@ -77,7 +77,7 @@ def main(options: Options) -> None:
     Console(width=None if sys.stdout.isatty() else 160).print(table)
     record |= {"seeds": options.seeds, "backend": backend, "costs": results}
     written = write_record(record, options.out, f"checkpoints-{'cpu' if backend == 'cpu' else 'gpu'}")
-    bars = [Bar(f"{row['checkpoints']}", [100 * row["share"]], row["checkpoints"] == "by default") for row in results]
+    bars = [Bar(f"{row['checkpoints']}, {row['epochs']} epochs", [row["waited"]], False) for row in results[1:]]
     machine = f"{record['cpu']}, {record['cores']} cores, backend {backend}"
     heading = f"A sweep of {len(grid.trials)} trials"
     draw(
