@@ -51,7 +51,7 @@ def environment() -> dict[str, Any]:
     """Date, command, commit, versions and machine: to be called before anything is measured."""
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "command": shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
+        "command": shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *_what_was_asked(sys.argv[1:])]),
         "commit": _commit(),
         "versions": {"python": platform.python_version()} | _versions(),
         "platform": platform.platform(),
@@ -62,6 +62,14 @@ def environment() -> dict[str, Any]:
         "load_before": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "variables": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
     }
+
+
+def _what_was_asked(arguments: Sequence[str]) -> list[str]:
+    """Arguments without where to write: that is nobody's business, and changes nothing that is measured."""
+    if "--out" not in arguments:
+        return list(arguments)
+    place = arguments.index("--out")
+    return [*arguments[:place], *arguments[place + 2 :]]
 
 
 def write_record(record: dict[str, Any], directory: Path, name: str) -> Path:

@@ -195,6 +195,7 @@ def variants(engine: Engine) -> list[Variant]:
         Variant("training without gathering and scaling", engine.training(gather=False)),
         Variant("training, products in bfloat16", replace(engine, recipe=low).training(), ours=True),
         Variant(PRODUCTS, engine.products(columns, compiler_options("float32"))),
+        Variant(f"{PRODUCTS}, as JAX compiles them", engine.products(columns, {})),
         Variant(f"{PRODUCTS}, all pixels, as JAX compiles them", engine.products(engine.dataset.features, {})),
     ]
 

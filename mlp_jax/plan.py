@@ -19,6 +19,10 @@ USABLE = 0.8
 """Of a device's free memory: what is left over is for what no count foresees."""
 
 
+MOST_NAMED = 8
+"""Idle devices that a plan names, in words."""
+
+
 @dataclass(frozen=True)
 class Need:
     """Bytes on a device.
@@ -48,7 +52,7 @@ class Plan:
     Attributes:
         replicas: how many there are.
         devices: how many train.
-        idle: how many devices have nothing to do, since there are fewer replicas.
+        idle: names of the devices that have nothing to do, since there are fewer replicas.
         at_once: replicas side by side on a device.
         chunk: replicas trained together, on all devices; a multiple of ``devices``.
         need: bytes on a device.
@@ -57,7 +61,7 @@ class Plan:
 
     replicas: int
     devices: int
-    idle: int
+    idle: tuple[str, ...]
     at_once: int
     chunk: int
     need: Need
@@ -81,7 +85,8 @@ class Plan:
     def __str__(self) -> str:
         parts = [f"{self.replicas} replica{'s' if self.replicas > 1 else ''} on {_count(self.devices, 'device')}"]
         if self.idle:
-            parts.append(f"{_count(self.idle, 'device')} idle")
+            more = f" and {len(self.idle) - MOST_NAMED} more" if len(self.idle) > MOST_NAMED else ""
+            parts.append(f"{_count(len(self.idle), 'device')} idle ({', '.join(self.idle[:MOST_NAMED])}{more})")
         if self.chunks > 1:
             parts.append(f"{self.chunks} chunks of {self.chunk}, one after another")
         if self.chunk > self.devices:
@@ -149,7 +154,11 @@ def memory_need(program: Program, host: tuple[np.ndarray, np.ndarray]) -> Need:
 
 
 def make_plan(
-    program: Program, host: tuple[np.ndarray, np.ndarray], replicas: int, idle: int, memory: int | None = None
+    program: Program,
+    host: tuple[np.ndarray, np.ndarray],
+    replicas: int,
+    devices: Sequence[jax.Device] | None = None,
+    memory: int | None = None,
 ) -> Plan:
     """Choose how many replicas are in memory together.
 
@@ -157,7 +166,7 @@ def make_plan(
         program: what is run; its ``at_once`` is at most what is chosen.
         host: what is to be on every device.
         replicas: of the whole sweep.
-        idle: devices that are left over.
+        devices: that there are; those that the program does not use are idle. None for all that JAX has.
         memory: bytes to use of each device; None for ``USABLE`` of what is free on the fullest.
 
     Raises:
@@ -183,6 +192,8 @@ def make_plan(
         at_once -= 1
     chunks = math.ceil(replicas / (share * mesh))
     share = math.ceil(replicas / (chunks * mesh))  # chunks of one size: one compiled program, least padding
+    busy = set(program.mesh.devices.flat)
+    idle = tuple(f"{each.platform}:{each.id}" for each in devices or jax.devices() if each not in busy)
     return Plan(replicas, mesh, idle, min(at_once, share), share * mesh, need, memory)
 
 

@@ -241,8 +241,7 @@ def prepare(
     replicas = len(setup.grid.replicas)
     program = make_program(setup, dataset, replicas_at_once or _fastest()[1] or replicas, devices)
     host = stack_splits(list(dataset.splits.values()), program.layout.columns)
-    idle = len(jax.devices() if devices is None else devices) - program.mesh.size
-    plan = make_plan(program, host, replicas, idle, memory)
+    plan = make_plan(program, host, replicas, devices, memory)
     return Prepared(program.layout.problem, dataclasses.replace(program, at_once=plan.at_once), host, plan)
 
 

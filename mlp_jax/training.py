@@ -28,9 +28,9 @@ MINIBATCHES = 0xBA7C4  # what the key that shuffles the examples is for
 ROWS_AT_ONCE = 1000  # in evaluation: enough to fill the machine, and few enough to stay in its caches
 
 
-# Measured on 2 cores with AVX-512 (benchmarks/records/roofline-cpu.json). XLA hands products to YNNPACK, whose gradient
-# product takes 1.4 times as long as its own in float32, but half as long in bfloat16, which XLA's own would convert
-# back; and it uses half the width of the vector units.
+# Measured on 2 cores with AVX-512 (benchmarks/roofline.py: the products tuned, as JAX compiles them, and in bfloat16).
+# XLA hands products to YNNPACK, whose gradient product is slower than XLA's own in float32, but faster in bfloat16,
+# which XLA's own would convert back; and it uses half the width of the vector units.
 _COMPILER_OPTIONS: dict[tuple[str, bool], dict[str, Any]] = {
     ("cpu", False): {"xla_cpu_experimental_ynn_fusion_type": "", "xla_cpu_prefer_vector_width": 512},
     ("cpu", True): {"xla_cpu_prefer_vector_width": 512},

@@ -53,9 +53,10 @@ def test_any_number_of_replicas_on_any_number_of_devices(dataset, alone, replica
     """One after another on each device: the same program on each, and the same bits."""
     result = sweep(grid(replicas), dataset, recipe=RECIPE, devices=jax.devices()[:devices], replicas_at_once=1)
     plan = result.plan
-    assert (plan.replicas, plan.devices, plan.idle, plan.chunk) == (replicas, busy, devices - busy, places)
+    idle = tuple(f"cpu:{i}" for i in range(busy, devices))
+    assert (plan.replicas, plan.devices, plan.idle, plan.chunk) == (replicas, busy, idle, places)
     assert plan.padding == places - replicas
-    assert ("5 devices idle" in str(plan)) == (devices - busy == 5)
+    assert ("5 devices idle (cpu:3, cpu:4, cpu:5, cpu:6, cpu:7)" in str(plan)) == (devices - busy == 5)
     assert len(result.trials) == 2 * replicas
     assert_same(result, alone, atol=0)
 

@@ -33,7 +33,7 @@ def program_and_host(widths, seeds, layout="packed", at_once=1):
 def test_the_plan_counts_what_the_program_needs(layout, widths, seeds, at_once):
     """Never too little, and at most three times as much: side by side, XLA fuses more than can be counted on."""
     program, host = program_and_host(widths, seeds, layout, at_once)
-    plan = make_plan(program, host, seeds, idle=0, memory=2**33)
+    plan = make_plan(program, host, seeds, memory=2**33)
     assert plan.chunk == seeds
     shape = jax.ShapeDtypeStruct
     state, replicas = jax.eval_shape(program.init, shape((seeds,), np.uint32), shape((seeds,), np.float32))
@@ -46,12 +46,12 @@ def test_the_plan_counts_what_the_program_needs(layout, widths, seeds, at_once):
 @pytest.mark.parametrize("at_once", [1, 3, 20])
 def test_every_amount_of_memory_that_holds_one_replica_holds_a_chunk(at_once):
     program, host = program_and_host((10, 30), 20, at_once=at_once)
-    whole = make_plan(program, host, 20, idle=0, memory=2**33)
+    whole = make_plan(program, host, 20, memory=2**33)
     assert (whole.chunk, whole.chunks, whole.padding) == (20, 1, 0)
     least = whole.need.total(1, 1)
     chunks = []
     for memory in np.linspace(least, whole.bytes_used, 60).astype(int):
-        plan = make_plan(program, host, 20, idle=0, memory=int(memory))
+        plan = make_plan(program, host, 20, memory=int(memory))
         assert plan.bytes_used <= memory
         assert plan.chunks * plan.chunk - plan.padding == 20
         assert plan.padding < plan.chunks
@@ -60,15 +60,17 @@ def test_every_amount_of_memory_that_holds_one_replica_holds_a_chunk(at_once):
     assert chunks[-1] == 1
     assert chunks == sorted(chunks, reverse=True)
     with pytest.raises(InputError, match="does not fit in memory"):
-        make_plan(program, host, 20, idle=0, memory=least - 1)
+        make_plan(program, host, 20, memory=least - 1)
 
 
 def test_the_plan_says_what_it_means():
     program, host = program_and_host((10, 30), 5)
-    plan = make_plan(program, host, 5, idle=3, memory=2**33)
-    assert str(plan).startswith("5 replicas on 1 device, 3 devices idle, 1 at once on a device, ")
+    plan = make_plan(program, host, 5, memory=2**33)
+    assert str(plan).startswith("5 replicas on 1 device, 1 at once on a device, ")
+    idle = dataclasses.replace(plan, idle=tuple(f"gpu:{i}" for i in range(1, 11)))
+    assert ", 10 devices idle (gpu:1, gpu:2, gpu:3, gpu:4, gpu:5, gpu:6, gpu:7, gpu:8 and 2 more), " in str(idle)
     assert str(plan).endswith(" of 8.00 GiB free on each")
-    chunked = make_plan(program, host, 5, idle=0, memory=plan.need.total(3, 1))
+    chunked = make_plan(program, host, 5, memory=plan.need.total(3, 1))
     assert "2 chunks of 3, one after another" in str(chunked)
     assert "for nothing" not in str(chunked)
     assert "1 computed for nothing" in str(dataclasses.replace(chunked, at_once=3))

@@ -48,9 +48,7 @@ def run(options: Data) -> int:
         table.add_section()
         if not dataset.class_names:
             for text, of in (("mean of the values", np.mean), ("standard deviation", np.std)):
-                table.add_row(
-                    text, *(", ".join(f"{v:.4g}" for v in of(s.targets, axis=0)) for s in dataset.splits.values())
-                )
+                table.add_row(text, *(_values(of(split.targets, axis=0)) for split in dataset.splits.values()))
         table.add_row("examples", *(f"{len(split):,}" for split in dataset.splits.values()))
         console.print(table)
     if options.out is not None:

@@ -44,11 +44,7 @@ def run(options: Evaluate) -> int:
     same = dataset.digest == setting(run, "dataset_digest")
     score_name = setting(run, "score_name")
     if options.json:
-        by_trial = [
-            {"trial": number}
-            | {f"{split}_{key}": value for split, s in by.items() for key, value in s._asdict().items()}
-            for number, by in scores.items()
-        ]
+        by_trial = [{"trial": number} | _flat(by) for number, by in scores.items()]
         print_json(
             {
                 "run": str(options.run),
