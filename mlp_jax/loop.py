@@ -280,7 +280,7 @@ class Loop:
 
         seconds = self._seconds.setdefault(chunk.start, [])
         while epoch < self._epochs:
-            if self._stop_now(chunk, state, epoch):
+            if self._save_or_stop(chunk, state, epoch):
                 raise SweepStopped(self._saver.directory if self._saver is not None else None)
             begun = time.perf_counter()
             state, means = train_epoch(count, state, replicas, self._scalar(epoch), data)
@@ -323,7 +323,7 @@ class Loop:
         whole = len(chunk) == len(self._grid.replicas)
         return Trained(chunk.start, len(chunk), arrays if whole else finished)
 
-    def _stop_now(self, chunk: range, state: Any, epoch: int) -> bool:
+    def _save_or_stop(self, chunk: range, state: Any, epoch: int) -> bool:
         """Save if that is due; whether the sweep is to stop here."""
         stop, due = self._stop(), self._saver is not None and 0 < epoch < self._epochs and self._saver.due(epoch)
         asked = from_all([stop, due])  # all processes do the same; the clock of the first one counts

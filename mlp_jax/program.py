@@ -170,14 +170,9 @@ class Program:
 def _one_by_one(f: Callable[[Any], Any], mapped: Any, count: Int[Array, ""]) -> Any:
     """Like ``jax.lax.map``, of the first ``count`` rows.
 
-    A single row gets a second one, which is not computed: XLA (on a CPU) takes an array of one row for the row itself,
-    gives it the layout in memory that the whole array has outside, and runs slower by 40 % for it. And so every number
-    of rows has the same program inside, which gives the same bits.
+    How many there are is not known to the compiler, so that it can't unroll one, and round otherwise than several.
     """
     rows = len(jax.tree.leaves(mapped)[0])
-    if rows == 1:
-        mapped = jax.tree.map(lambda leaf: jnp.concatenate([leaf, leaf]), mapped)
-        return jax.tree.map(lambda leaf: leaf[:1], _one_by_one(f, mapped, count))
     shapes = jax.eval_shape(f, jax.tree.map(lambda leaf: leaf[0], mapped))
     out = jax.tree.map(lambda leaf: jnp.zeros((rows, *leaf.shape), leaf.dtype), shapes)
 

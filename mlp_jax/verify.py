@@ -362,9 +362,7 @@ def _scores(run: Run, asked: _Asked, dataset: Dataset, problem: Problem) -> Find
         for group in _groups(asked, problem, kept.tolist()):
             shapes, numbers = _shapes(group.units, problem), np.array(group.trials)
             arrays = read_npz(run.path / "parameters.npz", group.names(shapes))
-            rows = np.resize(
-                numbers, group.size
-            )  # the last group of a shape is filled up: one compiled program a shape
+            rows = np.resize(numbers, group.size)  # the last group of a shape is filled up: one program a shape
             weights = {symbol: np.stack([arrays[f"{trial}/{symbol}"] for trial in rows]) for symbol in shapes}
             for (name, split), last in zip(splits.items(), ends, strict=True):
                 bounds = last - np.int32(len(split)), last
