@@ -57,6 +57,19 @@ def make_run(dataset, name, path, grid=Grid((0, 4), ("relu",), (1e-2,), seeds=2)
     return path
 
 
+def image_dataset(shape=(4, 5), classes=3, examples=20, **kwargs):
+    """Small images of noise, with classes."""
+    x = np.random.default_rng(0).integers(0, 256, (examples, *shape)).astype(np.uint8)
+    y = np.arange(examples) % classes
+    return Dataset.from_arrays(x, y, x[:7], y[:7], x_validation=x[:5], y_validation=y[:5], name="small", **kwargs)
+
+
+def image_values():
+    """Small black images, with values of four outputs."""
+    x, y = np.zeros((4, 2, 2), np.uint8), np.eye(4)
+    return Dataset.from_arrays(x, y, x, y, x_validation=x, y_validation=y, task="regression")
+
+
 @pytest.fixture
 def small() -> Dataset:
     return make_dataset()

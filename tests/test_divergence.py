@@ -36,7 +36,7 @@ def entries(layout, slot):
 @pytest.fixture
 def poison(monkeypatch):
     """A function: before that epoch (from 0), overwrite an entry of one trial's parameters."""
-    ask = Loop._stop_now
+    ask = Loop._save_or_stop
 
     def set_up(replica, slot, epoch, value, pick):
         def poisoned(loop, chunk, state, now):
@@ -49,7 +49,7 @@ def poison(monkeypatch):
                 state.params.update(jax.tree.unflatten(treedef, leaves))
             return ask(loop, chunk, state, now)
 
-        monkeypatch.setattr(Loop, "_stop_now", poisoned)
+        monkeypatch.setattr(Loop, "_save_or_stop", poisoned)
 
     yield set_up
     monkeypatch.undo()
