@@ -20,9 +20,8 @@ import filelock
 from mlp_jax.distributed import from_all, leads
 from mlp_jax.errors import InputError
 from mlp_jax.files import is_partial
-from mlp_jax.runs import LOCK, MANIFEST, check_new, is_finished, write_json, write_manifest
+from mlp_jax.runs import CHECKPOINTS, LOCK, MANIFEST, check_new, is_finished, write_json, write_manifest
 
-CHECKPOINTS = "checkpoints"
 _RESULTS = ".results"
 
 

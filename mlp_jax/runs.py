@@ -44,6 +44,8 @@ FILES = ("config.json", "environment.json", "trials.csv", "history.csv", "parame
 MANIFEST = "manifest.json"
 LOCK = ".lock"
 """Of a run directory: its process holds it."""
+CHECKPOINTS = "checkpoints"
+"""Of a run directory, until it is finished."""
 
 _TEXT = {"activation", "program", "device"}
 _WHOLE = {"trial", "hidden_units", "seed", "parameters", "diverged", "epoch"}
@@ -58,7 +60,7 @@ _CONFIG: dict[str, Any] = {
 """What every configuration has, and of which type."""
 
 MOST_JSON, MOST_CSV = 64 << 20, 1 << 30
-"""Bytes: longer files are not read. A run of a million trials and epochs fits."""
+"""Bytes: longer files are not read. A history of ten million rows fits."""
 
 
 @dataclass(frozen=True)
@@ -272,7 +274,7 @@ def read_run(path: str | Path) -> Run:
     path = Path(path)
     if not path.is_dir():
         raise DataError(f"{path} is no directory: expected one that mlp-jax sweep wrote")
-    if not is_finished(path) and (path / "checkpoints").is_dir():
+    if not is_finished(path) and (path / CHECKPOINTS).is_dir():
         raise DataError(f"{path} is not finished: mlp-jax sweep --resume {path}")
     return Run(
         path,

@@ -29,8 +29,18 @@ from mlp_jax.loop import saved_shapes
 from mlp_jax.models import MLP
 from mlp_jax.recipe import Recipe
 from mlp_jax.results import KEYS, SCORES, Table
-from mlp_jax.running import CHECKPOINTS
-from mlp_jax.runs import FILES, MANIFEST, Run, dataset_of, is_finished, read_config, read_json, read_run, recipe_of
+from mlp_jax.runs import (
+    CHECKPOINTS,
+    FILES,
+    MANIFEST,
+    Run,
+    dataset_of,
+    is_finished,
+    read_config,
+    read_json,
+    read_run,
+    recipe_of,
+)
 from mlp_jax.single import module_logits
 from mlp_jax.sweep import make_program, make_setup
 from mlp_jax.tasks import Task, get_task

@@ -21,8 +21,8 @@ from mlp_jax.errors import InputError, SweepStopped, whole
 from mlp_jax.grid import Grid
 from mlp_jax.recipe import Recipe
 from mlp_jax.results import best_trial, history_table, trials_table
-from mlp_jax.running import CHECKPOINTS, new_run, results, resume_from, resumed_run
-from mlp_jax.runs import check_new, read_json, sweep_config, write_run
+from mlp_jax.running import new_run, results, resume_from, resumed_run
+from mlp_jax.runs import CHECKPOINTS, check_new, read_json, sweep_config, write_run
 from mlp_jax.sweep import SweepResult, check_dtype, make_setup, sweep
 from mlp_jax.tasks import get_task
 from mlp_jax.terminal import Display
