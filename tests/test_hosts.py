@@ -63,16 +63,36 @@ def processes(count: int, *arguments: object, devices: int = 2):
             process.communicate()
 
 
+def options(data: Path) -> list[object]:
+    return ["--dataset", data, "--hidden-units", 0, 4, "--seeds", SEEDS, "--epochs", EPOCHS, "--batch-size", 32]
+
+
+def wait_for_a_state(run: Path, process: subprocess.Popen[str]) -> None:
+    until = time.monotonic() + DEADLINE
+    while not any(path.name.isdecimal() for path in run.glob("checkpoints/states/*")):
+        assert time.monotonic() < until
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.02)
+
+
+def test_the_process_that_leads_dies(data, tmp_path):
+    """JAX itself may end the other one, at length; how to go on has been said by then."""
+    run = tmp_path / "run"
+    with processes(2, *options(data), "--checkpoint-every", 5, "--out", run) as (first, second):
+        wait_for_a_state(run, first)
+        first.send_signal(signal.SIGKILL)
+        _, errors = second.communicate(timeout=DEADLINE)
+        assert second.returncode in (1, -signal.SIGABRT)
+        again = f"to go on, all of them: mlp-jax sweep --resume {run}"
+        assert f"mlp-jax: process 1 of 2: should another one end, so does this one; {again}" in errors.splitlines()
+    assert not (run / "manifest.json").exists()
+
+
 def test_one_of_two_processes_dies_and_two_or_one_go_on(data, tmp_path, capsys):
     """The parameters are, to the bit, those of one process with one device that was never interrupted."""
     run = tmp_path / "run"
-    options = ["--dataset", data, "--hidden-units", 0, 4, "--seeds", SEEDS, "--epochs", EPOCHS, "--batch-size", 32]
-    with processes(2, *options, "--checkpoint-every", 5, "--out", run) as (first, second):
-        until = time.monotonic() + DEADLINE
-        while not any(path.name.isdecimal() for path in run.glob("checkpoints/states/*")):
-            assert time.monotonic() < until
-            assert first.poll() is None, first.communicate()[1]
-            time.sleep(0.02)
+    with processes(2, *options(data), "--checkpoint-every", 5, "--out", run) as (first, second):
+        wait_for_a_state(run, first)
         second.send_signal(signal.SIGKILL)
         out, errors = first.communicate(timeout=DEADLINE)
         assert first.returncode == 1

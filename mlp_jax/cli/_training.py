@@ -16,7 +16,7 @@ from rich.console import Console
 from mlp_jax.cache import enable_compilation_cache
 from mlp_jax.cli._signals import Interrupted, Stop
 from mlp_jax.datasets import Dataset, load_dataset
-from mlp_jax.distributed import leads, lost
+from mlp_jax.distributed import leads, lost, several
 from mlp_jax.errors import InputError, SweepStopped, whole
 from mlp_jax.grid import Grid
 from mlp_jax.recipe import Recipe
@@ -108,6 +108,11 @@ def train_run(
             if leads():
                 stack.enter_context(new_run(out, config))
             place = {"checkpoints": out / CHECKPOINTS}
+        if several() and not leads():
+            # Said now: should the process that leads die, JAX ends this one before it can say anything.
+            who = f"process {jax.process_index()} of {jax.process_count()}"
+            again = f"should another one end, so does this one; to go on, all of them: {_again(out)}"
+            print(f"mlp-jax: {who}: {again}", file=sys.stderr, flush=True)
         with Display(console, grid, options.epochs, get_task(dataset.task).score_name) as display:
             result = sweep(
                 grid,
