@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float
 from PIL import Image, ImageOps, UnidentifiedImageError
-from scipy import ndimage
 
 from mlp_jax.datasets.dataset import ImageForm
 from mlp_jax.errors import DataError, InputError
@@ -140,6 +139,8 @@ def drawing(grey: Grey) -> Grey:
 
 def _without_specks(ink: Grey, present: Bool[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
     """Where ink is present in a connected piece that is not tiny beside the largest."""
+    from scipy import ndimage  # takes a fifth as long as all the rest of the package
+
     pieces, count = ndimage.label(present, structure=np.ones((3, 3)))
     amount = np.bincount(pieces.ravel(), ink.ravel(), count + 1)
     amount[0] = 0  # what is no piece

@@ -75,8 +75,9 @@ def stack_splits(splits: Sequence[Split], columns: Sequence[int] | None = None) 
         parts = [part / np.float32(255) if part.dtype == np.uint8 else part for part in parts]
     features = np.concatenate(parts)
     if columns is not None:
-        ones = np.full((len(features), 1), 255 if features.dtype == np.uint8 else 1, features.dtype)
-        features = np.concatenate([features, ones], axis=1)[:, np.array(columns)]  # the ones are the last column
+        wanted = np.array(columns)
+        features = features.take(np.maximum(wanted, 0), axis=1)  # an array as index takes four times as long
+        features[:, wanted < 0] = 255 if features.dtype == np.uint8 else 1
     return _as_jax_has_it(features), _as_jax_has_it(np.concatenate([split.targets for split in splits]))
 
 
