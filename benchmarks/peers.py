@@ -7,11 +7,11 @@ needs: python -m pip install -e ".[peers]"; a peer whose package is missing is n
 cores, on a machine with nothing else to do. Writes a record and a figure, peers-cpu or whole-process-cpu (-gpu), to
 benchmarks/records.
 
-Every peer runs in a process of its own. In each round every process trains one epoch of all its models while the
-others wait, in an order drawn anew: what slows the machine for a while slows all of them. The first epoch, counted
-from the start of the process, is the cold one; cached is the same for a peer that compiles, in a process of its own
-that finds what another one compiled; warm is the median of those that follow. All have then trained equally
-long, and their test accuracies stand beside their times.
+Every peer runs in a process of its own. In each round every process trains two epochs of all its models while the
+others wait, in an order drawn anew: what slows the machine for a while slows all of them. The second is timed, the
+first brings the caches back to its own data. The first epoch of all, counted from the start of the process, is the cold
+one; cached is the same for a peer that compiles, in a process of its own that finds what another one compiled; warm is
+the median of those timed later. All have then trained equally long, and their test accuracies stand beside their times.
 """
 
 import contextlib
@@ -62,11 +62,12 @@ class Options:
     wide_peers: tuple[Name, ...] = ("torch", "torch-padded", "parallel-mlps", OURS)
     """Who trains that (nobody: --wide-peers and nothing after it)."""
     rounds: int = 5
-    """How many warm epochs to time, after the cold one; or, with --whole-process, how often to run each program."""
+    """How many warm epochs to time; or, with --whole-process, how often to run each program."""
     train_size: int | None = None
     """Train on this many examples only, to try the benchmark out."""
     whole_process: bool = False
-    """Time whole programs instead: Keras (TensorFlow backend), 1 seed, and mlp-jax sweep, 1 and 5 seeds."""
+    """Time whole programs instead: Keras (TensorFlow backend), 1 seed, and mlp-jax sweep, 1 and 5 seeds; with 1 seed
+    also where an earlier run has left its compiled programs, as it does unless --no-cache is given."""
     epochs: int = 20
     """Of each program, with --whole-process."""
     out: Path = RECORDS
@@ -154,7 +155,7 @@ def main(options: Options) -> None:
 
 
 def _epochs_trained(options: Options) -> int:
-    return options.epochs if options.whole_process else 1 + options.rounds
+    return options.epochs if options.whole_process else 1 + 2 * options.rounds
 
 
 def _missing(name: Name) -> str:
@@ -192,8 +193,10 @@ class _Contestant:
     cached: float | None = None
     seconds: list[float] = field(default_factory=list)
 
-    def train(self) -> None:
-        """Train one epoch."""
+    def train(self, untimed: int = 0) -> None:
+        """Train one epoch, after so many that are not timed."""
+        for _ in range(untimed):
+            self.worker.epoch()
         self.seconds.append(self.worker.epoch())
 
     def finish(self) -> Measurement:
@@ -248,7 +251,7 @@ def _epochs(options: Options, data: Path) -> tuple[list[Measurement], dict[str, 
             _say(f"round {number + 1} of {options.rounds}")
             for contestant in order.sample(running, len(running)):
                 with turn(contestant):
-                    contestant.train()
+                    contestant.train(untimed=1)
         for contestant in running.copy():
             with turn(contestant):
                 measurements.append(contestant.finish())
@@ -275,8 +278,12 @@ def _whole_programs(options: Options, data: Path) -> tuple[list[Measurement], di
     programs: dict[str, Callable[[Path], tuple[str, list[float]]]] = {
         f"{PEERS[keras].title}, 1 seed": lambda _: _keras_program(keras, options, data),
         "mlp-jax sweep, 1 seed": lambda out: _sweep_program(1, options, data, out),
+        "mlp-jax sweep, 1 seed, compiled before": lambda out: _sweep_program(1, options, data, out, kept),
         "mlp-jax sweep, 5 seeds": lambda out: _sweep_program(5, options, data, out),
     }
+    kept = data.with_name("compiled")
+    _say("compiling")
+    _sweep_program(1, options, data, data.with_name("run-to-compile"), kept)
     left_out: dict[str, str] = {}
     if missing := _missing(keras):
         left_out[keras] = missing
@@ -320,13 +327,28 @@ def _keras_program(name: Name, options: Options, data: Path) -> tuple[str, list[
     return report["device"], report["accuracies"]
 
 
-def _sweep_program(seeds: int, options: Options, data: Path, out: Path) -> tuple[str, list[float]]:
-    """The command line of mlp_jax, figures and all: its device and, for each width, the mean test accuracy."""
-    command = [str(Path(sysconfig.get_path("scripts")) / "mlp-jax"), "sweep", "--no-cache", "--out", str(out)]
+def _sweep_program(
+    seeds: int, options: Options, data: Path, out: Path, kept: Path | None = None
+) -> tuple[str, list[float]]:
+    """The command line of mlp_jax, figures and all: its device and, for each width, the mean test accuracy.
+
+    Args:
+        seeds: how many.
+        options: of the benchmark.
+        data: what is trained on, if it isn't all of MNIST.
+        out: the run.
+        kept: directory of programs that were compiled before; None to compile all and keep nothing.
+    """
+    command = [str(Path(sysconfig.get_path("scripts")) / "mlp-jax"), "sweep", "--out", str(out)]
+    variables = dict(PEERS[OURS].variables)
+    if kept is None:
+        command += ["--no-cache"]
+    else:
+        variables |= {**(PEERS[OURS].cache or {}), CACHE_DIRECTORY: str(kept)}
     command += ["--dataset", "mnist" if options.train_size is None else str(data)]
     command += ["--seeds", str(seeds), "--epochs", str(_epochs_trained(options))]
     command += ["--hidden-units", *map(str, options.widths)]
-    _run(command, PEERS[OURS].variables)
+    _run(command, variables)
     scores: dict[int, list[float]] = {width: [] for width in options.widths}
     with (out / "trials.csv").open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
