@@ -5,6 +5,9 @@ Parameters and attributes have scikit-learn's names where they mean what they me
 divide intensities by 255.
 """
 
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Self
 
@@ -16,14 +19,15 @@ from jaxtyping import Array, Float, Num
 from scipy.special import log_softmax
 
 from mlp_jax.datasets.dataset import Split
-from mlp_jax.errors import InputError, MissingExtraError
-from mlp_jax.models import MLP
+from mlp_jax.errors import InputError, MissingExtraError, listed, real, whole
+from mlp_jax.models import MLP, check_seed, check_width
 from mlp_jax.recipe import Recipe
 from mlp_jax.single import fit
 from mlp_jax.tasks import get_task
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.utils import check_random_state, column_or_1d
     from sklearn.utils.multiclass import check_classification_targets
     from sklearn.utils.validation import check_is_fitted, validate_data
@@ -31,6 +35,41 @@ except ImportError:
     raise MissingExtraError("mlp_jax.estimators", "scikit-learn", "sklearn") from None
 
 _BLOCK = 512  # rows predicted at a time, always: compiled once, and no row's result depends on how many there are
+
+_PARAMETERS = {  # by what the rest of the package calls them
+    "hidden_units": "hidden_layer_sizes",
+    "learning rate": "learning_rate_init",
+    "epochs": "max_iter",
+    "seed": "random_state",
+    "beta1": "beta_1",
+    "beta2": "beta_2",
+}
+
+
+@contextmanager
+def _as_parameters() -> Iterator[None]:
+    """Errors that name the estimator's parameters."""
+    try:
+        yield
+    except InputError as error:
+        name, _, rest = str(error).partition(" is ")
+        if name not in _PARAMETERS:
+            raise
+        raise InputError(f"{_PARAMETERS[name]} is {rest}") from None
+
+
+def _converged(losses: Sequence[float], tol: float, n_iter_no_change: int) -> bool:
+    """Whether scikit-learn's perceptrons would have stopped: after more epochs than that in a row, none of them better.
+
+    Better is a loss that is at least ``tol`` below the least before it.
+    """
+    best, without = np.inf, 0
+    for loss in losses:
+        without = without + 1 if loss > best - tol else 0
+        best = min(best, loss)
+        if without > n_iter_no_change:
+            return True
+    return False
 
 
 class _Perceptron(BaseEstimator):  # type: ignore[misc]
@@ -48,6 +87,8 @@ class _Perceptron(BaseEstimator):  # type: ignore[misc]
         beta_1: float = 0.9,
         beta_2: float = 0.999,
         epsilon: float = 1e-7,
+        tol: float = 1e-4,
+        n_iter_no_change: int = 10,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -58,17 +99,22 @@ class _Perceptron(BaseEstimator):  # type: ignore[misc]
         self.beta_1 = beta_1
         self.beta_2 = beta_2
         self.epsilon = epsilon
+        self.tol = tol
+        self.n_iter_no_change = n_iter_no_change
 
     def _train(self, x: Float[np.ndarray, "N D"], targets: Num[np.ndarray, "N *K"], task: str, outputs: int) -> Self:
-        recipe = Recipe(self.max_iter, self.batch_size, self.beta_1, self.beta_2, self.epsilon)
+        tol = real("tol", self.tol, lambda t: t >= 0, "a number, 0 or more")
+        n_iter_no_change = whole("n_iter_no_change", self.n_iter_no_change, 1, 2**31 - 1)
         seed = self.random_state
         if not isinstance(seed, int | np.integer):
             seed = check_random_state(seed).randint(2**31 - 1)
         activation = "sigmoid" if self.activation == "logistic" else self.activation
-        model = MLP(
-            x.shape[1], self._hidden_units(), outputs, activation=activation, task=task, rngs=nnx.Rngs(int(seed))
-        )
-        trained = fit(model, Split(x, targets), learning_rate=self.learning_rate_init, seed=int(seed), recipe=recipe)
+        with _as_parameters():
+            recipe = Recipe(self.max_iter, self.batch_size, self.beta_1, self.beta_2, self.epsilon)
+            rngs = nnx.Rngs(check_seed(seed))
+            model = MLP(x.shape[1], self._hidden_units(), outputs, activation=activation, task=task, rngs=rngs)
+            split = Split(x, targets)
+            trained = fit(model, split, learning_rate=self.learning_rate_init, seed=int(seed), recipe=recipe)
         weights = {symbol: np.asarray(array) for symbol, array in trained.model.weights.items()}
         if not all(np.isfinite(array).all() for array in weights.values()):
             raise InputError("training diverged: lower learning_rate_init, or scale the features")
@@ -79,16 +125,23 @@ class _Perceptron(BaseEstimator):  # type: ignore[misc]
         self.loss_curve_ = trained.history.loss.tolist()
         self.loss_ = self.loss_curve_[-1]
         self._task, self._activation = task, trained.model.activation
+        if not _converged(self.loss_curve_, tol, n_iter_no_change):
+            warnings.warn(
+                f"training ended at max_iter={recipe.epochs} epochs and had not converged: raise max_iter or "
+                f"learning_rate_init, scale the features (and the values of a regression), or raise tol={tol:g}",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
         return self
 
     def _hidden_units(self) -> int:
         sizes = self.hidden_layer_sizes
         if isinstance(sizes, int | np.integer):
-            return int(sizes)
-        sizes = tuple(sizes)
-        if len(sizes) > 1:
-            raise InputError(f"hidden_layer_sizes is {sizes}: expected one layer, or () for none")
-        return sizes[0] if sizes else 0
+            return check_width(sizes)
+        layers = listed("hidden_layer_sizes", sizes, "a number of units, a tuple of one, or () for no hidden layer")
+        if len(layers) > 1:
+            raise InputError(f"hidden_layer_sizes is {tuple(layers)}: expected one layer, or () for none")
+        return check_width(layers[0]) if len(layers) else 0
 
     @property
     def model_(self) -> MLP:
@@ -127,6 +180,12 @@ class MLPClassifier(ClassifierMixin, _Perceptron):  # type: ignore[misc]
         beta_1: Adam's decay of the mean of the gradient.
         beta_2: Adam's decay of the mean of its square.
         epsilon: Adam's ε.
+        tol: what the training loss has to fall by in an epoch, below its least so far, to count as better.
+        n_iter_no_change: training has converged when more epochs than that in a row, at any time, are no better. That
+            is scikit-learn's rule, on ``loss_curve_``; there training then stops, here it decides on the warning alone.
+
+    Warns:
+        ConvergenceWarning: (scikit-learn's, by ``fit``) training had not converged after ``max_iter`` epochs.
 
     Attributes:
         coefs_: [A ``[D, M]``, B ``[M, K]``], without a hidden layer [A ``[D, K]``].

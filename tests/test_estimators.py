@@ -3,21 +3,25 @@
 import pickle
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
 from flax import nnx
+from sklearn import neural_network
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator, estimator_checks_generator
 
 import mlp_jax
-from mlp_jax.estimators import MLPClassifier, MLPRegressor
+from mlp_jax.estimators import MLPClassifier, MLPRegressor, _converged
+
+pytestmark = pytest.mark.filterwarnings("ignore:training ended at max_iter:sklearn.exceptions.ConvergenceWarning")
 
 QUICK = {"hidden_layer_sizes": 20, "learning_rate_init": 0.02, "batch_size": 32, "max_iter": 30}
 IRIS = load_iris()
@@ -130,15 +134,57 @@ def test_a_rows_prediction_does_not_depend_on_the_others():
     np.testing.assert_array_equal(estimator.predict_proba(x[-1:])[0], together[-1])
 
 
+def test_warns_unless_training_converged():
+    def warned(**parameters):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            estimator = MLPClassifier(4, batch_size=150, max_iter=40, random_state=0, **parameters).fit(
+                IRIS_X, IRIS.target
+            )
+        assert {warning.category for warning in caught} <= {ConvergenceWarning}
+        assert {warning.filename for warning in caught} <= {__file__}
+        assert estimator.n_iter_ == 40  # in either case
+        return bool(caught), np.array(estimator.loss_curve_)
+
+    slow, losses = warned(learning_rate_init=1e-3)
+    fall = -np.diff(losses)
+    assert slow
+    assert fall.min() > 1e-4
+    assert not warned(learning_rate_init=1e-3, tol=2 * fall.max())[0]
+    assert warned(learning_rate_init=1e-3, tol=2 * fall.max(), n_iter_no_change=39)[0]
+    assert not warned(learning_rate_init=1e-7)[0]  # nothing moves
+    assert warned(learning_rate_init=1e-7, tol=0)[0]  # but every epoch is a little better
+
+
+@pytest.mark.parametrize("tol", [1e-1, 1e-2, 1e-3])
+@pytest.mark.parametrize("learning_rate", [1e-3, 3e-2])
+def test_converges_where_scikit_learn_stops(tol, learning_rate):
+    theirs = neural_network.MLPClassifier(5, learning_rate_init=learning_rate, max_iter=60, tol=tol, random_state=0)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        theirs.fit(IRIS_X, IRIS.target)
+    losses = theirs.loss_curve_
+    assert _converged(losses, tol, theirs.n_iter_no_change) == (not caught)
+    assert not _converged(losses[:-1], tol, theirs.n_iter_no_change)
+
+
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
         ({"hidden_layer_sizes": (10, 10)}, "expected one layer"),
-        ({"hidden_layer_sizes": -1}, "hidden_units is -1"),
+        ({"hidden_layer_sizes": -3}, "hidden_layer_sizes is -3: expected a whole number"),
+        ({"hidden_layer_sizes": (2.5,)}, "hidden_layer_sizes is 2.5: expected a whole number"),
+        ({"hidden_layer_sizes": None}, "hidden_layer_sizes is None: expected a number of units"),
         ({"activation": "swish"}, "unknown activation 'swish'"),
-        ({"max_iter": 0}, "epochs is 0"),
+        ({"max_iter": -1}, "max_iter is -1: expected a whole number"),
         ({"batch_size": "auto"}, "batch_size is 'auto'"),
-        ({"learning_rate_init": 0}, "learning rate is 0"),
+        ({"learning_rate_init": 0}, "learning_rate_init is 0: expected a finite float32 number"),
+        ({"random_state": -1}, "random_state is -1: expected a whole number"),
+        ({"beta_1": 1}, "beta_1 is 1: expected a number"),
+        ({"beta_2": -0.5}, "beta_2 is -0.5: expected a number"),
+        ({"tol": -1e-4}, "tol is -0.0001: expected a number, 0 or more"),
+        ({"tol": float("nan")}, "tol is nan: expected a number, 0 or more"),
+        ({"n_iter_no_change": 0}, "n_iter_no_change is 0: expected a whole number"),
         ({"activation": "relu", "learning_rate_init": 1e30}, "training diverged: lower learning_rate_init"),
     ],
 )
