@@ -83,22 +83,27 @@ class Plan:
         return self.need.total(self.chunk // self.devices, self.at_once)
 
     def __str__(self) -> str:
-        parts = [f"{self.replicas} replica{'s' if self.replicas > 1 else ''} on {_count(self.devices, 'device')}"]
+        groups = f"{self.replicas} groups of trials (one for each seed and learning rate) " if self.replicas > 1 else ""
+        parts = [f"{groups}on {counted(self.devices, 'device')}"]
         if self.idle:
             more = f" and {len(self.idle) - MOST_NAMED} more" if len(self.idle) > MOST_NAMED else ""
-            parts.append(f"{_count(len(self.idle), 'device')} idle ({', '.join(self.idle[:MOST_NAMED])}{more})")
+            parts.append(f"{counted(len(self.idle), 'device')} idle ({', '.join(self.idle[:MOST_NAMED])}{more})")
         if self.chunks > 1:
             parts.append(f"{self.chunks} chunks of {self.chunk}, one after another")
         if self.chunk > self.devices:
-            parts.append(f"{min(self.at_once, self.chunk // self.devices)} at once on a device")
+            together = min(self.at_once, self.chunk // self.devices)
+            if together > 1 or self.chunks == 1:
+                parts.append(f"{together} at a time on each" if together > 1 else "one after another")
         if self.padding and self.at_once > 1:
             parts.append(f"{self.padding} computed for nothing, as devices share alike")
-        parts.append(f"{gibibytes(self.bytes_used)} of {gibibytes(self.memory)} free on each")
+        each = " of each" if self.devices > 1 else ""
+        parts.append(f"{gibibytes(self.bytes_used)} of {gibibytes(self.memory)} free memory{each}")
         return ", ".join(parts)
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'s' if number != 1 else ''}"
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """So many of that: 1 epoch, 2 epochs; ``many`` is the plural where an s is not enough."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def gibibytes(size: float) -> str:

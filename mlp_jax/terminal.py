@@ -1,24 +1,135 @@
 """What a person sees in the terminal: the sweep as it runs, and its closing table."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
+from rich.style import StyleType
 from rich.table import Table as RichTable
+from rich.text import Text
 
 from mlp_jax.analysis import Summary, by_setting, saturation_record, saturation_sentence, score_text, summarize
 from mlp_jax.forecast import Forecast
 from mlp_jax.grid import Grid
 from mlp_jax.loop import Progress
-from mlp_jax.plan import Plan, gibibytes
+from mlp_jax.plan import Plan, counted, gibibytes
 from mlp_jax.results import Table, references
+
+ASCII = str.maketrans(
+    {"±": "+-", "×": "x", "−": "-", "–": "-", "→": "->", "²": "2", "▄": ".", "▀": "'", "█": "#", "…": "..."}
+    | dict.fromkeys("┌┐└┘", "+")
+    | {"─": "-", "│": "|"}
+)
+"""What is printed of these where only ASCII can be."""
+
+_ANY_WIDTH = 1_000_000
+LEAST_PROSE = 20
+"""Columns of the terminal that a table's column of sentences has at least."""
+
+
+class FittedTable(NamedTuple):
+    """A table as wide as a terminal allows.
+
+    Attributes:
+        table: to be printed; no cell of it is cut.
+        left_out: headings of the columns that have no room.
+        width: what it takes; more than the terminal has where what has to be kept is wider.
+    """
+
+    table: RichTable
+    left_out: tuple[str, ...]
+    width: int
+
+
+def fitted_table(
+    console: Console,
+    headings: Sequence[str],
+    sections: Iterable[Sequence[Sequence[str]]],
+    *,
+    drop: Sequence[str] = (),
+    left: Sequence[str] = (),
+    prose: str | None = None,
+    styles: Sequence[StyleType | None] | None = None,
+    **options: Any,
+) -> FittedTable:
+    """A table that fits the terminal without cutting a cell: headings wrap at words, then columns are left out.
+
+    In a pipe, which has no width, everything is shown.
+
+    Args:
+        console: that it is for.
+        headings: one a column; empty ones alone make a table without a heading.
+        sections: of the rows, with a rule between them; a row is a cell a column.
+        drop: headings of the columns that may be left out, the first of them first.
+        left: headings of the columns that are set to the left; the others are numbers.
+        prose: heading of a column of sentences, which wrap at words.
+        styles: of the rows, if they differ.
+        **options: of the table.
+    """
+    signs = ASCII if console.options.ascii_only else {}
+    rows = [[[cell.translate(signs) for cell in row] for row in section] for section in sections]
+    droppable = [heading for heading in drop if heading in headings] if console.is_terminal else []
+
+    def fitted(left_out: tuple[str, ...], whole_headings: bool) -> FittedTable:
+        table = RichTable(show_header=any(headings), **options)
+        kept = [place for place, heading in enumerate(headings) if heading not in left_out]
+        for place in kept:
+            heading = headings[place]
+            if heading == prose:
+                table.add_column(heading, overflow="fold", min_width=LEAST_PROSE)
+                continue
+            texts = [heading] if whole_headings else heading.split()
+            width = max(
+                (cell_len(text) for text in [*texts, *(row[place] for part in rows for row in part)]), default=0
+            )
+            table.add_column(heading, justify="left" if heading in left else "right", width=width)
+        of_rows = iter(styles or ())
+        for part in rows:
+            for row in part:
+                table.add_row(*(Text(row[place]) for place in kept), style=next(of_rows, None))
+            table.add_section()
+        measured = console.measure(table, options=console.options.update_width(_ANY_WIDTH))
+        return FittedTable(table, left_out, measured.maximum if prose is None else measured.minimum)
+
+    found = fitted((), True)
+    for count in range(len(droppable) + 1):
+        if found.width <= console.width or not console.is_terminal:
+            break
+        found = fitted(tuple(droppable[:count]), False)
+    whole = fitted(found.left_out, True)
+    found = whole if whole.width <= console.width else found
+    if found.width > console.width:
+        found.table.width = found.width  # wider than the terminal, rather than cut
+    return found
+
+
+def print_table(
+    console: Console, headings: Sequence[str], *sections: Sequence[Sequence[str]], elsewhere: str = "--json", **how: Any
+) -> None:
+    """Print a table that fits the terminal, and say what is left out of it.
+
+    Args:
+        console: to print on.
+        headings: one a column.
+        *sections: of the rows.
+        elsewhere: who has the columns that are left out.
+        **how: as ``fitted_table`` takes it.
+    """
+    found = fitted_table(console, headings, sections, **how)
+    console.print(found.table, soft_wrap=found.width > console.width)
+    if found.left_out:
+        columns = f"{counted(len(found.left_out), 'column')} left out ({', '.join(found.left_out)})"
+        console.print(
+            f"Narrow terminal: {columns}; {elsewhere} has everything.", highlight=False, markup=False, soft_wrap=False
+        )
 
 
 def percent_or_plain(score_name: str) -> Callable[[float], str]:
@@ -35,7 +146,7 @@ class Display:
         self._grid = grid
         self._score = percent_or_plain(score_name)
         self._score_name = score_name
-        self._started = time.perf_counter()
+        self._first: tuple[float, float] | None = None  # when an epoch ended first, and what was done by then
         self._bar = ProgressBar(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -62,7 +173,8 @@ class Display:
 
     def on_plan(self, plan: Plan) -> None:
         """Show how the sweep is shared out (``sweep(on_plan=...)``)."""
-        self._console.print(f"{plan}", highlight=False, soft_wrap=True)
+        text = f"{plan}"
+        self._console.print(text[0].upper() + text[1:], highlight=False, soft_wrap=True)
 
     def on_epoch(self, progress: Progress) -> None:
         """Show what is known after an epoch (``sweep(on_epoch=...)``)."""
@@ -70,13 +182,11 @@ class Display:
             self._bar.update(self._task, completed=progress.done, description=_where(progress))
             self._live.update(Group(self._by_width(progress), self._bar), refresh=True)
             return
-        elapsed = time.perf_counter() - self._started
-        remaining = elapsed / (progress.done - progress.before) * (1 - progress.done)
         good = ~progress.diverged & ~np.isnan(progress.loss)
         parts = [
             _where(progress),
-            f"{remaining:.0f} s remaining",
-            f"loss {_mean(progress.loss, good):.4f}",
+            *self._remaining(progress),
+            f"{_of_trials(int(good.sum()))}loss {_mean(progress.loss, good):.4f}",
             f"{self._score_name} {self._score(_mean(progress.score, good))}",
             f"validation {self._score(_mean(progress.validation_score, good))}",
         ]
@@ -84,26 +194,37 @@ class Display:
             parts.append(f"{progress.diverged.sum()} diverged")
         self._console.print("  ".join(parts), soft_wrap=True, highlight=False)
 
+    def _remaining(self, progress: Progress) -> list[str]:
+        """The time that remains, by the epochs after the first, which has compilation and the like in it."""
+        now = time.perf_counter()
+        if self._first is None:
+            self._first = now, progress.done
+        began, before = self._first
+        if not before < progress.done < 1:
+            return []
+        return [f"{(now - began) / (progress.done - before) * (1 - progress.done):.0f} s remaining"]
+
     def _by_width(self, progress: Progress) -> RenderableType:
-        table = RichTable(box=None, pad_edge=False)
-        for heading in ("M", "loss", self._score_name, f"validation {self._score_name}"):
-            table.add_column(heading, justify="right")
+        headings = ("M", "loss", self._score_name, f"validation {self._score_name}")
         units = np.array([trial.hidden_units for trial in self._grid.trials])
         widths = sorted(set(units.tolist()))
+        rows = []
         for width in widths[:: max(1, len(widths) // 12)]:
             good = (units == width) & ~progress.diverged & ~np.isnan(progress.loss)
-            table.add_row(
-                str(width),
-                f"{_mean(progress.loss, good):.4f}",
-                self._score(_mean(progress.score, good)),
-                self._score(_mean(progress.validation_score, good)),
-            )
-        return table
+            scores = (self._score(_mean(values, good)) for values in (progress.score, progress.validation_score))
+            rows.append((str(width), f"{_mean(progress.loss, good):.4f}", *scores))
+        title = "Mean over the trials of each width" if len(units) > len(widths) else None
+        look: dict[str, Any] = {"title": title, "title_justify": "left", "box": None, "pad_edge": False}
+        return fitted_table(self._console, headings, [rows], drop=("loss", self._score_name), **look).table
 
 
 def _where(progress: Progress) -> str:
     chunk = f"chunk {progress.chunk}/{progress.chunks}  " if progress.chunks > 1 else ""
     return f"{chunk}epoch {progress.epoch}/{progress.epochs}"
+
+
+def _of_trials(trials: int) -> str:
+    return f"mean of {trials:,} trials: " if trials > 1 else ""
 
 
 def _mean(values: np.ndarray, where: np.ndarray) -> float:
@@ -153,7 +274,7 @@ def print_forecast(console: Console, forecast: Forecast) -> None:
     plan, need, calibration = forecast.plan, forecast.plan.need, forecast.calibration
     working = plan.at_once * need.working
     rows = {
-        "trials": f"{forecast.trials:,}, as {forecast.replicas:,} replicas",
+        "trials": f"{forecast.trials:,}",
         "parameters": f"{forecast.parameters:,} ({gibibytes(forecast.parameter_bytes)})",
         "operations": f"{forecast.operations:.3g} an epoch, {forecast.operations * forecast.epochs:.3g} in all",
         "shared out": str(plan),
@@ -161,17 +282,14 @@ def print_forecast(console: Console, forecast: Forecast) -> None:
         f"{gibibytes(plan.bytes_used - need.fixed - working)}, at work {gibibytes(working)}",
         "checkpoint": gibibytes(forecast.checkpoint_bytes),
         "expected time": f"{duration(forecast.seconds)}: compilation {calibration.compile:.1f} s, "
-        f"{forecast.epochs} epochs of {forecast.epoch:.3g} s, final scores {forecast.evaluate:.1f} s",
+        f"{counted(forecast.epochs, 'epoch')} of {forecast.epoch:.3g} s, final scores {forecast.evaluate:.1f} s",
     }
-    table = RichTable(title="Plan (nothing is trained or written)", show_header=False, title_justify="left")
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, text in rows.items():
-        table.add_row(name, text)
-    console.print(table, highlight=False)
+    headings, title = ("of the sweep", "it takes"), "Plan (nothing is trained or written)"
+    print_table(console, headings, list(rows.items()), left=headings, prose="it takes", title=title)
+    steps = counted(calibration.minibatches, "minibatch", "minibatches")
     console.print(
-        f"Measured in {calibration.seconds:.1f} s: {calibration.minibatches} minibatches of {calibration.replicas} of "
-        f"the replicas, median of {calibration.passes} times. Starting, checkpoints and figures come on top.",
+        f"Measured in {calibration.seconds:.1f} s: {steps} of {counted(calibration.replicas, 'group')} of trials, "
+        f"median of {counted(calibration.passes, 'time')}. Starting, checkpoints and figures come on top.",
         highlight=False,
         soft_wrap=not console.is_terminal,
     )
@@ -191,28 +309,21 @@ def print_summary(console: Console, trials: Table, config: dict[str, Any], envir
     others = references(config)
     settings = by_setting(summaries)
     unit = " (%)" if config["score_name"] == "accuracy" else ""
-    title = f"{config['dataset_name']}: {config['score_name']}{unit} after {config['epochs']} epochs"
-    table = RichTable(title=title)
-    if len(settings) > 1:
-        table.add_column("activation", no_wrap=True)
-        table.add_column("learning rate", justify="right", no_wrap=True)
-    table.add_column("M", justify="right", no_wrap=True)
-    table.add_column("parameters", justify="right", no_wrap=True)
-    for split in ("train", "validation", "test", *others):
-        table.add_column(split, justify="right", no_wrap=True)
+    title = f"{config['dataset_name']}: {config['score_name']}{unit} after {counted(config['epochs'], 'epoch')}"
+    setting = ("activation", "learning rate") if len(settings) > 1 else ()
+    headings = (*setting, "M", "parameters", "train", "validation", "test", *others)
+    sections = []
     for (activation, rate), rows in settings.items():
+        lines = []
         for row in rows:
             first = [activation, f"{rate:g}"] if len(settings) > 1 else []
             theirs = others.values() if activation == "sigmoid" and rate == 1e-3 else [{} for _ in others]
-            table.add_row(
-                *first,
-                str(row.hidden_units),
-                f"{row.parameters:,}",
-                *(_with_deviation(row, split, config["score_name"]) for split in ("train", "validation", "test")),
-                *(f"{100 * by[row.hidden_units]:.2f}" if row.hidden_units in by else "–" for by in theirs),
-            )
-        table.add_section()
-    console.print(table)
+            scores = (_with_deviation(row, split, config["score_name"]) for split in ("train", "validation", "test"))
+            held_against = (f"{100 * by[row.hidden_units]:.2f}" if row.hidden_units in by else "–" for by in theirs)
+            lines.append((*first, str(row.hidden_units), f"{row.parameters:,}", *scores, *held_against))
+        sections.append(lines)
+    drop = ("parameters", *reversed(others), "train", "validation")
+    print_table(console, headings, *sections, title=title, drop=drop, left=("activation",), elsewhere="trials.csv")
     _print_notes(console, summaries, config, environment)
 
 

@@ -57,7 +57,7 @@ def test_plan_prints_and_writes_nothing(tmp_path, monkeypatch, capsys):
     command = ["sweep", "--plan", "--dataset", "data.npz", "--hidden-units", "4", "--seeds", "3", "--epochs", "2"]
     assert main(command) == 0
     table = capsys.readouterr().out
-    for word in ("3 replicas on 1 device", "parameters", "operations", "checkpoint", "expected time", "Measured"):
+    for word in ("3 groups of trials", "parameters", "operations", "checkpoint", "expected time", "Measured"):
         assert word in table
     assert main([*command, "--json"]) == 0
     record = json.loads(capsys.readouterr().out)

@@ -16,6 +16,7 @@ import tyro
 
 from mlp_jax import distributed
 from mlp_jax.cli import analyse, check, data, evaluate, export, plot, predict, report, sweep, tensorboard, time, train
+from mlp_jax.cli._output import print_in_any_encoding
 from mlp_jax.cli._signals import Interrupted
 from mlp_jax.errors import InputError, SweepWarning
 
@@ -39,6 +40,7 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code, 2 for a user's mistake."""
     _hush()
+    print_in_any_encoding()
     try:
         code, together = _run(arguments)
     except BaseException:

@@ -1,5 +1,7 @@
-"""What commands print with: a console that works in a pipe, and JSON."""
+"""What commands print with: a console that works in a pipe and in any encoding, and JSON."""
 
+import codecs
+import io
 import json
 import math
 import os
@@ -7,6 +9,23 @@ import sys
 from typing import Any
 
 from rich.console import Console
+
+from mlp_jax.terminal import ASCII
+
+
+def print_in_any_encoding() -> None:
+    """Have standard output and error print something like it where their encoding lacks a character."""
+    codecs.register_error("mlp_jax", _like_it)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="mlp_jax")
+
+
+def _like_it(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start : error.end].translate(ASCII)
+    return text.encode("ascii", "replace").decode("ascii"), error.end
 
 
 def console_for(*, stderr: bool = False) -> Console:

@@ -4,12 +4,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
-from rich.table import Table as RichTable
 
 from mlp_jax.analysis import analyse, analysis_record
 from mlp_jax.cli._output import console_for, print_json
 from mlp_jax.report import answer, findings, question, tables
 from mlp_jax.runs import read_run
+from mlp_jax.terminal import print_table
+
+_KEPT = ("activation", "learning rate", "M", "step in M", "test", "best learning rate")
+"""Columns that a narrow terminal has to show."""
 
 
 @dataclass
@@ -33,13 +36,9 @@ def run(options: Analyse) -> int:
     console.print(question(run.config), style="bold", highlight=False, markup=False)
     console.print(answer(analysis), highlight=False, markup=False, soft_wrap=not console.is_terminal)
     for found in tables(analysis):
-        table = RichTable(title=found.title, title_justify="left", caption_justify="left")
-        for heading in found.headings:
-            table.add_column(heading, justify="right")
-        for row in found.rows:
-            table.add_row(*row)
         console.print()
-        console.print(table)
+        drop = [heading for heading in reversed(found.headings) if heading not in _KEPT]
+        print_table(console, found.headings, found.rows, title=found.title, title_justify="left", drop=drop)
         for note in found.notes:
             console.print(note, highlight=False, markup=False, soft_wrap=not console.is_terminal)
     console.print()

@@ -4,11 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
-from rich.table import Table as RichTable
-from rich.text import Text
 
 from mlp_jax.cli._output import console_for, print_json
 from mlp_jax.runs import is_finished
+from mlp_jax.terminal import print_table
 from mlp_jax.verify import verify
 
 
@@ -40,12 +39,9 @@ def run(options: Check) -> int:
         )
         return int(wrong > 0)
     console = console_for()
-    table = RichTable()
-    for heading in ("part", "verdict", "found"):
-        table.add_column(heading, no_wrap=heading != "found", overflow="fold")
-    for each in findings:
-        table.add_row(each.part, each.verdict, Text(each.message), style="bold" if each.verdict == "wrong" else None)
-    console.print(table)
+    rows = [(each.part, each.verdict, each.message) for each in findings]
+    styles = ["bold" if each.verdict == "wrong" else None for each in findings]
+    print_table(console, ("part", "verdict", "found"), rows, left=("part", "verdict"), prose="found", styles=styles)
     said = f"{wrong} of {len(findings)} findings are wrong" if wrong else "sound"
     left = f"; {unchecked} not checked" if unchecked else ""
     console.print(f"{options.run}: {said}{left}.", highlight=False, markup=False, soft_wrap=True)

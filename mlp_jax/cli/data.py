@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from rich.table import Table as RichTable
 
 from mlp_jax.cli._output import console_for, print_json
 from mlp_jax.datasets import Dataset, load_dataset
 from mlp_jax.runs import check_new, new_directory
+from mlp_jax.terminal import print_table
 
 
 @dataclass
@@ -39,18 +39,17 @@ def run(options: Data) -> int:
     else:
         console = console_for()
         shape = f" ({' × '.join(map(str, dataset.image_shape))})" if dataset.image_shape else ""
-        table = RichTable(title=f"{dataset.name}: {dataset.task}, {dataset.features} features{shape}")
-        table.add_column("class" if dataset.class_names else "")
-        for split in counts:
-            table.add_column(split, justify="right")
-        for label, name in enumerate(dataset.class_names):
-            table.add_row(name, *(f"{column[label]:,}" for column in counts.values()))
-        table.add_section()
+        title = f"{dataset.name}: {dataset.task}, {dataset.features} features{shape}"
+        first = "class" if dataset.class_names else ""
+        rows = [
+            (name, *(f"{column[label]:,}" for column in counts.values()))
+            for label, name in enumerate(dataset.class_names)
+        ]
         if not dataset.class_names:
             for text, of in (("mean of the values", np.mean), ("standard deviation", np.std)):
-                table.add_row(text, *(_values(of(split.targets, axis=0)) for split in dataset.splits.values()))
-        table.add_row("examples", *(f"{len(split):,}" for split in dataset.splits.values()))
-        console.print(table)
+                rows.append((text, *(_values(of(split.targets, axis=0)) for split in dataset.splits.values())))
+        total = [("examples", *(f"{len(split):,}" for split in dataset.splits.values()))]
+        print_table(console, (first, *counts), rows, total, title=title, left=(first,))
     if options.out is not None:
         _draw_data(dataset, options.out)
         if not options.json:

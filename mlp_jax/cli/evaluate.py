@@ -5,15 +5,15 @@ from pathlib import Path
 from typing import Literal
 
 import tyro
-from rich.table import Table as RichTable
 
 from mlp_jax.cli._output import console_for, print_json
 from mlp_jax.cli._using import Chosen, choose, setting
 from mlp_jax.datasets import Dataset, load_dataset
 from mlp_jax.errors import DataError, InputError
 from mlp_jax.models import MLP
+from mlp_jax.results import KEYS
 from mlp_jax.single import Scores, evaluate
-from mlp_jax.terminal import percent_or_plain
+from mlp_jax.terminal import percent_or_plain, print_table
 
 
 @dataclass
@@ -58,24 +58,29 @@ def run(options: Evaluate) -> int:
         return 0
     console = console_for()
     score = percent_or_plain(score_name)
+    rows: list[tuple[str, ...]] = []
     if len(scores) == 1:
         console.print(f"{first}.", highlight=False, soft_wrap=True)
-        table = RichTable(title=dataset.name)
-        for heading in ("split", "examples", "loss", score_name):
-            table.add_column(heading, justify="left" if heading == "split" else "right")
-        for name, (loss, value) in scores[first.trial].items():
-            table.add_row(name, f"{len(dataset.splits[name]):,}", f"{loss:.4f}", score(value))
+        rows = [
+            (name, f"{len(dataset.splits[name]):,}", f"{loss:.4f}", score(value))
+            for name, (loss, value) in scores[first.trial].items()
+        ]
+        print_table(
+            console,
+            ("split", "examples", "loss", score_name),
+            rows,
+            title=dataset.name,
+            left=("split",),
+            drop=("examples",),
+        )
     else:
-        table = RichTable(title=f"{dataset.name}: loss and {score_name}")
-        for heading in ("trial", "M", "activation", "learning rate", "seed", *dataset.splits):
-            table.add_column(heading, justify="left" if heading == "activation" else "right", no_wrap=True)
         for place, (number, by) in enumerate(scores.items()):
-            units, activation, rate, seed = (
-                run.trials[key][place] for key in ("hidden_units", "activation", "learning_rate", "seed")
-            )
-            cells = (f"{loss:.4f}  {score(value)}" for loss, value in by.values())
-            table.add_row(str(number), str(units), activation, f"{rate:g}", str(seed), *cells)
-    console.print(table)
+            units, activation, rate, seed = (run.trials[key][place] for key in KEYS)
+            cells = [f"{loss:.4f}  {score(value)}" for loss, value in by.values()]
+            rows.append((str(number), str(units), activation, f"{rate:g}", str(seed), *cells))
+        headings = ("trial", "M", "activation", "learning rate", "seed", *dataset.splits)
+        title = f"{dataset.name}: loss and {score_name}"
+        print_table(console, headings, rows, title=title, left=("activation",), drop=("train", "validation"))
     if not same:
         console.print("These are not the data that the run was trained on.", highlight=False, soft_wrap=True)
     return 0

@@ -18,7 +18,6 @@ from mlp_jax.images import Picture, check_form, read_picture
 _MOST_SHOWN = 10  # classes, the likeliest
 _BAR = 20  # characters of a probability of 1
 _SHOWN_FROM = 0.25  # ink that makes half a block
-_ASCII = str.maketrans("▄▀█┌┐└┘─│", ".'#++++-|")  # for a terminal or pipe that takes nothing else
 
 
 @dataclass
@@ -71,7 +70,7 @@ def run(options: Predict) -> int:
         console.print(f"{chosen}.", highlight=False, soft_wrap=True)
         for picture, row in zip(pictures, outputs, strict=True):
             console.print()
-            console.print(_side_by_side(picture, row, names, console.options.ascii_only), highlight=False)
+            console.print(_side_by_side(picture, row, names), highlight=False)
     if options.out is not None:
         from mlp_jax import plots
 
@@ -90,23 +89,20 @@ def _record(outputs: np.ndarray, names: list[str]) -> dict[str, Any]:
     return {"class": names[best], "probability": float(outputs[best]), "probabilities": probabilities}
 
 
-def _side_by_side(picture: Picture, outputs: np.ndarray, names: list[str], ascii_only: bool) -> RichTable:
+def _side_by_side(picture: Picture, outputs: np.ndarray, names: list[str]) -> RichTable:
     """What the network saw, beside what it makes of it."""
-    signs = _ASCII if ascii_only else {}
     lines = [Text(str(picture.path))]
     if names:
         best = outputs.argsort(kind="stable")[::-1]
         lines += [Text(f"is {names[best[0]]}, with probability {100 * outputs[best[0]]:.1f} %", style="bold"), Text()]
         table = RichTable(box=None, pad_edge=False, show_header=False)
         for k in np.sort(best[:_MOST_SHOWN]):
-            table.add_row(
-                Text(names[k]), f"{100 * outputs[k]:5.1f} %", ("█" * round(_BAR * outputs[k])).translate(signs)
-            )
+            table.add_row(Text(names[k]), f"{100 * outputs[k]:5.1f} %", "█" * round(_BAR * outputs[k]))
         said = Group(*lines, table)
     else:
         said = Group(*lines, Text("is " + ", ".join(f"{value:.4g}" for value in outputs), style="bold"))
     grid = RichTable.grid(padding=(0, 3))
-    grid.add_row(Text(blocks(picture.ink).translate(signs), no_wrap=True), said)
+    grid.add_row(Text(blocks(picture.ink), no_wrap=True), said)
     return grid
 
 

@@ -1,15 +1,17 @@
 """mlp-jax time."""
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import tyro
-from rich.table import Table as RichTable
 
 from mlp_jax.analysis import seconds_alone, seconds_together
 from mlp_jax.cli._output import console_for, print_json
+from mlp_jax.plan import counted
 from mlp_jax.runs import read_run, recipe_of, write_timing
+from mlp_jax.terminal import print_table
 from mlp_jax.timing import time_widths
 
 MOST_WIDTHS = 10
@@ -53,15 +55,17 @@ def run(options: Time) -> int:
     if options.json:
         print_json({"seconds_alone": alone, "seconds_one_after_another": after_another, "seconds_together": together})
         return 0
-    table = RichTable(title=f"{config['dataset_name']}: seconds an epoch, on {timing['device'][0]}")
-    for heading in ("M", "alone", "up to M, one after another", "up to M, together", "times as fast"):
-        table.add_column(heading, justify="right")
+    rows = []
     for width, seconds in alone.items():
+        numbers = (seconds, after_another[width], together[width])
         times = after_another[width] / together[width]
-        row = (seconds, after_another[width], together[width])
-        table.add_row(str(width), *(f"{each:.3f}" for each in row), f"{times:.2f}")
-    console.print(table)
-    console.print(f"Median of {options.epochs} epochs, compilation left out. Written to {run.path / 'timing.csv'}")
+        rows.append((str(width), *(f"{each:.3f}" for each in numbers), f"{times:.2f}"))
+    headings = ("M", "alone", "up to M, one after another", "up to M, together", "times as fast")
+    title = f"{config['dataset_name']}: seconds an epoch, on {timing['device'][0]}"
+    print_table(console, headings, rows, title=title, drop=("alone",), elsewhere="timing.csv")
+    what = f"Median of {counted(options.epochs, 'epoch')}, compilation left out."
+    console.print(f"{what} Written to {run.path / 'timing.csv'}", highlight=False, soft_wrap=True)
+    console.print(f"Next: mlp-jax plot {shlex.quote(str(run.path))} draws it.", highlight=False, soft_wrap=True)
     return 0
 
 

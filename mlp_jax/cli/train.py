@@ -2,12 +2,10 @@
 
 from dataclasses import dataclass
 
-from rich.table import Table as RichTable
-
 from mlp_jax.cli._output import console_for, print_json
 from mlp_jax.cli._training import TrainingOptions, check, train_run
 from mlp_jax.grid import Grid
-from mlp_jax.terminal import percent_or_plain
+from mlp_jax.terminal import percent_or_plain, print_table
 
 
 @dataclass
@@ -35,12 +33,8 @@ def run(options: Train) -> int:
         print_json({"score_name": result.score_name, **scores, "diverged": int(result.diverged[0])})
         return 0
     score = percent_or_plain(result.score_name)
-    table = RichTable()
-    for heading in ("split", "loss", result.score_name):
-        table.add_column(heading, justify="left" if heading == "split" else "right")
-    for split in dataset.splits:
-        table.add_row(split, f"{scores[f'{split}_loss']:.4f}", score(scores[f"{split}_score"]))
-    console.print(table)
+    rows = [(split, f"{scores[f'{split}_loss']:.4f}", score(scores[f"{split}_score"])) for split in dataset.splits]
+    print_table(console, ("split", "loss", result.score_name), rows, left=("split",))
     if result.diverged[0]:
         console.print(f"It diverged in epoch {result.diverged[0]}: try a lower learning rate.", highlight=False)
     if options.out is not None:
