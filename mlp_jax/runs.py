@@ -30,7 +30,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from mlp_jax.datasets import Dataset, load_dataset
+from mlp_jax.datasets import Dataset, absolute_path, load_dataset
 from mlp_jax.datasets.dataset import first_line
 from mlp_jax.datasets.npz import read_npz
 from mlp_jax.errors import DataError, InputError, shown, whole
@@ -83,14 +83,17 @@ class Run:
     history: Table
     timing: Table | None = None
 
-    def dataset(self) -> Dataset:
+    def dataset(self, name: str | None = None) -> Dataset:
         """The data set that it was trained on, loaded again.
+
+        Args:
+            name: its name or path by now; by default as it was given, then the place where it was found.
 
         Raises:
             DataError: it cannot be found, or is another one by now.
             MissingExtraError: it needs a package that is not installed.
         """
-        return dataset_of(self.config, self.path)
+        return dataset_of(self.config, self.path, name)
 
     def model(self, trial: int) -> MLP:
         """The trained model of a trial, by its number.
@@ -164,15 +167,17 @@ def new_directory(path: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def sweep_config(setup: Setup, dataset: str) -> dict[str, Any]:
+def sweep_config(setup: Setup, dataset: str, dataset_path: str | None = None) -> dict[str, Any]:
     """What was asked for, in the names of the command line's options.
 
     Args:
         setup: of the sweep (or its result).
         dataset: the name or path that the data set was loaded by.
+        dataset_path: where it is, if it is a file or directory; by default where that name leads from here.
     """
     return {
         "dataset": dataset,
+        "dataset_path": absolute_path(dataset) if dataset_path is None else dataset_path,
         "dataset_name": setup.dataset_name,
         "dataset_digest": setup.dataset_digest,
         "class_names": list(setup.class_names),
@@ -223,15 +228,16 @@ def environment(result: SweepResult) -> dict[str, Any]:
     }
 
 
-def write_run(result: SweepResult, directory: Path, dataset: str) -> None:
+def write_run(result: SweepResult, directory: Path, dataset: str, dataset_path: str | None = None) -> None:
     """Write everything but the figures into a directory that is there (see ``new_directory``).
 
     Args:
         result: of the sweep.
         directory: an empty one.
         dataset: the name or path that the data set was loaded by.
+        dataset_path: as ``sweep_config`` takes it.
     """
-    write_json(directory / "config.json", sweep_config(result, dataset))
+    write_json(directory / "config.json", sweep_config(result, dataset, dataset_path))
     write_json(directory / "environment.json", environment(result))
     _write_csv(directory / "trials.csv", trials_table(result))
     _write_csv(directory / "history.csv", history_table(result))
@@ -293,13 +299,22 @@ def read_config(path: Path) -> dict[str, Any]:
     return _checked_config(read_json(_inside(path, "config.json", MOST_JSON)), path / "config.json")
 
 
-def dataset_of(config: Mapping[str, Any], path: Path) -> Dataset:
-    """The data set of a configuration, loaded again; raises as ``Run.dataset``, and names the run by its path."""
-    name = str(config["dataset"])
-    dataset = load_dataset(name)
-    if dataset.digest != config["dataset_digest"]:
-        raise DataError(f"{name} is not what {path} was trained on: its SHA-256 differs")
-    return dataset
+def dataset_of(config: Mapping[str, Any], path: Path, name: str | None = None) -> Dataset:
+    """The data set of a configuration, loaded again, as ``Run.dataset``; errors name the run by its path."""
+    names = [str(config["dataset"])] if name is None else [name]
+    if name is None and isinstance(there := config.get("dataset_path"), str) and there.isprintable():
+        names.append(there)
+    refused, altered = None, None
+    for each in names:
+        try:
+            dataset = load_dataset(each)
+        except DataError as error:
+            refused = refused or error
+            continue
+        if dataset.digest == config["dataset_digest"]:
+            return dataset
+        altered = altered or DataError(f"{each} is not what {path} was trained on: its SHA-256 differs")
+    raise altered or refused or AssertionError
 
 
 def write_timing(path: Path, timing: Table) -> None:

@@ -88,14 +88,15 @@ class _Asked(NamedTuple):
     dtype: np.dtype[Any]
 
 
-def verify(path: str | Path) -> list[Finding]:
-    """Check a run directory, finished or not.
+def verify(path: str | Path, dataset: str | None = None) -> list[Finding]:
+    """Check a run directory, finished or not; a finding a part of it.
 
     Args:
         path: what ``mlp-jax sweep`` wrote, or began to write.
+        dataset: the name or path of its data set by now; by default as it was given, then the place where it was.
 
     Raises:
-        InputError: it is no run directory.
+        InputError: it is no run directory, or the data set that is named is not the run's.
     """
     path = Path(path)
     if not path.is_dir():
@@ -104,8 +105,21 @@ def verify(path: str | Path) -> list[Finding]:
     if not there:
         raise InputError(f"{path} holds no file of a run: expected a directory that mlp-jax sweep wrote")
     if not is_finished(path) and (CHECKPOINTS in there or there == ["config.json"]):
-        return _unfinished(path)
-    return [*_files(path), *_contents(path)]
+        return _unfinished(path, dataset)
+    return _by_part([*_files(path), *_contents(path, dataset)])
+
+
+def _by_part(findings: Iterable[Finding]) -> list[Finding]:
+    """One finding a part: what is wrong with it, or else all that was found."""
+    parts: dict[str, list[Finding]] = {}
+    for each in findings:
+        parts.setdefault(each.part, []).append(each)
+    joined = []
+    for part, of_part in parts.items():
+        verdict = next((each.verdict for each in of_part if each.verdict == "wrong"), of_part[-1].verdict)
+        messages = (each.message for each in of_part if each.verdict == verdict)
+        joined.append(Finding(part, verdict, "; ".join(messages)))
+    return joined
 
 
 def _files(path: Path) -> Iterator[Finding]:
@@ -133,8 +147,9 @@ def _file(path: Path, noted: Any) -> Finding:
         return wrong(f"{MANIFEST} says {shown(noted)} of it: expected its bytes and sha256")
     try:
         size = path.stat().st_size
-        if size != noted.get("bytes"):
-            return wrong(f"has {size:,} bytes: {MANIFEST} says {shown(noted.get('bytes'))}")
+        if size != (bytes_noted := noted.get("bytes")):
+            said = f"{bytes_noted:,}" if isinstance(bytes_noted, int) else shown(bytes_noted)
+            return wrong(f"has {size:,} bytes: {MANIFEST} says {said}")
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
@@ -144,7 +159,7 @@ def _file(path: Path, noted: Any) -> Finding:
     return Finding(path.name, "sound", f"{size:,} bytes, SHA-256 as in {MANIFEST}")
 
 
-def _contents(path: Path) -> Iterator[Finding]:
+def _contents(path: Path, name: str | None) -> Iterator[Finding]:
     """Of what the files say, each held against the configuration and against the others."""
     try:
         run = read_run(path)
@@ -158,7 +173,7 @@ def _contents(path: Path) -> Iterator[Finding]:
         yield Finding("config.json", "wrong", str(error))
         yield Finding("scores", "unchecked", "what they belong to is wrong")
         return
-    dataset, reason = _dataset(run.config, path)
+    dataset, reason = _dataset(run.config, path, name)
     if dataset is not None and dataset.task != asked.task.name:
         yield Finding("config.json", "wrong", f"task is {asked.task.name}: the data are for {dataset.task}")
         yield Finding("scores", "unchecked", "what they belong to is wrong")
@@ -182,12 +197,14 @@ def _asked(config: Mapping[str, Any]) -> _Asked:
     return _Asked(grid, recipe_of(config), get_task(config["task"]), np.dtype(config["dtype"]))
 
 
-def _dataset(config: Mapping[str, Any], path: Path) -> tuple[Dataset | None, str]:
-    """The data, or why they cannot be had."""
+def _dataset(config: Mapping[str, Any], path: Path, name: str | None) -> tuple[Dataset | None, str]:
+    """The data, or why they cannot be had; raises InputError if they are not where the user says."""
     try:
-        return dataset_of(config, path), ""
+        return dataset_of(config, path, name), ""
     except InputError as error:
-        return None, str(error)
+        if name is not None:
+            raise
+        return None, f"{error} (dataset=, --dataset names another place)"
 
 
 # Counts
@@ -404,7 +421,7 @@ def _scores(run: Run, asked: _Asked, dataset: Dataset, problem: Problem) -> Find
 # Unfinished runs
 
 
-def _unfinished(path: Path) -> list[Finding]:
+def _unfinished(path: Path, name: str | None) -> list[Finding]:
     """Of what there is to go on from."""
     place = path / CHECKPOINTS
     try:
@@ -424,10 +441,12 @@ def _unfinished(path: Path) -> list[Finding]:
     except InputError as error:
         return [begun, Finding(f"{CHECKPOINTS}/sweep.json", "wrong", str(error))]
     with saver, jax.enable_x64(asked.dtype == np.float64):
-        return [begun, *_checkpoints(saver, config, asked, path)]
+        return [begun, *_checkpoints(saver, asked, *_dataset(config, path, name), config)]
 
 
-def _checkpoints(saver: Checkpoints, config: Mapping[str, Any], asked: _Asked, path: Path) -> Iterator[Finding]:
+def _checkpoints(
+    saver: Checkpoints, asked: _Asked, dataset: Dataset | None, reason: str, config: Mapping[str, Any]
+) -> Iterator[Finding]:
     """Of finished replicas and of every state, newest first; then from where resuming goes on."""
     replicas, epochs = len(asked.grid.replicas), asked.recipe.epochs
     with warnings.catch_warnings(record=True) as said:
@@ -437,7 +456,6 @@ def _checkpoints(saver: Checkpoints, config: Mapping[str, Any], asked: _Asked, p
         yield Finding(f"{CHECKPOINTS}/finished", "wrong", str(warning.message))
     done = {replica for each in finished for replica in range(each.first, each.first + each.count)}
     yield Finding(f"{CHECKPOINTS}/finished", "sound", f"{len(done)} of {replicas} replicas")
-    dataset, reason = _dataset(config, path)
     program = None
     if dataset is not None:
         options = {key: config[key] for key in ("layout", "use_bias", "dtype")}

@@ -155,7 +155,7 @@ def test_json_is_for_scripts(run, capsys):
 
 def test_without_its_data_the_scores_are_not_checked(run, capsys):
     config = json.loads((run / "config.json").read_text())
-    write_json(run / "config.json", config | {"dataset": "nowhere.npz"})
+    write_json(run / "config.json", config | {"dataset": "nowhere.npz", "dataset_path": None})
     write_manifest(run)
     findings = {each.part: each for each in verify(run)}
     assert findings.pop("scores").verdict == "unchecked"
@@ -298,7 +298,7 @@ def test_checkpoints_of_another_sweep_are_named(unfinished):
 
 def test_states_without_their_data_are_not_checked_whole(unfinished):
     config = json.loads((unfinished / "config.json").read_text())
-    write_json(unfinished / "config.json", config | {"dataset": "nowhere.npz"})
+    write_json(unfinished / "config.json", config | {"dataset": "nowhere.npz", "dataset_path": None})
     states = [each for each in verify(unfinished) if "/states/" in each.part]
     assert [each.verdict for each in states] == ["unchecked"] * 3
     assert "epoch 3 of 5" in states[0].message

@@ -1,14 +1,12 @@
 """The command line: a module a command, each a typed configuration and what it calls."""
 
-import contextlib
 import functools
-import io
-import itertools
 import logging
 import sys
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from typing import Any
 
 import jax
@@ -17,6 +15,7 @@ import tyro
 from mlp_jax import distributed
 from mlp_jax.cli import analyse, check, data, evaluate, export, plot, predict, report, sweep, tensorboard, time, train
 from mlp_jax.cli._output import print_in_any_encoding
+from mlp_jax.cli._parsing import parsed
 from mlp_jax.cli._signals import Interrupted
 from mlp_jax.errors import InputError, SweepWarning
 
@@ -35,6 +34,8 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "time": (time.Time, time.run),
 }
 """By name: the configuration, which is the command's help, and the function that runs it and returns the exit code."""
+
+_OPTIONS: dict[str, Callable[..., Any]] = {name: kind for name, (kind, _) in COMMANDS.items()}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,12 +61,17 @@ def _run(arguments: Sequence[str] | None) -> tuple[int, bool]:
             warnings.simplefilter("always", SweepWarning)
             warnings.showwarning = _show
             arguments = sys.argv[1:] if arguments is None else list(arguments)
+            if list(arguments) == ["--version"]:
+                print(f"mlp-jax {version('mlp-jax')}, jax {version('jax')}, flax {version('flax')}")
+                return 0, True
             options = _parse(arguments)
             if isinstance(options, sweep.Sweep) and options.resume is not None:
                 # Once more, with what the run was begun with in place of the defaults: all that differs now was said.
                 begun = sweep.begun_with(options.resume)
-                options = _in_one_line(
-                    lambda: tyro.cli(sweep.Sweep, prog="mlp-jax sweep", args=arguments[1:], default=begun)
+                options = parsed(
+                    lambda: tyro.cli(sweep.Sweep, prog="mlp-jax sweep", args=arguments[1:], default=begun),
+                    arguments,
+                    _OPTIONS,
                 )
             return next(run for kind, run in COMMANDS.values() if isinstance(options, kind))(options), True
     except InputError as error:
@@ -108,35 +114,14 @@ def _show(message: Warning | str, category: type[Warning], filename: str, lineno
 
 
 def _parse(arguments: Sequence[str]) -> Any:
-    return _in_one_line(
+    return parsed(
         lambda: tyro.extras.subcommand_cli_from_dict(
-            {name: kind for name, (kind, _) in COMMANDS.items()},
+            _OPTIONS,
             prog="mlp-jax",
             description="How wide must the network be? Trains a whole grid of perceptrons in one XLA program.",
             args=arguments,
             config=(tyro.conf.AvoidSubcommands,),
-        )
+        ),
+        arguments,
+        _OPTIONS,
     )
-
-
-def _in_one_line(parse: Callable[[], Any]) -> Any:
-    """What tyro makes of the arguments; a mistake as an InputError."""
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(said):
-            return parse()
-    except SystemExit as stop:
-        if not stop.code:
-            raise
-        raise InputError(_one_line(said.getvalue())) from None
-
-
-def _one_line(box: str) -> str:
-    """What tyro draws as a box (of ASCII, where the locale asks for it), as a line: up to the first rule, unframed."""
-
-    def rule(text: str) -> bool:
-        return not text.strip("╰╯─+-")
-
-    lines = (line.strip("│| \t") for line in box.splitlines()[1:])  # the first is the title
-    said = itertools.takewhile(lambda text: not rule(text), itertools.dropwhile(rule, lines))
-    return " ".join(said) + " (mlp-jax --help shows what is possible)"

@@ -5,6 +5,7 @@ import json
 import math
 import shlex
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +16,14 @@ from rich.console import Console
 
 from mlp_jax.cache import enable_compilation_cache
 from mlp_jax.cli._signals import Interrupted, Stop
-from mlp_jax.datasets import Dataset, load_dataset
+from mlp_jax.datasets import Dataset, absolute_path, load_dataset
 from mlp_jax.distributed import leads, lost, several
 from mlp_jax.errors import InputError, SweepStopped, whole
 from mlp_jax.grid import Grid
 from mlp_jax.recipe import Recipe
 from mlp_jax.results import best_trial, history_table, trials_table
 from mlp_jax.running import new_run, results, resume_from, resumed_run
-from mlp_jax.runs import CHECKPOINTS, check_new, read_json, sweep_config, write_run
+from mlp_jax.runs import CHECKPOINTS, check_new, dataset_of, read_config, sweep_config, write_run
 from mlp_jax.sweep import SweepResult, check_dtype, make_setup, sweep
 from mlp_jax.tasks import get_task
 from mlp_jax.terminal import Display
@@ -47,7 +48,7 @@ class TrainingOptions:
     precision: Literal["float32", "bfloat16", "tensorfloat32"] = "float32"
     """Of the first layers' products; sums and weights are float32 in any case."""
     out: Path | None = None
-    """Directory to write; it must not be there yet."""
+    """Directory to write, a new or empty one; by default a new one in runs/, named by command and time."""
     memory: float | None = None
     """GiB of each device to use; by default most of what is free. What does not fit together is trained in chunks."""
     checkpoint_every: int | None = None
@@ -74,14 +75,14 @@ class TrainingOptions:
 
 
 def train_run(
-    options: TrainingOptions, grid: Grid, out: Path | None, console: Console, *, resume: bool = False
+    options: TrainingOptions, grid: Grid, out: Path, console: Console, *, resume: bool = False
 ) -> tuple[SweepResult, Dataset]:
     """Train a grid, showing its progress on the console, and write its run directory.
 
     Args:
         options: of the command.
         grid: the trials.
-        out: the run directory; None for none.
+        out: the run directory.
         console: to show progress on.
         resume: whether the run directory is there, and training goes on from what it holds.
 
@@ -91,48 +92,58 @@ def train_run(
     """
     if options.cache:
         enable_compilation_cache()
-    dataset = load_dataset(options.dataset)
+    begun = read_config(out) if resume else None
+    dataset, place = _dataset(options, begun, out)
     asked = options.asked
-    config = sweep_config(make_setup(grid, dataset, **asked), options.dataset)
+    config = sweep_config(make_setup(grid, dataset, **asked), options.dataset, place)
     stop = Stop(lambda: f"interrupted; {_left(out)}")
     with contextlib.ExitStack() as stack:
         stack.enter_context(_told(stop, out))
         stack.enter_context(stop)
-        place: dict[str, Any] = {}
-        if out is not None and resume:
-            _check_same(out, config)
+        if begun is not None:
+            _check_same(out, begun, config)
             if leads():
                 stack.enter_context(resumed_run(out))
-            place = resume_from(out)
-        elif out is not None:
+            saved: dict[str, Any] = {**resume_from(out)}
+        else:
             if leads():
                 stack.enter_context(new_run(out, config))
-            place = {"checkpoints": out / CHECKPOINTS}
+            saved = {"checkpoints": out / CHECKPOINTS}
         if several() and not leads():
             # Said now: should the process that leads die, JAX ends this one before it can say anything.
             who = f"process {jax.process_index()} of {jax.process_count()}"
             again = f"should another one end, so does this one; to go on, all of them: {_again(out)}"
             print(f"mlp-jax: {who}: {again}", file=sys.stderr, flush=True)
         with Display(console, grid, options.epochs, get_task(dataset.task).score_name) as display:
+            if options.batch_size > (count := len(dataset.train)):
+                more = f"Batches of {options.batch_size:,} are more than the {count:,} training examples"
+                console.print(f"{more}: all of them are one batch", highlight=False, soft_wrap=True)
             result = sweep(
                 grid,
                 dataset,
                 **asked,
-                **place,
+                **saved,
                 memory=options.memory_bytes,
                 checkpoint_every=options.checkpoint_every,
                 stop=stop,
                 on_plan=display.on_plan,
                 on_epoch=display.on_epoch,
             )
-        if out is not None and leads():
+        if leads():
             with results(out) as directory:
-                _write(result, options.dataset, directory, dataset)
+                _write(result, config, directory, dataset)
     return result, dataset
 
 
+def _dataset(options: TrainingOptions, begun: Mapping[str, Any] | None, out: Path) -> tuple[Dataset, str | None]:
+    """The data set, and where it is, if it is a file or directory."""
+    if begun is not None and begun["dataset"] == options.dataset:
+        return dataset_of(begun, out), begun.get("dataset_path")
+    return load_dataset(options.dataset), absolute_path(options.dataset)
+
+
 @contextlib.contextmanager
-def _told(stop: Stop, out: Path | None) -> Iterator[None]:
+def _told(stop: Stop, out: Path) -> Iterator[None]:
     """Say, of what ends a run early, what is left of it."""
     try:
         yield
@@ -152,28 +163,39 @@ def _told(stop: Stop, out: Path | None) -> Iterator[None]:
         raise InputError(f"{error}; {_left(out)}") from None
 
 
-def _left(out: Path | None) -> str:
+def _left(out: Path) -> str:
     """What is left of a run that ends early."""
-    if out is None:
-        return "nothing is saved without --out"
     if not (out / "config.json").is_file():
         return "no run was written"
     return f"to go on from the last checkpoint: {_again(out)}"
 
 
-def _again(out: Path | None) -> str:
+def _again(out: Path) -> str:
     return f"mlp-jax sweep --resume {shlex.quote(str(out))}"
 
 
-def _check_same(out: Path, config: Mapping[str, Any]) -> None:
-    """Raise InputError if a run was begun with another configuration, or other data."""
-    begun, now = read_json(out / "config.json"), json.loads(json.dumps(config))
+def _check_same(out: Path, begun: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+    """Raise InputError if a run was begun with another configuration, or other data; they may be elsewhere by now."""
+    now = json.loads(json.dumps(config))
     if begun.get("dataset_digest") != now["dataset_digest"]:
         raise InputError(f"{out} cannot be resumed: the data set {now['dataset']} is not what it was (SHA-256 differs)")
-    differ = [key for key in sorted(begun.keys() | now.keys()) if begun.get(key) != now.get(key)]
+    keys = sorted((begun.keys() | now.keys()) - {"dataset", "dataset_path", "dataset_name"})
+    differ = [key for key in keys if begun.get(key) != now.get(key)]
     if differ:
         changes = (f"{key} was {json.dumps(begun.get(key))} and is now {json.dumps(now.get(key))}" for key in differ)
         raise InputError(f"{out} cannot be resumed as another sweep: {'; '.join(changes)}")
+
+
+def new_place(command: str) -> Path:
+    """Where a run is written that is not told where."""
+    return Path("runs") / f"{command}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+def print_written(console: Console, out: Path) -> None:
+    """Say where a run is, and what to do with it."""
+    console.print(f"Written to {out}/", highlight=False, soft_wrap=True)
+    run = shlex.quote(str(out))
+    console.print(f"Next: mlp-jax analyse {run}, or report, evaluate, predict", highlight=False, soft_wrap=True)
 
 
 def check(options: TrainingOptions, out: Path | None) -> None:
@@ -188,10 +210,10 @@ def check(options: TrainingOptions, out: Path | None) -> None:
         check_new(out)
 
 
-def _write(result: SweepResult, name: str, directory: Path, dataset: Dataset) -> None:
+def _write(result: SweepResult, config: Mapping[str, Any], directory: Path, dataset: Dataset) -> None:
     """Write the run with its figures."""
-    config, trials = sweep_config(result, name), trials_table(result)
-    write_run(result, directory, name)
+    trials = trials_table(result)
+    write_run(result, directory, config["dataset"], config["dataset_path"])
     best = best_trial(trials) if (trials["diverged"] == 0).any() else None
     model = None if best is None else result.model(result.trials[best])
     (directory / "figures").mkdir()

@@ -4,8 +4,11 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import tyro
+
+from mlp_jax.datasets import Dataset
 from mlp_jax.datasets.dataset import ImageForm
 from mlp_jax.errors import DataError, InputError
 from mlp_jax.models import MLP
@@ -13,6 +16,9 @@ from mlp_jax.results import best_trial
 from mlp_jax.runs import Run, read_run
 from mlp_jax.sweep import check_dtype
 from mlp_jax.terminal import percent_or_plain
+
+RunPath = tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="RUN")]]
+"""The run directory that a command uses."""
 
 
 @dataclass(frozen=True)
@@ -98,17 +104,40 @@ def check_file(path: Path, *suffixes: str) -> None:
         raise InputError(f"{path} cannot be written: {path.parent} is no directory that you may write to")
 
 
-def figure_arguments(run: Run, warn: Callable[[str], None]) -> dict[str, Any]:
+def own_dataset(run: Run, name: str | None) -> Dataset:
+    """The data set that a run was trained on, by the name of the option --dataset, or as it was.
+
+    Raises:
+        InputError: it cannot be had, or is another one.
+    """
+    try:
+        return run.dataset(name)
+    except DataError as error:
+        if name is not None:
+            raise
+        raise DataError(f"{error}; --dataset names another place") from None
+
+
+def figure_arguments(run: Run, warn: Callable[[str], None], dataset: str | None = None) -> dict[str, Any]:
     """What ``plots.run_figures`` takes of a run that was read back.
 
     Args:
         run: the run.
         warn: called with a line that says why figures of the model are left out, where they have to be.
+        dataset: the option --dataset.
+
+    Raises:
+        InputError: the data set that is named cannot be had, or is not the run's.
     """
+    named = None if dataset is None else run.dataset(dataset)
     arguments = {"trials": run.trials, "history": run.history, "config": run.config, "timing": run.timing}
     try:
         best = best_trial(run.trials)
-        return arguments | {"trial": best, "model": run.model(best), "dataset": run.dataset()}
+        return arguments | {
+            "trial": best,
+            "model": run.model(best),
+            "dataset": own_dataset(run, None) if named is None else named,
+        }
     except InputError as error:
         warn(f"without figures of a model: {error}")
         return arguments

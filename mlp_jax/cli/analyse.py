@@ -1,12 +1,10 @@
 """mlp-jax analyse."""
 
 from dataclasses import dataclass
-from pathlib import Path
-
-import tyro
 
 from mlp_jax.analysis import analyse, analysis_record
 from mlp_jax.cli._output import console_for, print_json
+from mlp_jax.cli._using import RunPath
 from mlp_jax.report import answer, findings, question, tables
 from mlp_jax.runs import read_run
 from mlp_jax.terminal import print_table
@@ -19,7 +17,7 @@ _KEPT = ("activation", "learning rate", "M", "step in M", "test", "best learning
 class Analyse:
     """Say what a run found: intervals over seeds and of the test set, what each step in M gains, where it saturates."""
 
-    run: tyro.conf.Positional[Path]
+    run: RunPath
     """What mlp-jax sweep wrote."""
     json: bool = False
     """Print everything as JSON."""

@@ -1,11 +1,9 @@
 """mlp-jax check."""
 
 from dataclasses import dataclass
-from pathlib import Path
-
-import tyro
 
 from mlp_jax.cli._output import console_for, print_json
+from mlp_jax.cli._using import RunPath
 from mlp_jax.runs import is_finished
 from mlp_jax.terminal import print_table
 from mlp_jax.verify import verify
@@ -18,15 +16,17 @@ class Check:
     Exit code 0: sound; 1: something is wrong. Nothing is written.
     """
 
-    run: tyro.conf.Positional[Path]
+    run: RunPath
     """What mlp-jax sweep wrote, finished or not."""
+    dataset: str | None = None
+    """The run's data set, where it is now; by default as it was given, or where it was then."""
     json: bool = False
     """Print the findings as JSON."""
 
 
 def run(options: Check) -> int:
     """Run the command; returns the exit code."""
-    findings = verify(options.run)
+    findings = verify(options.run, options.dataset)
     wrong, unchecked = (sum(each.verdict == verdict for each in findings) for verdict in ("wrong", "unchecked"))
     if options.json:
         print_json(

@@ -18,7 +18,7 @@ class Data:
     dataset: str = "mnist"
     """mnist, tfds:NAME, sklearn:NAME, a directory of IDX files, or an .npz file."""
     out: Path | None = None
-    """Directory to write figures to; it must not be there yet."""
+    """Directory to write figures to, a new or empty one."""
     json: bool = False
     """Print sizes and balance as JSON."""
 

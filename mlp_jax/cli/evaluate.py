@@ -1,15 +1,12 @@
 """mlp-jax evaluate."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
-import tyro
-
 from mlp_jax.cli._output import console_for, print_json
-from mlp_jax.cli._using import Chosen, choose, setting
+from mlp_jax.cli._using import Chosen, RunPath, choose, own_dataset, setting
 from mlp_jax.datasets import Dataset, load_dataset
-from mlp_jax.errors import DataError, InputError
+from mlp_jax.errors import InputError
 from mlp_jax.models import MLP
 from mlp_jax.results import KEYS
 from mlp_jax.single import Scores, evaluate
@@ -20,7 +17,7 @@ from mlp_jax.terminal import percent_or_plain, print_table
 class Evaluate:
     """Score models of a run on every split of a data set: its own, or another one that fits."""
 
-    run: tyro.conf.Positional[Path]
+    run: RunPath
     """What mlp-jax sweep wrote."""
     dataset: str | None = None
     """A data set as mlp-jax sweep takes it, of as many features and outputs; by default the run's own."""
@@ -94,11 +91,7 @@ def _flat(scores: dict[str, Scores]) -> dict[str, float]:
 def _load(chosen: Chosen, name: str | None) -> Dataset:
     if name is not None:
         return load_dataset(name)
-    own = setting(chosen.run, "dataset")
-    try:
-        return load_dataset(own)
-    except DataError as error:
-        raise DataError(f"{error}; that is the run's own data set: --dataset names another place") from None
+    return own_dataset(chosen.run, None)
 
 
 def _check_fits(model: MLP, dataset: Dataset) -> None:

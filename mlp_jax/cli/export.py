@@ -4,10 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import tyro
-
 from mlp_jax.cli._output import console_for
-from mlp_jax.cli._using import check_file, choose, setting
+from mlp_jax.cli._using import RunPath, check_file, choose, setting
 from mlp_jax.export import npz_bytes, stablehlo_bytes
 from mlp_jax.files import written_whole
 
@@ -20,7 +18,7 @@ class Export:
     function, for jax.export.deserialize (needs the extra export).
     """
 
-    run: tyro.conf.Positional[Path]
+    run: RunPath
     """What mlp-jax sweep wrote."""
     out: Path
     """File to write; one that is there is replaced."""

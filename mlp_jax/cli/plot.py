@@ -5,10 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import tyro
-
 from mlp_jax.cli._training import draw
-from mlp_jax.cli._using import figure_arguments
+from mlp_jax.cli._using import RunPath, figure_arguments
 from mlp_jax.errors import InputError
 from mlp_jax.runs import new_directory, read_run
 
@@ -17,10 +15,12 @@ from mlp_jax.runs import new_directory, read_run
 class Plot:
     """Draw the figures of a run directory again."""
 
-    run: tyro.conf.Positional[Path]
+    run: RunPath
     """What mlp-jax sweep wrote."""
     out: Path | None = None
-    """Directory to write; it must not be there yet. By default the run's own figures are replaced."""
+    """Directory to write, a new or empty one. By default the run's own figures are replaced."""
+    dataset: str | None = None
+    """The run's data set, where it is now; by default as it was given, or where it was then."""
     format: Literal["png", "svg"] = "png"
     """Of the files."""
 
@@ -28,7 +28,7 @@ class Plot:
 def run(options: Plot) -> int:
     """Run the command; returns the exit code."""
     run = read_run(options.run)
-    arguments = figure_arguments(run, lambda note: print(f"mlp-jax: {note}", file=sys.stderr))
+    arguments = figure_arguments(run, lambda note: print(f"mlp-jax: {note}", file=sys.stderr), options.dataset)
     if options.out is None:
         directory = run.path / "figures"
         if directory.is_symlink():

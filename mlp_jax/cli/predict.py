@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import tyro
@@ -11,7 +11,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from mlp_jax.cli._output import console_for, print_json
-from mlp_jax.cli._using import check_file, choose, image_form, setting
+from mlp_jax.cli._using import RunPath, check_file, choose, image_form, setting
 from mlp_jax.errors import InputError
 from mlp_jax.images import Picture, check_form, read_picture
 
@@ -28,9 +28,9 @@ class Predict:
     the training images: fitted into their box (20 × 20 for MNIST), and placed by its centre of mass.
     """
 
-    run: tyro.conf.Positional[Path]
+    run: RunPath
     """What mlp-jax sweep wrote."""
-    images: tyro.conf.Positional[tuple[Path, ...]]
+    images: tyro.conf.Positional[Annotated[tuple[Path, ...], tyro.conf.arg(metavar="PICTURE ...")]]
     """PNG or JPEG files."""
     trial: int | None = None
     """Which trial predicts, a number of trials.csv; by default the best on validation."""
@@ -43,6 +43,10 @@ class Predict:
 def run(options: Predict) -> int:
     """Run the command; returns the exit code."""
     if not options.images:
+        if options.run.suffix.lower() in (".png", ".jpg", ".jpeg") and not options.run.is_dir():
+            raise InputError(
+                f"RUN is missing before {options.run}: expected what mlp-jax sweep wrote, then one or more pictures"
+            )
         raise InputError("no picture is given: expected one or more PNG or JPEG files")
     if options.out is not None:
         check_file(options.out, ".png", ".svg")

@@ -4,10 +4,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
 from mlp_jax.analysis import analyse
-from mlp_jax.cli._using import check_file, figure_arguments
+from mlp_jax.cli._using import RunPath, check_file, figure_arguments
 from mlp_jax.files import written_whole
 from mlp_jax.report import page
 from mlp_jax.runs import read_run
@@ -20,10 +18,12 @@ class Report:
     The page needs nothing beside it, no network and no script.
     """
 
-    run: tyro.conf.Positional[Path]
+    run: RunPath
     """What mlp-jax sweep wrote."""
     out: Path | None = None
     """File to write, .html; by default report.html in the run."""
+    dataset: str | None = None
+    """The run's data set, where it is now; by default as it was given, or where it was then."""
 
 
 def run(options: Report) -> int:
@@ -34,7 +34,7 @@ def run(options: Report) -> int:
     from mlp_jax import plots
 
     notes: list[str] = []
-    arguments = figure_arguments(run, notes.append)
+    arguments = figure_arguments(run, notes.append, options.dataset)
     for note in notes:
         print(f"mlp-jax: {note}", file=sys.stderr)
     analysis = analyse(run.trials, run.history, run.config, run.timing)

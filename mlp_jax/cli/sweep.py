@@ -1,7 +1,6 @@
 """mlp-jax sweep."""
 
 import dataclasses
-import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ import jax
 
 from mlp_jax import distributed
 from mlp_jax.cli._output import console_for, print_json
-from mlp_jax.cli._training import TrainingOptions, check, train_run
+from mlp_jax.cli._training import TrainingOptions, check, new_place, print_written, train_run
 from mlp_jax.datasets import load_dataset
 from mlp_jax.errors import InputError, SweepWarning, whole
 from mlp_jax.forecast import forecast
@@ -90,7 +89,7 @@ def run(options: Sweep) -> int:
             console.print(f"{out} is finished: there is nothing to resume", highlight=False, soft_wrap=True)
             return 0
     else:
-        out = options.out or Path("runs") / f"sweep-{time.strftime('%Y%m%d-%H%M%S')}"
+        out = options.out or new_place("sweep")
         check(options, out)
     if options.distributed:
         if options.out is None and options.resume is None and not options.plan:
@@ -113,7 +112,7 @@ def run(options: Sweep) -> int:
         print_json(summary_record(trials, config, where) | {"run": str(out)})
     else:
         print_summary(console, trials, config, where)
-        console.print(f"Written to {out}/", highlight=False, soft_wrap=True)
+        print_written(console, out)
     return 0
 
 

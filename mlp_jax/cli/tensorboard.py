@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
 from mlp_jax.cli._output import console_for
+from mlp_jax.cli._using import RunPath
 from mlp_jax.runs import check_new, new_directory, read_run
 from mlp_jax.tensorboard import write_events
 
@@ -17,7 +16,7 @@ class TensorBoard:
     Needs the extra tensorboard. Look at it with: tensorboard --logdir RUN/tensorboard
     """
 
-    run: tyro.conf.Positional[Path]
+    run: RunPath
     """What mlp-jax sweep wrote."""
     out: Path | None = None
     """Directory to write; it must not be there yet. By default tensorboard in the run's own."""

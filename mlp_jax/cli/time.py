@@ -2,13 +2,12 @@
 
 import shlex
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import tyro
 
 from mlp_jax.analysis import seconds_alone, seconds_together
 from mlp_jax.cli._output import console_for, print_json
+from mlp_jax.cli._using import RunPath, own_dataset
 from mlp_jax.plan import counted
 from mlp_jax.runs import read_run, recipe_of, write_timing
 from mlp_jax.terminal import print_table
@@ -25,10 +24,12 @@ class Time:
     to the run, for analyse, plot and report. Do it while the machine has nothing else to do.
     """
 
-    run: tyro.conf.Positional[Path]
+    run: RunPath
     """What mlp-jax sweep wrote."""
     epochs: int = 3
     """How many to time of each, after one that is not counted."""
+    dataset: str | None = None
+    """The run's data set, where it is now; by default as it was given, or where it was then."""
     json: bool = False
     """Print the medians as JSON."""
 
@@ -39,7 +40,7 @@ def run(options: Time) -> int:
     config = run.config
     console = console_for(stderr=options.json)
     timing = time_widths(
-        run.dataset(),
+        own_dataset(run, options.dataset),
         _spread(config["hidden_units"]),
         activation=config["activations"][0],
         learning_rate=config["learning_rates"][0],

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from mlp_jax.cli._output import console_for, print_json
-from mlp_jax.cli._training import TrainingOptions, check, train_run
+from mlp_jax.cli._training import TrainingOptions, check, new_place, print_written, train_run
 from mlp_jax.grid import Grid
 from mlp_jax.terminal import percent_or_plain, print_table
 
@@ -25,18 +25,18 @@ class Train(TrainingOptions):
 def run(options: Train) -> int:
     """Run the command; returns the exit code."""
     grid = Grid((options.hidden_units,), (options.activation,), (options.learning_rate,), (options.seed,))
-    check(options, options.out)
+    out = options.out or new_place("train")
+    check(options, out)
     console = console_for(stderr=options.json)
-    result, dataset = train_run(options, grid, options.out, console)
+    result, dataset = train_run(options, grid, out, console)
     scores = {column: float(values[0]) for column, values in result.final.items()}
     if options.json:
-        print_json({"score_name": result.score_name, **scores, "diverged": int(result.diverged[0])})
+        print_json({"score_name": result.score_name, **scores, "diverged": int(result.diverged[0]), "run": str(out)})
         return 0
     score = percent_or_plain(result.score_name)
     rows = [(split, f"{scores[f'{split}_loss']:.4f}", score(scores[f"{split}_score"])) for split in dataset.splits]
     print_table(console, ("split", "loss", result.score_name), rows, left=("split",))
     if result.diverged[0]:
         console.print(f"It diverged in epoch {result.diverged[0]}: try a lower learning rate.", highlight=False)
-    if options.out is not None:
-        console.print(f"Written to {options.out}/", highlight=False, soft_wrap=True)
+    print_written(console, out)
     return 0

@@ -9,7 +9,7 @@ from mlp_jax.datasets.idx import load_idx_directory, read_idx
 from mlp_jax.datasets.npz import read_npz
 from mlp_jax.errors import DataError, instance
 
-__all__ = ["Dataset", "Split", "load_dataset", "read_idx"]
+__all__ = ["Dataset", "Split", "absolute_path", "load_dataset", "read_idx"]
 
 _MNIST = Path(__file__).parent / "mnist"
 _MNIST_SHA256 = {
@@ -58,6 +58,9 @@ def load_dataset(name: str | os.PathLike[str], *, data_dir: str | Path | None = 
         raise DataError(f"{name!r}: cannot be looked up ({reason}): expected the name or path of a data set") from None
     if is_directory and name:  # an empty name would be the current directory
         return load_idx_directory(path, name=path.resolve().name)
+    if not is_file and not path.exists() and (path.suffix or path.name != name):
+        where = "" if path.is_absolute() else f" in {Path.cwd()}"
+        raise DataError(f"{name!r}: no such file or directory{where}: expected the path of a data set")
     if not is_file:
         raise DataError(
             f"unknown data set {name!r}: expected mnist, tfds:NAME, sklearn:NAME, or the path of an IDX directory or "
@@ -66,6 +69,17 @@ def load_dataset(name: str | os.PathLike[str], *, data_dir: str | Path | None = 
     if path.suffix != ".npz":
         raise DataError(f"{path}: is a file: expected an .npz file or a directory of IDX files")
     return _load_npz(path)
+
+
+def absolute_path(name: str) -> str | None:
+    """Where a data set is that ``load_dataset`` takes by a path; None if it has no path, or is not there."""
+    if not name or name == "mnist" or name.startswith(("tfds:", "sklearn:")):
+        return None
+    try:
+        path = Path(name).expanduser().absolute()
+        return str(path) if path.exists() else None
+    except (OSError, RuntimeError, ValueError):  # as in load_dataset, and a name with a NUL in it
+        return None
 
 
 def _load_npz(path: Path) -> Dataset:

@@ -22,6 +22,8 @@ DEFLATE_LIMIT = 1032
 VALIDATION_FRACTION = 1 / 12  # the article's loader held 5,000 of MNIST's 60,000 training images out
 
 _CARVE = 0x5EED  # what the key that carves a validation split is for
+NUMBER_THEM = "so number the classes 0, 1, 2, ... and give their names as class_names"
+_VALUES = 'or task="regression" for values (an array in the .npz file, or an argument of Dataset.from_arrays)'
 MOST_CLASSES = 1_000_000  # labels past this are identifiers or damage, and would ask for a logit each
 
 
@@ -253,7 +255,8 @@ def _as_array(values: Any, what: str) -> np.ndarray:
     except ValueError as error:
         raise DataError(f"{what} are not an array ({first_line(error)}): give every example the same shape") from None
     if array.dtype.kind not in "buif":
-        raise DataError(f"{what} have dtype {array.dtype}: expected real numbers, so convert them")
+        mend = NUMBER_THEM if array.dtype.kind in "US" and what.endswith("targets") else "so convert them"
+        raise DataError(f"{what} have dtype {array.dtype}: expected real numbers, {mend}")
     return array
 
 
@@ -319,18 +322,14 @@ def _checked_labels(
 def _from_one_hot(y: np.ndarray, split: str) -> np.ndarray:
     if not (np.isin(y, (0, 1)).all() and (np.count_nonzero(y, axis=1) == 1).all()):
         raise DataError(
-            f"{split} labels have shape {y.shape} and are not one-hot: expected a single 1 in each row, "
-            'or Dataset.from_arrays(..., task="regression") for values'
+            f"{split} labels have shape {y.shape} and are not one-hot: expected a single 1 in each row, {_VALUES}"
         )
     return y.argmax(axis=1)
 
 
 def _checked_integers(y: np.ndarray, split: str) -> np.ndarray:
     if y.dtype.kind == "f" and (odd := y[y != np.round(y)]).size:
-        raise DataError(
-            f"{split} labels hold {odd[0]}: expected integers, "
-            'or Dataset.from_arrays(..., task="regression") for values'
-        )
+        raise DataError(f"{split} labels hold {odd[0]}: expected integers, {_VALUES}")
     if y.min() < 0 or y.max() >= MOST_CLASSES:
         raise DataError(f"{split} labels run from {y.min()} to {y.max()}: number the classes 0, 1, 2, ...")
     return y.astype(np.int32)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mlp_jax.datasets.dataset import DEFLATE_LIMIT, first_line, machine_memory
+from mlp_jax.datasets.dataset import DEFLATE_LIMIT, NUMBER_THEM, first_line, machine_memory
 from mlp_jax.errors import DataError
 
 _LONGEST_HEADER = 10_000  # bytes, as NumPy limits it; plain arrays have 128
@@ -75,7 +75,10 @@ def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, kin
         if dtype.hasobject:
             raise DataError(f"{name} holds pickled objects, which are not loaded")
         if dtype.kind not in kinds:
-            raise DataError(f"{name} has dtype {dtype}: {'text is' if kinds == 'U' else 'real numbers are'} taken")
+            mend = f", {NUMBER_THEM}" if dtype.kind in "US" and name.startswith("y_") else ""
+            raise DataError(
+                f"{name} has dtype {dtype}: {'text is' if kinds == 'U' else 'real numbers are'} taken{mend}"
+            )
         needed = math.prod(shape) * dtype.itemsize
         if min(shape, default=0) < 0 or len(counted) + 8 + length + needed != info.file_size:
             raise DataError(f"{name} announces shape {shape} of {dtype}, but the file holds {info.file_size} bytes")
