@@ -145,13 +145,19 @@ def check_new(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def new_directory(path: Path) -> Iterator[Path]:
+def new_directory(path: Path, *, replace: bool = False) -> Iterator[Path]:
     """A directory to fill, which gets its name when the block ends well and is removed when it does not.
+
+    Args:
+        path: where; nothing is there, or an empty directory.
+        replace: whether a directory that is there, and what it holds, is to go when the block ends well.
 
     Raises:
         InputError: something is there already, or it cannot be written.
     """
-    check_new(path)
+    replace = replace and path.is_dir() and not path.is_symlink()
+    if not replace:
+        check_new(path)
     try:
         path.absolute().parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.absolute().parent))
@@ -160,6 +166,8 @@ def new_directory(path: Path) -> Iterator[Path]:
     try:
         yield partial
         partial.chmod(0o755)  # mkdtemp makes it private
+        if replace:
+            shutil.rmtree(path)
         partial.rename(path)
     except OSError as error:
         raise InputError(f"{path} could not be written ({error.strerror or error}): nothing was left there") from None

@@ -1,8 +1,10 @@
 """The command line, as a user types it."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -14,8 +16,9 @@ from mlp_jax.runs import read_run
 
 
 @pytest.fixture
-def npz(tmp_path):
-    """A small data set in a file."""
+def npz(tmp_path, monkeypatch):
+    """A small data set in a file; runs are written beside it."""
+    monkeypatch.chdir(tmp_path)
     dataset = make_dataset()
     arrays = {}
     for split, values in dataset.splits.items():
@@ -116,6 +119,21 @@ def test_ctrl_c_says_so_and_leaves_nothing(npz, tmp_path, monkeypatch, capsys):
     assert cli.main(["sweep", "--dataset", str(npz), "--out", str(tmp_path / "run")]) == 130
     assert "no run was written" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_ctrl_c_while_everything_is_still_imported():
+    program = "import mlp_jax_command, sys; print('begun', flush=True); sys.exit(mlp_jax_command.main())"
+    with subprocess.Popen([sys.executable, "-c", program, "data"], stdout=-1, stderr=-1, text=True) as process:
+        assert process.stdout.readline() == "begun\n"
+        time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr.read() == "mlp-jax: interrupted: no run was written\n"
+    assert process.returncode == 130
+
+
+def test_version(capsys):
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("mlp-jax 0.")
 
 
 def test_too_little_memory_is_one_line(npz, tmp_path, monkeypatch, capsys):

@@ -220,6 +220,22 @@ def test_command_in_a_pipe_that_takes_ascii_alone(run, tmp_path, monkeypatch):
     assert "##" in said
 
 
+def test_pictures_that_are_none_do_not_stop_the_others(run, tmp_path, capsys):
+    draw("1").save(tmp_path / "1.png")
+    (tmp_path / "words.png").write_text("a digit")
+    paths = [str(tmp_path / name) for name in ("nowhere.png", "1.png", "words.png")]
+    assert cli.main(["predict", str(run), *paths]) == 2
+    said = capsys.readouterr()
+    assert "is 1, with probability" in said.out
+    first, second = said.err.splitlines()
+    assert first.startswith(f"mlp-jax: error: {paths[0]}")
+    assert second.startswith(f"mlp-jax: error: {paths[2]}")
+    assert cli.main(["predict", str(run), *paths, "--json"]) == 2
+    record = json.loads(capsys.readouterr().out)
+    assert [each["image"] for each in record["predictions"]] == paths[1:2]
+    assert [each["image"] for each in record["refused"]] == [paths[0], paths[2]]
+
+
 def png(width, height):
     """What announces a picture of that size, and holds none of it."""
 

@@ -214,14 +214,22 @@ def test_tensorboard_shows_a_row_a_trial(run, tmp_path, capsys):
             np.testing.assert_allclose([value for _, value in scalars[tag]], back.history[column][here], rtol=1e-6)
 
 
-def test_tensorboard_beside_the_run_by_default(tmp_path, capsys):
+def test_tensorboard_beside_the_run_by_default(tmp_path, monkeypatch, capsys):
     run = make_run(make_dataset("regression"), "r", tmp_path / "run", Grid((2,), seeds=1))
     assert cli.main(["tensorboard", str(run)]) == 0
     (trial,) = (run / "tensorboard").iterdir()
     tags = {value.tag for event in read_events(trial / EVENTS) for value in event.summary.value}
     assert "R2/train" in tags
+    (trial / "left").touch()
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "tensorboard" else True)
+    assert cli.main(["tensorboard", str(run)]) == 0  # in place of the first
+    assert [each.name for each in trial.iterdir()] == [EVENTS]
+    said = capsys.readouterr().out
+    assert f"look at it with: pip install tensorboard && tensorboard --logdir {run / 'tensorboard'}" in said
+    shutil.rmtree(run / "tensorboard")
+    (run / "tensorboard").symlink_to(tmp_path)
     assert cli.main(["tensorboard", str(run)]) == 2
-    assert "is there already" in capsys.readouterr().err
+    assert "leads out of the run directory" in capsys.readouterr().err
 
 
 # Mistakes
@@ -246,6 +254,7 @@ def test_mistakes_are_one_line(run, tmp_path, monkeypatch, capsys):
         (["evaluate", str(lost), "--trial", "0"], "--dataset names another place"),
         (["export", str(run)], "--out"),
         (["export", str(run), "--out", "model.onnx"], "ends in .npz"),
+        (["export", str(run), "--out", "m.npz", "--format", "stablehlo"], "such as m.stablehlo"),
         (["export", str(run), "--out", "."], "expected a name that ends in .npz"),
         (["export", str(run), "--out", ".", "--format", "stablehlo"], "is a directory"),
         (["export", str(run), "--out", "no/model.npz"], "no directory that you may write to"),

@@ -94,6 +94,14 @@ def image_form(run: Run) -> ImageForm:
         raise DataError(f"{run.path / 'config.json'}: its image_form is damaged: {form}") from None
 
 
+def own_directory(run: Run, name: str) -> Path:
+    """A directory of a run to write to; raises InputError if it leads out of the run."""
+    directory = run.path / name
+    if directory.is_symlink():
+        raise InputError(f"{directory} leads out of the run directory: remove that link, or name one with --out")
+    return directory
+
+
 def check_file(path: Path, *suffixes: str) -> None:
     """Raise InputError unless a file of one of those suffixes can be written there."""
     if suffixes and path.suffix.lower() not in suffixes:

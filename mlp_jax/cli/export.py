@@ -6,6 +6,7 @@ from typing import Literal
 
 from mlp_jax.cli._output import console_for
 from mlp_jax.cli._using import RunPath, check_file, choose, setting
+from mlp_jax.errors import InputError
 from mlp_jax.export import npz_bytes, stablehlo_bytes
 from mlp_jax.files import written_whole
 
@@ -34,6 +35,8 @@ class Export:
 def run(options: Export) -> int:
     """Run the command; returns the exit code."""
     check_file(options.out, *((".npz",) if options.format == "npz" else ()))
+    if options.format == "stablehlo" and options.out.suffix.lower() in (".npz", ".npy"):
+        raise InputError(f"{options.out}: expected another name for StableHLO, such as {options.out.stem}.stablehlo")
     chosen = choose(options.run, options.trial)
     feature_dtype = setting(chosen.run, "feature_dtype")
     if options.format == "npz":

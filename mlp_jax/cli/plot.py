@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from mlp_jax.cli._training import draw
-from mlp_jax.cli._using import RunPath, figure_arguments
-from mlp_jax.errors import InputError
+from mlp_jax.cli._using import RunPath, figure_arguments, own_directory
 from mlp_jax.runs import new_directory, read_run
 
 
@@ -30,9 +29,7 @@ def run(options: Plot) -> int:
     run = read_run(options.run)
     arguments = figure_arguments(run, lambda note: print(f"mlp-jax: {note}", file=sys.stderr), options.dataset)
     if options.out is None:
-        directory = run.path / "figures"
-        if directory.is_symlink():
-            raise InputError(f"{directory} leads out of the run directory: remove that link, or name one with --out")
+        directory = own_directory(run, "figures")
         directory.mkdir(exist_ok=True)
         draw(directory, options.format, **arguments)
     else:

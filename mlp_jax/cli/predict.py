@@ -1,5 +1,7 @@
 """mlp-jax predict."""
 
+import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +14,7 @@ from rich.text import Text
 
 from mlp_jax.cli._output import console_for, print_json
 from mlp_jax.cli._using import RunPath, check_file, choose, image_form, setting
+from mlp_jax.datasets.dataset import ImageForm
 from mlp_jax.errors import InputError
 from mlp_jax.images import Picture, check_form, read_picture
 
@@ -54,7 +57,11 @@ def run(options: Predict) -> int:
     form = image_form(chosen.run)
     check_form(form)
     names = setting(chosen.run, "class_names")
-    pictures = [read_picture(path, form) for path in options.images]
+    pictures, refused = _read(options.images, form)
+    for error in refused.values():
+        print(f"mlp-jax: error: {error}", file=sys.stderr)
+    if not pictures:
+        return 2
     x = np.concatenate([picture.features(form) for picture in pictures])
     outputs = np.asarray(chosen.model.class_probabilities(x) if names else chosen.model.predict(x), np.float64)
     if options.json:
@@ -67,6 +74,7 @@ def run(options: Predict) -> int:
                     {"image": str(picture.path)} | _record(row, names)
                     for picture, row in zip(pictures, outputs, strict=True)
                 ],
+                "refused": [{"image": str(path), "error": error} for path, error in refused.items()],
             }
         )
     else:
@@ -82,7 +90,18 @@ def run(options: Predict) -> int:
         plots.save(plots.predictions(seen, outputs, names), options.out)
         if not options.json:
             console.print(f"\nWritten to {options.out}", highlight=False, soft_wrap=True)
-    return 0
+    return 2 if refused else 0
+
+
+def _read(paths: Iterable[Path], form: ImageForm) -> tuple[list[Picture], dict[Path, str]]:
+    """The pictures, and of those that are none why."""
+    pictures, refused = [], {}
+    for path in paths:
+        try:
+            pictures.append(read_picture(path, form))
+        except (InputError, OSError) as error:
+            refused[path] = str(InputError(str(error)))
+    return pictures, refused
 
 
 def _record(outputs: np.ndarray, names: list[str]) -> dict[str, Any]:
