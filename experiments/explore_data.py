@@ -10,14 +10,18 @@ Takes 3 s on a 2-core CPU.
 from pathlib import Path
 
 import numpy as np
+import tyro
 
 import mlp_jax
 from mlp_jax import plots
 
 
-def main() -> None:
-    """Describe MNIST and draw it."""
-    out = Path("runs/explore-data")
+def main(out: Path = Path("runs/explore-data")) -> None:
+    """Describe MNIST and draw it.
+
+    Args:
+        out: directory for the figures.
+    """
     out.mkdir(parents=True, exist_ok=True)
     dataset = mlp_jax.load_dataset("mnist")
     for name, split in dataset.splits.items():
@@ -38,4 +42,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main, description=__doc__)

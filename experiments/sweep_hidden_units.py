@@ -9,19 +9,28 @@ Takes 45 s on a 2-core CPU.
 
 from pathlib import Path
 
+import tyro
+
 import mlp_jax
 from mlp_jax import plots
 from mlp_jax.analysis import saturation, summarize
 from mlp_jax.results import ARTICLE_TEST_ACCURACY, KERAS_TEST_ACCURACY, trials_table
 
 
-def main() -> None:
-    """Train the article's widths and the softmax-regression baseline with 5 seeds, together."""
+def main(seeds: int = 5, epochs: int = 20, out: Path = Path("runs/sweep-hidden-units")) -> None:
+    """Train the article's widths and the softmax-regression baseline with several seeds, together.
+
+    Args:
+        seeds: how many.
+        epochs: passes over the training split.
+        out: directory for the figure.
+    """
     dataset = mlp_jax.load_dataset("mnist")
-    grid = mlp_jax.Grid(hidden_units=(0, 10, 25, 50, 100, 150, 200), seeds=5)
+    grid = mlp_jax.Grid(hidden_units=(0, 10, 25, 50, 100, 150, 200), seeds=seeds)
     result = mlp_jax.sweep(
         grid,
         dataset,
+        recipe=mlp_jax.Recipe(epochs=epochs),
         on_epoch=lambda progress: print(f"epoch {progress.epoch}/{progress.epochs}  loss {progress.loss.mean():.4f}"),
     )
     trials = trials_table(result)
@@ -33,7 +42,6 @@ def main() -> None:
     if saturated is not None:
         print(f"The curve saturates at M = {saturated.hidden_units}.")
 
-    out = Path("runs/sweep-hidden-units")
     out.mkdir(parents=True, exist_ok=True)
     figure = plots.accuracy_against_width(
         trials,
@@ -46,4 +54,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main, description=__doc__)

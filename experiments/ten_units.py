@@ -9,6 +9,7 @@ runs/10-units/. Takes 5 s on a 2-core CPU.
 
 from pathlib import Path
 
+import tyro
 from flax import nnx
 
 import mlp_jax
@@ -16,14 +17,16 @@ from mlp_jax import plots
 from mlp_jax.results import fit_history_table
 
 
-def train(hidden_units: int) -> None:
+def train(hidden_units: int, *, seed: int = 0, epochs: int = 20) -> None:
     """Train a perceptron of so many sigmoid units by the article's recipe, and draw its learning curve."""
     dataset = mlp_jax.load_dataset("mnist")
-    model = mlp_jax.MLP(dataset.features, hidden_units, dataset.outputs, rngs=nnx.Rngs(0))
+    model = mlp_jax.MLP(dataset.features, hidden_units, dataset.outputs, rngs=nnx.Rngs(seed))
     trained = mlp_jax.fit(
         model,
         dataset.train,
         dataset.validation,
+        recipe=mlp_jax.Recipe(epochs=epochs),
+        seed=seed,
         on_epoch=lambda epoch, train, validation: print(
             f"epoch {epoch:2d}  loss {train.loss:.4f}  accuracy {train.score:.4f}  validation {validation.score:.4f}"
         ),
@@ -37,5 +40,15 @@ def train(hidden_units: int) -> None:
     print(f"figure: {out}/learning-curve.png")
 
 
+def main(seed: int = 0, epochs: int = 20) -> None:
+    """Train 10 units.
+
+    Args:
+        seed: of initial weights and minibatches.
+        epochs: passes over the training split.
+    """
+    train(10, seed=seed, epochs=epochs)
+
+
 if __name__ == "__main__":
-    train(10)
+    tyro.cli(main, description=__doc__)
