@@ -294,12 +294,17 @@ def read_run(path: str | Path) -> Run:
         path,
         read_config(path),
         read_json(_inside(path, "environment.json", MOST_JSON)),
-        _read_csv(_inside(path, "trials.csv", MOST_CSV), ("trial", *KEYS, "parameters", "diverged", *SCORES)),
+        read_trials(path),
         _read_csv(_inside(path, "history.csv", MOST_CSV), ("trial", *KEYS, "epoch", "diverged", *CURVES)),
         _read_csv(_inside(path, "timing.csv", MOST_CSV), ("program", "hidden_units", "seconds", "device"))
         if os.path.lexists(path / "timing.csv")
         else None,
     )
+
+
+def read_trials(path: Path) -> Table:
+    """The table of trials of a run directory; raises DataError if it is damaged."""
+    return _read_csv(_inside(path, "trials.csv", MOST_CSV), ("trial", *KEYS, "parameters", "diverged", *SCORES))
 
 
 def read_config(path: Path) -> dict[str, Any]:

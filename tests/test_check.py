@@ -167,6 +167,15 @@ def test_without_its_data_the_scores_are_not_checked(run, capsys):
 # Damage
 
 
+def test_a_part_is_listed_once(run, capsys):
+    with (run / "trials.csv").open("a") as file:
+        file.write("\n" * 2000)
+    found = [each for each in verify(run) if each.part == "trials.csv"]
+    size = (run / "trials.csv").stat().st_size
+    assert [each.verdict for each in found] == ["wrong"]
+    assert f"has {size:,} bytes: manifest.json says {size - 2000:,}" in found[0].message
+
+
 @pytest.mark.parametrize("name", EVERY_FILE)
 def test_one_altered_byte_is_found(run, name, capsys):
     alter(run / name)

@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import os
 import sys
 import traceback
 import warnings
@@ -82,6 +83,9 @@ def _run(arguments: Sequence[str] | None) -> tuple[int, bool]:
             raise
         print("mlp-jax: error: that does not fit in memory: ask for fewer or narrower trials", file=sys.stderr)
         return 2, False
+    except BrokenPipeError:  # whoever read the help has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0, False
     except OSError as error:
         print(f"mlp-jax: error: {error}", file=sys.stderr)
         return 2, False

@@ -14,9 +14,8 @@ from mlp_jax.datasets import load_dataset
 from mlp_jax.errors import InputError, SweepWarning, whole
 from mlp_jax.forecast import forecast
 from mlp_jax.grid import ARTICLE_WIDTHS, MOST_TRIALS, Grid
-from mlp_jax.results import trials_table
 from mlp_jax.running import tidy_finished
-from mlp_jax.runs import environment, is_finished, read_config, sweep_config
+from mlp_jax.runs import environment, is_finished, read_config, read_trials
 from mlp_jax.terminal import forecast_record, print_forecast, print_summary, summary_record
 
 
@@ -105,9 +104,10 @@ def run(options: Sweep) -> int:
     if options.plan:
         return _plan(options, grid)
     result, _ = train_run(options, grid, out, console, resume=options.resume is not None)
-    config, trials, where = sweep_config(result, options.dataset), trials_table(result), environment(result)
     if not distributed.leads():
         return 0
+    # As written: rounded like this, a mean of float32 numbers may differ in its last digit from what analyse says.
+    config, trials, where = read_config(out), read_trials(out), environment(result)
     if options.json:
         print_json(summary_record(trials, config, where) | {"run": str(out)})
     else:
