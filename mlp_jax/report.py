@@ -16,11 +16,13 @@ from mlp_jax.analysis import (
     Interval,
     Step,
     Summary,
+    Verdict,
     best_point,
-    by_setting,
-    saturation,
+    learning_caution,
+    number_text,
     saturation_sentence,
     score_text,
+    widest_caution,
 )
 from mlp_jax.recipe import Recipe
 from mlp_jax.runs import recipe_of
@@ -31,7 +33,8 @@ if TYPE_CHECKING:
 _MOST_SVG = 1_000_000  # bytes; a figure of more lines than that is embedded as PNG
 
 CAPTIONS = {
-    "accuracy-against-width": "Where the test line flattens, more hidden units stop helping.",
+    "accuracy-against-width": "Where validation and test, which no model was trained on, flatten, more hidden units "
+    "stop helping. Choices look at validation.",
     "learning-curves": "How training went: where validation turns back while training goes on, it overfits.",
     "scores-against-parameters": "The same by what a model costs in parameters, with the loss beside the score.",
     "rate-by-width": "Whether every width wants the same learning rate.",
@@ -39,7 +42,7 @@ CAPTIONS = {
     "predicted-against-true": "How far predictions are from the truth: on the dashed line they agree.",
     "confusion-matrix": "What is taken for what.",
     "mistakes": "The mistakes that the model is surest of.",
-    "hidden-units": "Red: ink there excites the unit; blue: ink there inhibits it.",
+    "hidden-units": "Light: ink there excites the unit; dark: ink there inhibits it; grey: it makes no difference.",
 }
 
 
@@ -75,53 +78,121 @@ def question(config: Mapping[str, Any]) -> str:
     return f"How well does {what} do on {name}?"
 
 
-def answer(analysis: Analysis) -> str:
-    """What it found out, in a sentence or two."""
-    best = best_point(analysis.rows)
+class Answer(NamedTuple):
+    """An answer, from the least that has to be read to the most.
+
+    Attributes:
+        short: a plain sentence.
+        cautions: why not to believe it as it stands; often none.
+        details: what it rests on, terms explained.
+    """
+
+    short: str
+    cautions: tuple[str, ...]
+    details: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """The parts, a line each."""
+        return "\n".join(" ".join(part) for part in ((self.short,), self.cautions, self.details) if part)
+
+
+def answer(analysis: Analysis) -> Answer:
+    """What it found out."""
+    best = best_point([each.best for each in analysis.verdicts if each.best is not None])
     if best is None:
-        return "There is no answer: every trial diverged. Try lower learning rates."
-    settings = by_setting(analysis.rows)
-    curve = settings[best.activation, best.learning_rate]
-    widths = [row.hidden_units for row in curve if row.seeds]
-    name = analysis.score_name
-    chosen = f" Best of {len(settings)} settings on validation: {_setting(best)}." if len(settings) > 1 else ""
-    if len(widths) == 1:
-        return f"It reaches {_reached(best, name)}.{chosen}"
-    point = saturation(curve)
-    if point is None:
-        return (
-            f"M = {best.hidden_units:,} is the best of {len(widths)} widths on validation, and reaches "
-            f"{_reached(best, name)}. One seed cannot tell how much of that is chance.{chosen}"
+        return Answer("There is no answer: every trial diverged. Try lower learning rates.", (), ())
+    name, several = analysis.score_name, len(analysis.verdicts) > 1
+    verdict = next(each for each in analysis.verdicts if each.best is best)
+    chosen = f"Best of {len(analysis.verdicts)} settings on validation: {_setting(best)}." if several else ""
+    cautions = tuple(filter(None, (learning_caution(verdict), widest_caution(verdict, name))))
+    if len(verdict.widths) == 1:
+        return Answer(f"It reaches {_reached(best, name)}.", cautions, (chosen,) if several else ())
+    compared = f"M is the number of hidden units, the width; widths are compared by their {name} on validation examples"
+    details = [f"{compared}, which are kept from training for choices like this."]
+    point = verdict.saturation
+    if point is None or verdict.alike_from is None:
+        short = (
+            f"{best.hidden_units:,} hidden units did best of {len(verdict.widths)} numbers tried, but one seed (one "
         )
-    if point.hidden_units == max(widths):
-        return (
-            f"As many as were tried, or more: of {len(widths)} widths the widest, M = {point.hidden_units:,}, is the "
-            f"best on validation, and no other is within one standard error of it. It reaches "
-            f"{_reached(point, name)}.{chosen}"
-        )
-    first = f"About {point.hidden_units:,}" if point.hidden_units else "None"
-    beside = "" if point is best else f"; M = {best.hidden_units:,}, the best, {_reached(best, name, short=True)}"
-    return (
-        f"{first}: M = {point.hidden_units:,} is the smallest width whose validation {name} is within one standard "
-        f"error of the best. It reaches {_reached(point, name)}{beside}.{chosen}"
+        short += "random start) cannot tell how much of that is luck."
+    else:
+        short = _in_short(verdict, point, best)
+        details += [_by_rule(point, best, name), _seed_by_seed(verdict, best)]
+    reached = [f"M = {row.hidden_units:,} reaches {_reached(row, name)}" for row in _distinct(point, best)]
+    details.append("; ".join(reached) + ".")
+    return Answer(short, cautions, tuple(filter(None, (*details, chosen))))
+
+
+def _distinct(point: Summary | None, best: Summary) -> list[Summary]:
+    return [best] if point is None or point is best else [point, best]
+
+
+def _in_short(verdict: Verdict, point: Summary, best: Summary) -> str:
+    """How many hidden units are needed, for somebody without statistics."""
+    named, alike, top = point.hidden_units, verdict.alike_from or 0, best.hidden_units
+    told = [width for width in verdict.widths if width < alike]
+    luck = "we could not see a gain that is more than luck"
+    more = "more seeds (--seeds) would tell"
+    if alike == named and not told:
+        return f"{named:,} hidden units or fewer: beyond, {luck}." if named else f"None: with a hidden layer {luck}."
+    if not told:
+        return f"It cannot be told: from M = {alike:,} hidden units to the best, M = {top:,}, {luck}; {more}."
+    if alike < named:
+        return f"Between {alike:,} and {named:,} hidden units: beyond {alike:,} {luck}; {more}."
+    if alike > named:
+        gain = f"from {told[-1]:,} to {top:,} there is a gain, small but more than luck"
+        return f"Between {named:,} and {alike:,} hidden units: {gain}."
+    if verdict.reached:
+        return f"About {named:,} hidden units: beyond that {luck}."
+    return f"As many as were tried, or more: {top:,} hidden units, the most, beat {told[-1]:,} by more than luck."
+
+
+def _by_rule(point: Summary, best: Summary, name: str) -> str:
+    """What the one-standard-error rule says."""
+    error = "one standard error (the standard deviation over seeds by the root of their number)"
+    said = (
+        f"By the one-standard-error rule it is M = {point.hidden_units:,}, the smallest whose mean validation {name} "
     )
+    said += f"is within {error} of the best, which is M = {best.hidden_units:,}."
+    if best.standard_error == 0:
+        said += f" There all {best.seeds} seeds agree: a standard error of 0 says nothing of luck."
+    return said
 
 
-def _reached(row: Summary, score_name: str, *, short: bool = False) -> str:
-    score = score_text(row.mean["test_score"], score_name)
-    text = score if short else f"a test {score_name} of {score}"
-    margin = row.margin("test_score")
-    return text if np.isnan(margin) else f"{text} (± {_number(margin, score_name)} over {row.seeds} seeds)"
+def _seed_by_seed(verdict: Verdict, best: Summary) -> str:
+    """What the direct comparison with the best says."""
+    alike, top, seeds = verdict.alike_from or 0, best.hidden_units, best.seeds
+    told = [width for width in verdict.widths if width < alike]
+    compared = "Compared seed by seed (paired t test)"
+    if alike == top:
+        return f"{compared}, M = {told[-1]:,} is told from it." if told else ""
+    first = f"M = {told[-1]:,} is told from it, and " if told else ""
+    return f"{compared}, {first}none from M = {alike:,} on can be told from it with these {seeds} seeds."
+
+
+def _reached(row: Summary, score_name: str) -> str:
+    mean, margin = row.mean["test_score"], row.margin("test_score")
+    text = f"a test {score_name} of {score_text(mean, score_name)}"
+    if np.isnan(margin):
+        return text
+    unit = " %" if score_name == "accuracy" else ""
+    return f"{text} (95 % interval {_span(_about(mean, margin, score_name), score_name)}{unit} over {row.seeds} seeds)"
+
+
+def _about(mean: float, margin: float, score_name: str) -> Interval:
+    """The interval of a mean; an accuracy's ends at 0 and 100 %."""
+    interval = Interval(mean - margin, mean + margin)
+    return Interval(max(interval.low, 0.0), min(interval.high, 1.0)) if score_name == "accuracy" else interval
 
 
 def findings(analysis: Analysis) -> list[str]:
-    """What else the run says, a sentence each: saturation, learning rates, what diverged."""
-    settings = by_setting(analysis.rows)
+    """What else the run says, a sentence each: saturation by setting if there are several, rates, what diverged."""
     said = []
-    for rows in settings.values():
-        if len(rows) > 1:
-            where = f" ({_setting(rows[0])})" if len(settings) > 1 else ""
-            said.append(f"Saturation{where}: {saturation_sentence(rows)}")
+    if len(analysis.verdicts) > 1:
+        for verdict in analysis.verdicts:
+            words = [saturation_sentence(verdict) if len(verdict.widths) > 1 else "", learning_caution(verdict)]
+            if any(words):
+                said.append(f"Saturation ({_setting(verdict)}): {' '.join(filter(None, words))}")
     for test in analysis.interactions:
         depends = "depends" if test.p_value < 0.05 else "was not found to depend"
         said.append(
@@ -135,10 +206,10 @@ def findings(analysis: Analysis) -> list[str]:
 
 
 def tables(analysis: Analysis) -> list[TextTable]:
-    """By width; what each step gains; the best learning rate of each width, where there are several."""
+    """By width; what each step gains; what the best has over each; the best learning rates, where there are several."""
     found = [_width_table(analysis)]
     if analysis.gains:
-        found.append(_gain_table(analysis))
+        found += [_gain_table(analysis), _best_table(analysis)]
     if analysis.best_rates:
         found.append(_rate_table(analysis))
     return found
@@ -154,12 +225,12 @@ def _width_table(analysis: Analysis) -> TextTable:
     lines = []
     for row, epoch, interval in zip(analysis.rows, analysis.best_epoch, analysis.sampling, strict=True):
         mean, margin = row.mean["test_score"], row.margin("test_score")
-        line = [f"{row.hidden_units:,}", _number(mean, name)]
+        line = [f"{row.hidden_units:,}", number_text(mean, name)]
         if spread:
-            line.append(_number(row.deviation["test_score"], name))
-            line.append(_span(Interval(mean - margin, mean + margin), name))
+            line.append(number_text(row.deviation["test_score"], name))
+            line.append(_span(_about(mean, margin, name), name))
         line += [_span(interval, name)] if sampled else []
-        line += [_number(row.mean["validation_score"], name), "–" if np.isnan(epoch) else f"{epoch:g}"]
+        line += [number_text(row.mean["validation_score"], name), "–" if np.isnan(epoch) else f"{epoch:g}"]
         line += [f"{row.parameters:,}", str(row.seeds) + (f" of {row.seeds + row.diverged}" if row.diverged else "")]
         if analysis.seconds_alone:
             seconds = analysis.seconds_alone.get(row.hidden_units)
@@ -172,27 +243,46 @@ def _width_table(analysis: Analysis) -> TextTable:
     return _by_setting_table(f"{_unit(name)} by width", headings, lines, analysis.rows, notes)
 
 
+_PAIRED = (
+    "Paired over {seeds}, which share minibatches and the keys of initial weights: gain is the mean difference, 95 % "
+    "Student's t interval of it, p that of its being 0 in the mean, not corrected for the number of comparisons."
+)
+_TOLD = {None: "–", True: "yes", False: "cannot be told"}
+
+
 def _gain_table(analysis: Analysis) -> TextTable:
     name = analysis.score_name
-    points = "points" if name == "accuracy" else name
-    headings = ["step in M", f"validation gain ({points})", "95 %", "p", "more than chance?", "test gain", "seeds"]
+    lines, headings, note = _compared(analysis.gains, "step in M", "{0:,} → {1:,}", name)
+    headings.append("test gain")
+    for line, on_test in zip(lines, analysis.test_gains, strict=True):
+        line.append(_signed(on_test.gain, name))
+    return _by_setting_table("What each step gains", headings, lines, analysis.gains, [note])
+
+
+def _best_table(analysis: Analysis) -> TextTable:
+    lines, headings, note = _compared(analysis.against_best, "from M to the best", "{0:,} → {1:,}", analysis.score_name)
+    chosen = "The best was chosen by the same scores, which flatters it a little."
+    return _by_setting_table("What the best has over each", headings, lines, analysis.against_best, [note, chosen])
+
+
+def _compared(steps: list[Step], what: str, names: str, score_name: str) -> tuple[list[list[str]], list[str], str]:
+    """Lines, headings and note of a table of paired comparisons; seeds are a column where they differ."""
+    counts = {step.seeds for step in steps}
+    points = "points" if score_name == "accuracy" else score_name
+    headings = [what, f"gain ({points})", "more than chance?", "95 %", "p", *(["seeds"] if len(counts) > 1 else [])]
     lines = [
         [
-            f"{step.hidden_units[0]:,} → {step.hidden_units[1]:,}",
-            _signed(step.gain, name),
-            _span(step.interval, name, signed=True),
+            names.format(*step.hidden_units),
+            _signed(step.gain, score_name),
+            _TOLD[step.distinguishable],
+            _span(step.interval, score_name, signed=True),
             _p_value(step.p_value),
-            {None: "–", True: "yes", False: "cannot be told"}[step.distinguishable],
-            _signed(on_test.gain, name),
-            str(step.seeds),
+            *([str(step.seeds)] if len(counts) > 1 else []),
         ]
-        for step, on_test in zip(analysis.gains, analysis.test_gains, strict=True)
+        for step in steps
     ]
-    note = (
-        "Paired over seeds, which share minibatches and the keys of initial weights: Student's t interval of the mean "
-        "difference, and the p-value of its being 0 in the mean, not corrected for the number of steps."
-    )
-    return _by_setting_table("What each step gains", headings, lines, analysis.gains, [note])
+    seeds = "seeds" if len(counts) > 1 else f"{counts.pop()} seeds"
+    return lines, headings, _PAIRED.format(seeds=seeds)
 
 
 def _rate_table(analysis: Analysis) -> TextTable:
@@ -223,7 +313,7 @@ def _by_setting_table(
     return TextTable(title, heads, rows, tuple(notes))
 
 
-def _setting(row: Summary) -> str:
+def _setting(row: Summary | Verdict) -> str:
     return f"{row.activation}, learning rate {row.learning_rate:g}"
 
 
@@ -231,22 +321,15 @@ def _unit(score_name: str) -> str:
     return "Accuracy (%)" if score_name == "accuracy" else score_name
 
 
-def _number(value: float, score_name: str) -> str:
-    if np.isnan(value):
-        return "–"
-    text = f"{100 * value:.2f}" if score_name == "accuracy" else f"{value:.4f}"
-    return text.replace("-", "−")
-
-
 def _signed(value: float, score_name: str) -> str:
-    text = _number(value, score_name)
+    text = number_text(value, score_name)
     return text if text.startswith(("−", "–")) else f"+{text}"
 
 
 def _span(interval: Interval, score_name: str, *, signed: bool = False) -> str:
     if np.isnan(interval.low):
         return "–"
-    write = _signed if signed else _number
+    write = _signed if signed else number_text
     return f"{write(interval.low, score_name)} to {write(interval.high, score_name)}"
 
 
@@ -339,11 +422,18 @@ h1 { font-size: 1.7rem; line-height: 1.25; margin: 0 0 .6rem; }
 h2 { font-size: 1.25rem; margin: 2.4rem 0 .6rem; }
 .answer { font-size: 1.15rem; margin: 0 0 1rem; padding: .8rem 1rem; background: var(--tint);
   border-left: .3rem solid #2a6f8e; }
+.caution { margin: 0 0 1rem; padding: .6rem 1rem; border-left: .3rem solid #c77700; font-weight: 600; }
 .scroll { overflow-x: auto; }
+div.table { background: linear-gradient(90deg, var(--paper) 60%, transparent) 0 0 / 2rem 100% no-repeat local,
+  linear-gradient(270deg, var(--paper) 60%, transparent) 100% 0 / 2rem 100% no-repeat local,
+  linear-gradient(90deg, var(--soft), transparent) 0 0 / .8rem 100% no-repeat,
+  linear-gradient(270deg, var(--soft), transparent) 100% 0 / .8rem 100% no-repeat, var(--paper); }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; white-space: nowrap; overflow-wrap: normal; }
 th, td { padding: .3rem .6rem; text-align: right; border-bottom: 1px solid var(--rule); }
 thead th { border-bottom: 2px solid var(--soft); font-weight: 600; vertical-align: bottom;
   white-space: normal; }
+ul { padding-left: 1.2rem; }
+li { margin: .3rem 0; }
 .note { color: var(--soft); font-size: .9rem; margin: .5rem 0; }
 figure { margin: 1.2rem 0 2rem; }
 figure .scroll { background: #fff; border-radius: .3rem; }
@@ -384,20 +474,23 @@ def page(
     asked = _text(question(config))
     drawn = [_figure(figure) for figure in figures]
     first, *others = map(_table, tables(analysis))
-    said = "".join(f"<li>{_text(sentence)}</li>" for sentence in findings(analysis))
+    said = answer(analysis)
     facts = "".join(
         f"<dt>{_text(name)}</dt><dd>{_text(value)}</dd>" for name, value in how_it_was_run(config, environment)
     )
     parts = [
         "<header>",
         f"<h1>{asked}</h1>",
-        f'<p class="answer">{_text(answer(analysis))}</p>',
+        f'<p class="answer">{_text(said.short)}</p>',
+        f'<p class="caution">{_text(" ".join(said.cautions))}</p>' if said.cautions else "",
+        _list(said.details),
         "</header>",
         "<main>",
         '<p class="note narrow">Tap a figure to enlarge it, and once more to fit it to the screen.</p>',
+        '<p class="note narrow">A table whose edge is shaded goes on there: swipe it.</p>',
         *drawn[:1],
         first,
-        f"<ul>{said}</ul>" if said else "",
+        _list(findings(analysis)),
         *others,
         "<h2>More figures</h2>" if drawn[1:] else "",
         *(f'<p class="note">{_text(note)}</p>' for note in notes),
@@ -418,6 +511,11 @@ def page(
 def _text(text: str) -> str:
     """Text as HTML; a number and its percent sign stay together."""
     return escape(text).replace(" %", "&nbsp;%")
+
+
+def _list(sentences: Sequence[str]) -> str:
+    items = "".join(f"<li>{_text(sentence)}</li>" for sentence in sentences)
+    return f"<ul>{items}</ul>" if items else ""
 
 
 def _figure(drawn: "RunFigure") -> str:
@@ -442,6 +540,6 @@ def _table(table: TextTable) -> str:
     body = "".join(f"<tr>{''.join(f'<td>{_text(cell)}</td>' for cell in row)}</tr>" for row in table.rows)
     notes = "".join(f'<p class="note">{_text(note)}</p>' for note in table.notes)
     return (
-        f'<h2>{title}</h2>\n<div class="scroll" role="region" aria-label="{title}" tabindex="0"><table>'
+        f'<h2>{title}</h2>\n<div class="scroll table" role="region" aria-label="{title}" tabindex="0"><table>'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>\n{notes}"
     )

@@ -16,7 +16,18 @@ from rich.style import StyleType
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from mlp_jax.analysis import Summary, by_setting, saturation_record, saturation_sentence, score_text, summarize
+from mlp_jax.analysis import (
+    Summary,
+    by_setting,
+    learning_caution,
+    number_text,
+    saturation_record,
+    saturation_sentence,
+    score_text,
+    summarize,
+    verdicts,
+    widest_caution,
+)
 from mlp_jax.forecast import Forecast
 from mlp_jax.grid import Grid
 from mlp_jax.loop import Progress
@@ -231,13 +242,14 @@ def _mean(values: np.ndarray, where: np.ndarray) -> float:
     return float(values[where].mean()) if where.any() else float("nan")
 
 
-def summary_record(trials: Table, config: dict[str, Any], environment: dict[str, Any]) -> dict[str, Any]:
+def summary_record(
+    trials: Table, history: Table, config: dict[str, Any], environment: dict[str, Any]
+) -> dict[str, Any]:
     """The closing table as data, for scripts."""
-    summaries = summarize(trials)
     return {
         "score_name": config["score_name"],
-        "summary": [asdict(row) for row in summaries],
-        "saturation": saturation_record(summaries),
+        "summary": [asdict(row) for row in summarize(trials)],
+        "saturation": saturation_record(verdicts(trials, history)),
         "references": references(config),
         "seconds": environment["seconds"],
     }
@@ -303,7 +315,9 @@ def duration(seconds: float) -> str:
     return f"{minutes:.1f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
 
 
-def print_summary(console: Console, trials: Table, config: dict[str, Any], environment: dict[str, Any]) -> None:
+def print_summary(
+    console: Console, trials: Table, history: Table, config: dict[str, Any], environment: dict[str, Any]
+) -> None:
     """Print the closing table: scores by M, means ± standard deviations over seeds, and where the curve saturates."""
     summaries = summarize(trials)
     others = references(config)
@@ -324,7 +338,8 @@ def print_summary(console: Console, trials: Table, config: dict[str, Any], envir
         sections.append(lines)
     drop = ("parameters", *reversed(others), "train", "validation")
     print_table(console, headings, *sections, title=title, drop=drop, left=("activation",), elsewhere="trials.csv")
-    _print_notes(console, summaries, config, environment)
+    for note in _notes(trials, history, config, environment):
+        console.print(note, highlight=False, soft_wrap=not console.is_terminal)
 
 
 def _with_deviation(row: Summary, split: str, score_name: str) -> str:
@@ -332,33 +347,33 @@ def _with_deviation(row: Summary, split: str, score_name: str) -> str:
     mean, deviation = row.mean[f"{split}_score"], row.deviation[f"{split}_score"]
     if np.isnan(mean):
         return "diverged"
-    scale, digits = (100, 2) if score_name == "accuracy" else (1, 4)
-    text = f"{scale * mean:.{digits}f}"
-    return text if np.isnan(deviation) else f"{text} ± {scale * deviation:.{digits}f}"
+    text = number_text(mean, score_name)
+    return text if np.isnan(deviation) else f"{text} ± {number_text(deviation, score_name)}"
 
 
-def _print_notes(
-    console: Console, summaries: list[Summary], config: dict[str, Any], environment: dict[str, Any]
-) -> None:
-    seeds = len(config["seeds"])
-    notes = []
+def _notes(trials: Table, history: Table, config: dict[str, Any], environment: dict[str, Any]) -> list[str]:
+    """What is said below the table."""
+    summaries, seeds, notes = summarize(trials), len(config["seeds"]), []
     if seeds > 1:
         notes.append(f"Mean ± standard deviation over {seeds} seeds.")
     if diverged := sum(row.diverged for row in summaries):
         notes.append(f"{diverged} of {seeds * len(summaries)} trials diverged and are left out.")
     if any(row.hidden_units == 0 for row in summaries):
         notes.append("M = 0 has no hidden layer.")
-    settings = by_setting(summaries)
-    for (activation, rate), rows in settings.items():
-        if len(rows) < 2:
-            continue
-        where = f" ({activation}, learning rate {rate:g})" if len(settings) > 1 else ""
-        notes.append(f"Saturation{where}: {saturation_sentence(rows)}")
+    if others := references(config):
+        notes.append(f"{' and '.join(others)}: test {config['score_name']} of others' models, one run each.")
+    settings = verdicts(trials, history)
+    for each in settings:
+        where = f" ({each.activation}, learning rate {each.learning_rate:g})" if len(settings) > 1 else ""
+        if len(each.widths) > 1:
+            said = (saturation_sentence(each), learning_caution(each), widest_caution(each, config["score_name"]))
+            notes.append(f"Saturation{where}: {' '.join(filter(None, said))}")
+        elif each.still_learning:
+            notes.append(" ".join(filter(None, (where.strip(), learning_caution(each)))))
     seconds = environment["seconds"]
     notes.append(
         f"{sum(seconds['epochs']):.1f} s of training ({seconds['warm_epoch']:.2f} s an epoch, "
         f"{environment['examples_times_trials_per_second'] / 1e6:.2f} million examples × trials a second), "
         f"{seconds['compile']:.1f} s of compilation, on {environment['devices']} × {environment['device']}."
     )
-    for note in notes:
-        console.print(note, highlight=False, soft_wrap=not console.is_terminal)
+    return notes

@@ -6,15 +6,21 @@ from scipy import stats
 from test_results import table
 
 from mlp_jax.analysis import (
+    against_best,
     analyse,
     analysis_record,
     best_epochs,
     best_rates,
     interactions,
+    late_learning,
+    learning_caution,
     marginal_gains,
     sampling_interval,
+    saturation_record,
     saturation_sentence,
     summarize,
+    verdicts,
+    widest_caution,
 )
 
 
@@ -29,16 +35,33 @@ def with_rate(rate, scores, **kwargs):
     return here | {"learning_rate": np.full(len(here["trial"]), rate)}
 
 
-def history_of(validation_scores):
-    """A history in which each trial has these validation scores, epoch by epoch."""
-    scores = np.asarray(validation_scores)
-    trials, epochs = scores.shape
+def history_of(validation_scores, trials=None, validation_loss=None, first_loss=None):
+    """A history in which each trial has these validation scores, epoch by epoch; by default a loss of 1 − score.
+
+    ``first_loss`` is the mean training loss of the first epoch, by default the validation loss after it.
+    """
+    scores = np.asarray(validation_scores, float)
+    count, epochs = scores.shape
+    trials = table({10: np.zeros(count)}) if trials is None else trials
+    losses = 1 - scores if validation_loss is None else np.asarray(validation_loss, float)
+    training = losses.copy()
+    training[:, 0] = losses[:, 0] if first_loss is None else first_loss
     return {
-        "trial": np.repeat(np.arange(trials), epochs),
-        "epoch": np.tile(np.arange(1, epochs + 1), trials),
+        **{name: np.repeat(trials[name], epochs) for name in ("hidden_units", "activation", "learning_rate", "seed")},
+        "trial": np.repeat(np.arange(count), epochs),
+        "epoch": np.tile(np.arange(1, epochs + 1), count),
         "diverged": np.zeros(scores.size, int),
+        "loss": training.ravel(),
+        "validation_loss": losses.ravel(),
         "validation_score": scores.ravel(),
     }
+
+
+def verdict_of(scores, diverged=None, epochs=((0.5,) * 8)):
+    """What is said of one setting whose trials have these validation scores, and all the same curve."""
+    trials = table(scores, diverged)
+    (verdict,) = verdicts(trials, history_of([epochs] * len(trials["trial"]), trials))
+    return verdict
 
 
 def test_the_margin_over_seeds_is_student_s_t():
@@ -169,26 +192,102 @@ def test_the_interaction_leaves_out_what_diverged():
     assert interactions(joined(with_rate(1e-4, {5: [0.1], 10: [0.2]}), with_rate(1e-3, {5: [0.1], 10: [0.3]}))) == []
 
 
-def test_saturation_in_words():
-    said = [
-        saturation_sentence(summarize(table(scores, diverged=diverged)))
-        for scores, diverged in (
-            ({10: [0.5, 0.6], 20: [0.8, 0.9], 40: [0.8, 0.91]}, None),
-            ({10: [0.5, 0.6], 20: [0.8, 0.9]}, None),
-            ({10: [0.5], 20: [0.8]}, None),
-            ({10: [0.5], 20: [0.8]}, [1, 1]),
-        )
-    ]
-    assert said[0].startswith("at M = 20, the smallest within one standard error")
-    assert said[1].startswith("none up to M = 20")
-    assert said[2:] == ["needs two seeds or more.", "every trial diverged."]
+RISING = {10: [0.5, 0.6, 0.55], 20: [0.8, 0.9, 0.85], 40: [0.9, 1.0, 0.96]}
+NOISE = {10: [0.80, 0.84, 0.88], 20: [0.86, 0.81, 0.83], 40: [0.84, 0.83, 0.88]}
+MIXED = {10: [0.5, 0.6, 0.5], 20: [0.84, 0.92, 0.86], 40: [0.85, 0.91, 0.89]}
+SURE = {10: [0.5, 0.6, 0.55], 20: [0.76, 0.9, 0.83], 40: [0.9, 0.9, 0.9]}
+TOLD = {10: [0.6, 0.7, 0.8], 20: [0.64, 0.75, 0.843], 40: [0.645, 0.745, 0.845]}
+
+
+@pytest.mark.parametrize(
+    ("scores", "reached", "point", "alike", "said"),
+    [
+        (RISING, False, 40, 40, "none up to M = 40; the widest is the best on validation."),
+        (MIXED, True, 20, 20, "at M = 20, the smallest within one standard error of the best on validation (M = 40)."),
+        (NOISE, True, 10, 10, "at M = 10, the smallest within one standard error of the best on validation (M = 40)."),
+        (SURE, False, 40, 20, "the best on validation, but from M = 20 on none can be told from it seed by seed; more"),
+        (TOLD, True, 10, 20, "but seed by seed the best is told from it, and from all below M = 20."),
+        ({10: [0.5], 20: [0.8]}, None, None, None, "needs two seeds or more."),
+    ],
+)
+def test_the_rule_and_the_pairs_each_have_their_say(scores, reached, point, alike, said):
+    verdict = verdict_of(scores)
+    assert (verdict.reached, verdict.alike_from) == (reached, alike)
+    assert (verdict.saturation and verdict.saturation.hidden_units) == point
+    assert said in saturation_sentence(verdict)
+    (record,) = saturation_record([verdict])
+    assert (record["reached"], record["hidden_units"], record["alike_from"]) == (reached, point, alike)
+    assert bool(widest_caution(verdict, "accuracy")) == (record["best"] == record["widest"])
+
+
+def test_nothing_is_said_of_what_diverged():
+    lost = verdict_of({10: [0.5], 20: [0.8]}, [1, 1])
+    assert saturation_sentence(lost) == "every trial diverged."
+    assert saturation_record([lost])[0]["widest"] is None
+    assert widest_caution(lost, "accuracy") == learning_caution(lost) == ""
+
+
+def test_the_best_is_compared_with_each_width_seed_by_seed():
+    steps = against_best(table(MIXED | {80: [0.8, 0.8, 0.8]}))
+    assert [step.hidden_units for step in steps] == [(10, 40), (20, 40), (80, 40)]
+    for step, width in zip(steps, (10, 20, 80), strict=True):
+        lesser = (MIXED | {80: [0.8, 0.8, 0.8]})[width]
+        test = stats.ttest_rel(MIXED[40], lesser)
+        assert step.gain == pytest.approx(np.mean(np.subtract(MIXED[40], lesser)))
+        assert step.p_value == pytest.approx(test.pvalue)
+
+
+def test_noise_is_seldom_answered_with_more():
+    rng = np.random.default_rng(0)
+    found = [verdict_of(dict(zip((10, 25, 50, 100), rng.normal(size=(4, 5)), strict=True))) for _ in range(60)]
+    more = [each for each in found if each.reached is False and each.alike_from == 100]
+    assert len(more) <= 3  # of 60; by the one-standard-error rule alone about three times as many
+    assert sum(each.alike_from == 10 for each in found) > 35
+
+
+@pytest.mark.parametrize(
+    ("losses", "first", "share"),
+    [
+        ([0.8, 0.6, 0.4, 0.2], 1.0, 0.25),  # a steady fall
+        ([0.8, 0.4, 0.2, 0.2], 1.0, 0.0),
+        ([0.8, 0.2, 0.3, 0.5], 1.0, -0.25),  # it overfits
+        ([0.8, 0.6, 0.5, 0.4, 0.2], 1.0, 0.375),  # of five epochs the last two
+        ([0.5, 0.4], None, 1.0),
+        ([0.5, 0.4], 0.9, 0.2),
+        ([0.5], 0.9, 1.0),
+        ([0.5], None, 0.0),
+        ([0.7, 0.7, 0.7, 0.7], 0.7, 0.0),
+    ],
+)
+def test_how_much_was_learned_at_the_end(losses, first, share):
+    history = history_of([[0.5] * len(losses)] * 2, None, [losses] * 2, first)
+    (found,) = late_learning(history)
+    assert found.share == pytest.approx(share)
+    assert found.still_learning == (share > 0.05)
+    lost = history["trial"] == 0
+    wild = {"diverged": lost.astype(int), "validation_loss": np.where(lost, 1e9, history["validation_loss"])}
+    assert late_learning(history | wild)[0].share == pytest.approx(share)
+    assert late_learning(history | {"validation_loss": np.full(len(history["trial"]), np.nan)}) == []
+
+
+def test_widths_that_still_learn_are_named():
+    trials = table({10: [0.5, 0.6], 20: [0.8, 0.9]})
+    steady, flat = [0.2, 0.4, 0.6, 0.8], [0.8, 0.8, 0.8, 0.8]
+    for curves, which in (([steady] * 2 + [flat] * 2, " with M = 10"), ([steady] * 4, "")):
+        history = history_of(curves, trials, first_loss=1.0)
+        (verdict,) = verdicts(trials, history)
+        said = f"Still learning at the last epoch{which}: train longer (--epochs) before believing this."
+        assert learning_caution(verdict) == said
+        record = analysis_record(analyse(trials, history, {"score_name": "accuracy"}))
+        assert record["saturation"][0]["still_learning"] == ([10] if which else [10, 20])
+        assert [each["still_learning"] for each in record["late_learning"]] == [True, not which]
 
 
 def test_an_analysis_holds_a_row_for_each_point():
     trials = joined(
         with_rate(1e-3, {10: [0.4, 0.41], 20: [0.45, 0.46]}), with_rate(1e-2, {10: [0.4, 0.4], 20: [0.3, 0.31]})
     )
-    history = history_of([[0.1, 0.2, 0.3]] * 4 + [[0.3, 0.2, 0.1]] * 4)
+    history = history_of([[0.1, 0.2, 0.3]] * 4 + [[0.3, 0.2, 0.1]] * 4, trials)
     timing = {
         "program": np.array(["alone", "alone", "alone", "together"]),
         "hidden_units": np.array([10, 10, 10, 10]),

@@ -26,7 +26,7 @@ print(json.dumps({
     "ten": test_ten.score,
     "hundred": test_hundred.score,
     "training_hundred": train_hundred.score,
-    "saturation": point.hidden_units,
+    "saturation": verdict.saturation.hidden_units,
     "gains": [[step.gain, step.distinguishable] for step in found.gains],
     "interaction": interaction.p_value,
     "best_rates": [best.learning_rate for best in best_rates(summarize(by_rate))],

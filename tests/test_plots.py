@@ -75,6 +75,11 @@ def interval(values):
     return stats.t.interval(0.95, len(values) - 1, loc=values.mean(), scale=stats.sem(values))
 
 
+def accuracies(values):
+    """The same, where it is an accuracy: from 0 to 1."""
+    return np.clip(interval(values), 0, 1)
+
+
 def legend_texts(figure):
     (legend,) = figure.legends
     return [text.get_text() for text in legend.get_texts()]
@@ -243,19 +248,21 @@ def test_scores_are_means_with_bars_of_a_95_percent_interval():
     trials = trials_table()
     figure = plots.accuracy_against_width(trials, "accuracy")
     (axes,) = figure.axes
-    for (x, mean, low, high), column in zip(bars(axes), ("train_score", "test_score"), strict=True):
+    drawn = bars(axes)
+    for (x, mean, low, high), column in zip(drawn, ("train_score", "validation_score", "test_score"), strict=True):
         values = np.array([rows(trials, hidden_units=width)[column] for width in (10, 25)])
         np.testing.assert_array_equal(x, [10, 25])
         np.testing.assert_allclose(mean, values.mean(axis=1))
-        np.testing.assert_allclose(np.column_stack([low, high]), [interval(each) for each in values])
-        bottom, top = axes.get_ylim()
-        assert bottom < low.min()
-        assert min(high.max(), 1) < top <= 1.05  # no accuracy is beyond 100 %
+        np.testing.assert_allclose(np.column_stack([low, high]), [accuracies(each) for each in values])
+    means = np.concatenate([mean for _, mean, _, _ in drawn])
+    bottom, top = axes.get_ylim()
+    assert means.min() - 0.51 * np.ptp(means) < bottom < means.min()
+    assert means.max() < top < 1.01  # no accuracy is beyond 100 %
     assert axes.get_xlim()[0] < 10 < 25 < axes.get_xlim()[1]
     assert axes.get_xlabel() == "hidden units M"
     assert axes.get_ylabel() == "accuracy (%)"
     assert axes.yaxis.get_major_formatter()(0.925) == "92.5"
-    assert legend_texts(figure) == ["training", "test", "M = 0 (generalized linear model), test"]
+    assert legend_texts(figure) == ["training", "validation", "test", "M = 0 (generalized linear model), test"]
     assert figure.legends[0].get_title().get_text() == "mean and its 95 % interval (Student's t) over 3 seeds"
 
 
@@ -269,10 +276,19 @@ def test_the_baseline_is_at_the_test_score_of_no_hidden_layer():
     (line,) = [line for line in axes.lines if line.get_linestyle() == "-."]
     np.testing.assert_allclose(line.get_ydata(), scores.mean())
     (band,) = axes.patches
-    assert (band.get_y(), band.get_y() + band.get_height()) == pytest.approx(interval(scores))
+    assert (band.get_y(), band.get_y() + band.get_height()) == pytest.approx(tuple(accuracies(scores)))
 
     (axes,) = plots.accuracy_against_width(trials_table((10, 25)), "accuracy").axes
     assert not [line for line in axes.lines if line.get_linestyle() == "-."]
+
+
+def test_a_baseline_far_below_is_told_and_does_not_flatten_the_curves():
+    trials = trials_table((0, 10, 25), seeds=2)
+    trials["test_score"][:2] = 0.3, 0.5
+    figure = plots.accuracy_against_width(trials, "accuracy")
+    assert "M = 0 (generalized linear model), test: 40.00 %, below the axis" in legend_texts(figure)
+    assert figure.axes[0].get_ylim()[0] > 0.6
+    assert not figure.axes[0].patches
 
 
 def test_diverged_trials_are_left_out_of_scores_and_counted():
@@ -281,7 +297,7 @@ def test_diverged_trials_are_left_out_of_scores_and_counted():
     trials["diverged"] = np.where(gone, 4, 0)
     trials["test_score"] = np.where(gone, np.nan, trials["test_score"])
     figure = plots.accuracy_against_width(trials, "accuracy")
-    _, test = figure.axes[0].containers
+    *_, test = figure.axes[0].containers
     assert test.lines[0].get_ydata()[0] == trials["test_score"][trials["hidden_units"] == 10][0]
     title = figure.legends[0].get_title().get_text()
     assert (
@@ -304,18 +320,27 @@ def test_when_all_diverged_the_figure_says_only_that(tmp_path):
         plots.save(figure, tmp_path / "nothing.png")
 
 
+def upright(line):
+    x = line.get_xdata()
+    return len(x) == 2 and x[0] == x[1]
+
+
 def test_references_and_saturation_are_marked():
     reference = {"article": {10: 0.9238, 100: 0.9749}, "Keras 3": {0: 0.9, 25: 0.9503}}
     figure = plots.accuracy_against_width(trials_table(), "accuracy", reference, saturation=25)
     (axes,) = figure.axes
-    article, keras, edge = (line for line in axes.lines if line.get_markersize() == 10)
+    article, keras, edge = (line for line in axes.lines if line.get_markersize() == 6)
     np.testing.assert_array_equal(article.get_xydata(), [[10, 0.9238], [100, 0.9749]])
     np.testing.assert_array_equal(keras.get_xydata(), [[25, 0.9503]])
     assert edge.get_ydata()[0] == 0.9
     assert article.get_marker() != keras.get_marker()
-    (line,) = [line for line in axes.lines if line.get_linestyle() == ":"]
-    assert line.get_xdata()[0] == 25
-    assert legend_texts(figure)[3:] == ["article, test", "Keras 3, test", "saturation at M = 25, by validation"]
+    assert [line.get_xdata()[0] for line in axes.lines if upright(line)] == [25]
+    assert legend_texts(figure)[3:5] == ["article, test (one run)", "Keras 3, test (one run)"]
+    assert legend_texts(figure)[6:] == ["saturation at M = 25, by validation"]
+    figure.draw_without_rendering()
+    ours = axes.transData.transform((10, 0.9))[0]
+    assert article.get_transform().transform((10, 0.9))[0] < ours - 5  # pixels: beside our points, not on them
+    assert keras.get_transform().transform((10, 0.9))[0] > ours + 5
     assert axes.get_xlim()[1] > 100
 
 
@@ -323,7 +348,7 @@ def test_saturation_without_a_hidden_layer_is_said_and_not_drawn():
     figure = plots.accuracy_against_width(trials_table((0, 1, 1000)), "accuracy", saturation=0)
     assert figure.axes[0].get_xscale() == "log"
     assert "saturation at M = 0, by validation" in legend_texts(figure)
-    assert not [line for line in figure.axes[0].lines if line.get_linestyle() == ":"]
+    assert not any(map(upright, figure.axes[0].lines))
 
 
 def test_r_squared_is_no_percentage():
@@ -348,14 +373,16 @@ def test_settings_share_a_panel_while_they_are_few(activations, rates, titles):
     figure = plots.accuracy_against_width(trials, "accuracy")
     assert [axes.get_title() for axes in figure.axes] == titles
     drawn = [mean for axes in figure.axes for _, mean, _, _ in bars(axes)]
-    points = itertools.product(activations, rates, ("train_score", "test_score"))
+    alone = len(titles) == len(activations) * len(rates) > 1
+    columns = ("train_score", "validation_score", "test_score") if alone else ("train_score", "test_score")
+    points = itertools.product(activations, rates, columns)
     for mean, (activation, rate, column) in zip(drawn, points, strict=True):
         chosen = rows(trials, activation=activation, learning_rate=rate)
         values = [chosen[column][chosen["hidden_units"] == width].mean() for width in (10, 25)]
         np.testing.assert_allclose(mean, values)
     for axes in figure.axes:
         looks = {(c.lines[0].get_color(), c.lines[0].get_marker()) for c in axes.containers}
-        assert len(looks) == len(axes.containers) / 2  # a colour and a marker each
+        assert len(looks) == (2 if alone else len(axes.containers) / 2)  # a colour and a marker each
     assert len(legend_texts(figure)) == len(set(legend_texts(figure)))
 
 
@@ -417,7 +444,11 @@ def test_scores_against_parameters_are_on_a_log_axis():
         for (_, mean, low, high), widths in ((hidden, (10, 25)), (linear, (0,))):
             values = [rows(trials, hidden_units=width)[f"train_{metric}"] for width in widths]
             np.testing.assert_allclose(mean, [each.mean() for each in values])
-            np.testing.assert_allclose(np.column_stack([low, high]), [interval(each) for each in values])
+            bounded = accuracies if metric == "score" else interval
+            np.testing.assert_allclose(np.column_stack([low, high]), [bounded(each) for each in values])
+        (above,) = axes.child_axes
+        assert [text.get_text() for text in above.get_xticklabels()] == ["25", "10"]
+        np.testing.assert_array_equal(above.get_xticks(), [2507, 1007])
     assert figure.legends[0].get_title().get_text().endswith("over 3 seeds; star: M = 0")
     many = plots.scores_against_parameters(trials_table(rates=(1e-4, 1e-3, 1e-2, 1e-1)), "R²")
     assert not any("training" in text for text in legend_texts(many))
@@ -472,7 +503,7 @@ def test_training_time_is_alone_added_up_and_together():
 # All figures of a run
 
 
-CONFIG = {"score_name": "accuracy", "dataset": "small"}
+CONFIG = {"score_name": "accuracy", "dataset": "sklearn:small", "dataset_name": "small one"}
 TABLES = ["accuracy-against-width", "learning-curves", "scores-against-parameters"]
 
 
@@ -495,9 +526,11 @@ def test_a_run_gets_the_figures_that_apply_to_it(dataset, names, width, tmp_path
     assert [each.name for each in drawn] == TABLES + names
     for name, figure, alt in drawn:
         assert alt.endswith(".")
+        assert name in names or "small one" in figure.get_suptitle()
         if name in names:
             assert f"M = {width}, " in words(figure)
             assert ("sigmoid" in words(figure)) == bool(width)
+            assert ("predicted, standardized" in words(figure)) == (name == "predicted-against-true")
             plots.save(figure, tmp_path / f"{name}.png")
 
 
@@ -507,6 +540,15 @@ def test_what_a_run_lacks_is_not_drawn():
     tables = (trials_table(rates=(1e-3, 1e-2)), history_table(rates=(1e-3, 1e-2)))
     drawn = [each.name for each in plots.run_figures(*tables, CONFIG, timing=timing_table())]
     assert drawn == [*TABLES, "rate-by-width", "training-time"]
+
+
+@pytest.mark.parametrize(("second", "marked"), [(0.9, True), (0.5, False)])
+def test_saturation_is_drawn_where_it_is_reached(second, marked):
+    trials, history = trials_table((10, 25)), history_table((10, 25))
+    trials["validation_score"] = np.array([0.90, 0.91, 0.92, 0.9, 0.92, 0.93])
+    trials["validation_score"][:3] -= 0.9 - second
+    drawn = next(plots.run_figures(trials, history, CONFIG)).figure
+    assert ("saturation" in " ".join(legend_texts(drawn))) == marked
 
 
 # Files

@@ -9,7 +9,7 @@ from mlp_jax.report import answer, findings, question, tables
 from mlp_jax.runs import read_run
 from mlp_jax.terminal import print_table
 
-_KEPT = ("activation", "learning rate", "M", "step in M", "test", "best learning rate")
+_KEPT = ("activation", "learning rate", "M", "step in M", "from M to the best", "test", "best learning rate")
 """Columns that a narrow terminal has to show."""
 
 
@@ -32,7 +32,7 @@ def run(options: Analyse) -> int:
         return 0
     console = console_for()
     console.print(question(run.config), style="bold", highlight=False, markup=False)
-    console.print(answer(analysis), highlight=False, markup=False, soft_wrap=not console.is_terminal)
+    console.print(str(answer(analysis)), highlight=False, markup=False, soft_wrap=not console.is_terminal)
     for found in tables(analysis):
         console.print()
         drop = [heading for heading in reversed(found.headings) if heading not in _KEPT]

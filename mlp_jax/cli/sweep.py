@@ -14,6 +14,7 @@ from mlp_jax.datasets import load_dataset
 from mlp_jax.errors import InputError, SweepWarning, whole
 from mlp_jax.forecast import forecast
 from mlp_jax.grid import ARTICLE_WIDTHS, MOST_TRIALS, Grid
+from mlp_jax.results import history_table
 from mlp_jax.running import tidy_finished
 from mlp_jax.runs import environment, is_finished, read_config, read_trials
 from mlp_jax.terminal import forecast_record, print_forecast, print_summary, summary_record
@@ -108,10 +109,11 @@ def run(options: Sweep) -> int:
         return 0
     # As written: rounded like this, a mean of float32 numbers may differ in its last digit from what analyse says.
     config, trials, where = read_config(out), read_trials(out), environment(result)
+    history = history_table(result)
     if options.json:
-        print_json(summary_record(trials, config, where) | {"run": str(out)})
+        print_json(summary_record(trials, history, config, where) | {"run": str(out)})
     else:
-        print_summary(console, trials, config, where)
+        print_summary(console, trials, history, config, where)
         print_written(console, out)
     return 0
 

@@ -12,7 +12,18 @@ from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from mlp_jax.plots.settings import LINEAR, Setting, choose, divergence_note, join, of, shared_setting, spread, where
+from mlp_jax.plots.settings import (
+    LINEAR,
+    Setting,
+    choose,
+    divergence_note,
+    heading,
+    join,
+    of,
+    shared_setting,
+    spread,
+    where,
+)
 from mlp_jax.plots.style import (
     DASHES,
     MARKERS,
@@ -35,7 +46,12 @@ PARTS = ("training", "validation")
 
 @styled
 def learning_curves(
-    history: Table, score_name: str, *, activation: str | None = None, learning_rate: float | None = None
+    history: Table,
+    score_name: str,
+    *,
+    activation: str | None = None,
+    learning_rate: float | None = None,
+    title: str = "",
 ) -> Figure:
     """Loss and score by epoch of training and validation, by width: mean over seeds, band of ± standard deviation.
 
@@ -48,6 +64,7 @@ def learning_curves(
         score_name: ``accuracy``, which is shown in percent, or another.
         activation: only this one; None for all.
         learning_rate: only this one; None for all.
+        title: of the figure: which data.
 
     Raises:
         InputError: there are no such trials.
@@ -87,15 +104,16 @@ def learning_curves(
 
     statistics = spread("mean ± standard deviation (bands)", counts)
     if apart:
-        figure.suptitle(join("learning curves", shared_setting(settings).text(), by=": "))
+        figure.suptitle(heading("learning curves", title, shared_setting(settings).text()))
         grey = "dashed grey: M = 0" if 0 in widths and len(widths) > MOST_IN_LEGEND else ""
         figure.supxlabel(join(join(statistics, grey, by="; "), left_out, by="\n"), fontsize="medium")
         _width_key(figure, styles)
     else:
-        figure.suptitle(join(f"M = {widths[0]}" if widths[0] else LINEAR, shared_setting(settings).text()))
+        what = join(f"M = {widths[0]}" if widths[0] else LINEAR, shared_setting(settings).text())
+        figure.suptitle(join(title, what, by=": "))
         handles = [Line2D([], [], label=part, **style) for part, style in styles.items()]
-        title = join(statistics, left_out, by="; ")
-        figure.legend(handles=handles, title=title, loc="outside lower center", ncols=2)
+        note = join(statistics, left_out, by="; ")
+        figure.legend(handles=handles, title=note, loc="outside lower center", ncols=2)
     return figure
 
 

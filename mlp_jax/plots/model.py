@@ -16,7 +16,8 @@ from mlp_jax.plots.style import WIDTH, Figure, colours, show_image, styled
 
 MOST_UNITS = 100  # hidden units in a figure
 
-_NEVER_INKED = np.array([0.8, 0.8, 0.8, 1.0])  # grey
+_NEVER_INKED = np.ones(4)  # white, as the paper
+_DIVERGING = "cividis"  # dark blue, grey at 0, light yellow: the sign is there in greyscale, too
 
 
 @styled
@@ -118,7 +119,7 @@ def hidden_units(
     names: Sequence[str] = (),
     title: str = "",
 ) -> Figure:
-    """What each unit looks at: its weights as an image, red where ink excites it and blue where ink inhibits it.
+    """What each unit looks at: its weights as an image, yellow where ink excites it and blue where it inhibits it.
 
     All share one scale about 0, which leaves the outermost hundredth of the weights at its ends.
 
@@ -128,7 +129,7 @@ def hidden_units(
         strength: of each unit; of more than ``MOST_UNITS`` units the strongest are shown. By default the norm of its
             weights.
         live: which pixels were ever anything but 0 in training; the weights of the others never moved, and are left
-            grey.
+            white.
         names: one a unit, written above it (for M = 0, the class); by default its number.
         title: of the figure: which model.
 
@@ -160,36 +161,37 @@ def hidden_units(
     for place, (unit, image) in enumerate(zip(chosen, maps, strict=True)):
         top, left = (place // columns) * step[0] + math.ceil(head), (place % columns) * step[1]
         picture[top : top + height, left : left + width] = np.where(
-            np.isnan(image)[..., None], _NEVER_INKED, colormaps["RdBu_r"](norm(np.nan_to_num(image)))
+            np.isnan(image)[..., None], _NEVER_INKED, colormaps[_DIVERGING](norm(np.nan_to_num(image)))
         )
         name = _short(names[unit]) if names else str(unit + 1)
         axes.text(left + width / 2 - 0.5, top - 1, name, ha="center", va="bottom", fontsize=8, in_layout=False)
     axes.imshow(picture, interpolation="nearest")
     axes.set_axis_off()
-    scale = ScalarMappable(norm, "RdBu_r")
+    scale = ScalarMappable(norm, _DIVERGING)
     figure.colorbar(scale, ax=axes, label="weight", aspect=30, shrink=min(1.0, 4 / figure.get_figheight()))
     what = "the weights into each class" if names else "what each hidden unit looks at"
     some = f"the {len(chosen)} of {units} that weigh most" if len(chosen) < units else ""
-    grey = "grey: never inked in training" if live is not None and not live.all() else ""
-    figure.suptitle(join(join(what, some, grey, by="; "), title, by="\n"))
+    blank = "white: never inked in training" if live is not None and not live.all() else ""
+    figure.suptitle(join(join(what, some, blank, by="; "), title, by="\n"))
     return figure
 
 
 @styled
 def predicted_against_true(
-    targets: Float[np.ndarray, "N K"], predictions: Float[np.ndarray, "N K"], *, title: str = ""
+    targets: Float[np.ndarray, "N K"], predictions: Float[np.ndarray, "N K"], *, unit: str = "", title: str = ""
 ) -> Figure:
     """Predicted against true values, a panel for each of the first six outputs, and the line where they agree.
 
     Args:
         targets: true values.
         predictions: predicted values.
+        unit: of the values, or what was done to them.
         title: of the figure: which model, which split.
     """
     count = min(6, targets.shape[1])
     columns = min(3, count)
     rows = math.ceil(count / columns)
-    figure = Figure(figsize=(WIDTH, WIDTH / max(columns, 1.7) * rows + 0.6))
+    figure = Figure(figsize=(WIDTH, WIDTH / max(columns, 1.4) * rows + 0.6))
     cells = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in cells[count:]:
         axes.remove()
@@ -198,9 +200,11 @@ def predicted_against_true(
         ends = [float(both.min()), float(both.max())]
         axes.plot(ends, ends, color="black", linestyle="--", linewidth=1)
         axes.plot(targets[:, k], predictions[:, k], ".", color=colours(3)[1], alpha=0.5, markersize=4)
-        axes.set_aspect("equal", adjustable="datalim")
-        axes.set_xlabel("true")
-        axes.set_ylabel("predicted")
+        room = 0.04 * ((ends[1] - ends[0]) or 1.0)
+        limits = (ends[0] - room, ends[1] + room)
+        axes.set(xlim=limits, ylim=limits, aspect="equal")
+        axes.set_xlabel(join("true", unit))
+        axes.set_ylabel(join("predicted", unit))
         if targets.shape[1] > 1:
             axes.set_title(f"output {k + 1}")
     figure.suptitle(join(f"predicted against true values of {len(targets):,} examples", title, by="\n"))

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from flax import nnx
 
-from mlp_jax.analysis import best_point, by_setting, saturation, score_text, summarize
+from mlp_jax.analysis import best_point, by_setting, score_text, summarize, verdicts
 from mlp_jax.datasets import Dataset
 from mlp_jax.models import MLP
 from mlp_jax.plots.curves import learning_curves
@@ -56,25 +56,27 @@ def run_figures(
     """
     score_name = config["score_name"]
     several_widths, several_rates = (len(set(trials[k].tolist())) > 1 for k in ("hidden_units", "learning_rate"))
-    rows = summarize(trials)
+    name = str(config.get("dataset_name", ""))
     if several_widths:
-        settled = [saturation(curve) for curve in by_setting(rows).values()]
-        saturated = settled[0].hidden_units if len(settled) == 1 and settled[0] is not None else None
-        figure = accuracy_against_width(trials, score_name, reference=references(config), saturation=saturated)
+        first, *others = verdicts(trials, history)
+        reached = first.saturation.hidden_units if first.saturation and first.reached and not others else None
+        figure = accuracy_against_width(trials, score_name, references(config), saturation=reached, title=name)
         yield RunFigure("accuracy-against-width", figure, _width_alt(trials, score_name))
     alt = f"Curves: loss and {score_name} by epoch, of training and validation, for each width."
-    yield RunFigure("learning-curves", learning_curves(history, score_name), alt)
+    yield RunFigure("learning-curves", learning_curves(history, score_name, title=name), alt)
     if several_widths:
         alt = f"Lines: loss and {score_name} of the finished models against their number of parameters, on a log axis."
-        yield RunFigure("scores-against-parameters", scores_against_parameters(trials, score_name), alt)
+        figure = scores_against_parameters(trials, score_name, title=name)
+        yield RunFigure("scores-against-parameters", figure, alt)
     if several_rates:
         alt = f"Heat map: validation {score_name} of each learning rate and width; the best of each width is framed."
-        yield RunFigure("rate-by-width", rate_by_width(trials, score_name), alt)
+        yield RunFigure("rate-by-width", rate_by_width(trials, score_name, title=name), alt)
     if timing is not None:
         alt = "Lines: seconds an epoch against M, of each width alone, one after another, and all together."
         yield RunFigure("training-time", training_time(timing), alt)
     if trial is not None and model is not None and dataset is not None:
-        yield from _model_figures(trials, trial, model, dataset)
+        standardized = str(config.get("dataset")).startswith("sklearn:")
+        yield from _model_figures(trials, trial, model, dataset, "standardized" if standardized else "")
 
 
 def _width_alt(trials: Table, score_name: str) -> str:
@@ -86,11 +88,12 @@ def _width_alt(trials: Table, score_name: str) -> str:
     ends = (
         f"{score_text(row.mean['test_score'], score_name)} at M = {row.hidden_units}" for row in (curve[0], curve[-1])
     )
-    return f"Lines: training and test {score_name} against hidden units M; test {score_name} is {' and '.join(ends)}."
+    drawn = f"Lines: training, validation and test {score_name} against hidden units M"
+    return f"{drawn}; test {score_name} is {' and '.join(ends)}."
 
 
-def _model_figures(trials: Table, trial: int, model: MLP, dataset: Dataset) -> Iterator[RunFigure]:
-    """What one model makes of the test split, and what its units look at."""
+def _model_figures(trials: Table, trial: int, model: MLP, dataset: Dataset, unit: str) -> Iterator[RunFigure]:
+    """What one model makes of the test split, and what its units look at; ``unit`` is that of a regression's values."""
     row = {name: trials[name][trials["trial"] == trial][0] for name in ("activation", "learning_rate", "seed")}
     setting = Setting(str(row["activation"]) if model.hidden_units else "", float(row["learning_rate"])).text()
     title = join(f"M = {model.hidden_units}", setting, f"seed {row['seed']}") + ": the best trial on validation"
@@ -100,7 +103,7 @@ def _model_figures(trials: Table, trial: int, model: MLP, dataset: Dataset) -> I
     says = nnx.jit(MLP.predict if dataset.task == "regression" else MLP.class_probabilities)
     outputs = np.concatenate([np.asarray(says(model, chunk)) for chunk in chunks])
     if dataset.task == "regression":
-        figure = predicted_against_true(test.targets, outputs, title=f"test split, {title}")
+        figure = predicted_against_true(test.targets, outputs, unit=unit, title=f"{dataset.name}, test split, {title}")
         yield RunFigure("predicted-against-true", figure, f"Points: predicted against true values. {title}.")
     else:
         predictions = outputs.argmax(axis=1)

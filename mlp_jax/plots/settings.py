@@ -78,3 +78,8 @@ def spread(statistics: str, counts: Sequence[int]) -> str:
 def join(*parts: str, by: str = ", ") -> str:
     """Join the parts that are not empty."""
     return by.join(filter(None, parts))
+
+
+def heading(what: str, title: str, setting: str) -> str:
+    """What a figure shows, and of what: on a line of its own where a title tells."""
+    return join(what, join(title, setting), by="\n" if title else ": ")

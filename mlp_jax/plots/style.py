@@ -133,10 +133,11 @@ def loss_axis(axes: Axes, history: Table) -> None:
 
 
 def score_axis(axes: Axes, score_name: str) -> None:
-    """Ticks of an accuracy in percent; an interval beyond 0 or 100 % leaves the axis."""
+    """Ticks of an accuracy in percent, and an axis that ends where accuracies do."""
     if score_name == "accuracy":
         bottom, top = axes.get_ylim()
-        axes.set_ylim(max(bottom, -0.05), min(top, 1.05))
+        room = 0.03 * (min(top, 1.0) - max(bottom, 0.0))  # for a marker that lies there
+        axes.set_ylim(max(bottom, -room), min(top, 1 + room))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.6g}"))
 
 

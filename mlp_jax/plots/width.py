@@ -13,8 +13,8 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from matplotlib.transforms import ScaledTranslation, Transform
 
-from mlp_jax.analysis import Summary, by_setting, seconds_alone, seconds_together, summarize
-from mlp_jax.plots.settings import LINEAR, Setting, divergence_note, join, shared_setting, spread
+from mlp_jax.analysis import Summary, by_setting, score_text, seconds_alone, seconds_together, summarize
+from mlp_jax.plots.settings import LINEAR, Setting, divergence_note, heading, join, shared_setting, spread
 from mlp_jax.plots.style import (
     GREY,
     MARKERS,
@@ -34,6 +34,10 @@ from mlp_jax.results import Table
 INTERVALS = "mean and its 95 % interval (Student's t)"
 MOST_IN_PANEL = 3  # settings whose training and test lines share a panel; more get panels of their own
 
+PARTS = ("training", "validation", "test")
+COLUMNS = {"training": "train_score", "validation": "validation_score", "test": "test_score"}
+
+_MOST_BEYOND = 0.5  # parts of the range of the means that an interval may go beyond them
 _ASIDE = 3.0  # points between neighbours at the same M, in a panel of full width
 _REFERENCES = (("#d55e00", "D"), ("black", "s"), ("#009e73", "^"), ("#cc79a7", "v"))
 
@@ -45,18 +49,21 @@ def accuracy_against_width(
     reference: Mapping[str, Mapping[int, float]] | None = None,
     *,
     saturation: int | None = None,
+    title: str = "",
 ) -> Figure:
-    """Training and test score of the finished models against M, with 95 % intervals over seeds.
+    """Training, validation and test score of the finished models against M, with 95 % intervals over seeds.
 
     The test score of M = 0, the generalized linear model, is a horizontal line. Up to three settings (activation,
-    learning rate) share a panel; more get panels of their own.
+    learning rate) share a panel, without validation; more get panels of their own. The axis spans the means, and what
+    of an interval is far from them leaves it.
 
     Args:
         trials: one row a trial.
         score_name: ``accuracy``, which is shown in percent, or another.
-        reference: test scores to compare with, by name and M: the article's, Keras's, ...
+        reference: test scores of single runs to compare with, by name and M: the article's, Keras's, ...
         saturation: the width past which more units gain nothing, if it is known: the smallest M within one standard
             error of the best on validation.
+        title: of the figure: which data.
     """
     reference = reference or {}
     left_out = divergence_note(len(trials["trial"]), int(np.count_nonzero(trials["diverged"] == 0)))
@@ -69,42 +76,56 @@ def accuracy_against_width(
         curves, linear = {Setting("", rate): [row] for rate, row in linear.items()}, {}
     shared, groups = shared_setting(curves), _groups(list(curves))
     titles = [shared_setting(group) for group in groups]
-    if any(title.learning_rate is None for title in titles):  # then lines say it, in panels that have one, too
-        titles = [title._replace(learning_rate=None) for title in titles]
-    texts = (setting.text(told=title) for group, title in zip(groups, titles, strict=True) for setting in group)
+    if any(told.learning_rate is None for told in titles):  # then lines say it, in panels that have one, too
+        titles = [told._replace(learning_rate=None) for told in titles]
+    texts = (setting.text(told=told) for group, told in zip(groups, titles, strict=True) for setting in group)
     names = list(dict.fromkeys(texts))
     looks = dict(zip(names, zip(colours(len(names)), itertools.cycle(MARKERS), strict=False), strict=True))
 
     figure, panels = _score_panels(len(groups), score_name)
     step = _ASIDE / panel_columns(len(groups)) / 72  # inches
+    parts = PARTS if max(map(len, groups)) == 1 else (PARTS[0], PARTS[2])
     marks: dict[str, Any] = {}  # what the legend explains, by label: the same in every panel, so each once
-    for axes, group, title in zip(panels, groups, titles, strict=True):
+    for axes, group, told in zip(panels, groups, titles, strict=True):
         if len(groups) > 1:
-            axes.set_title(title.text(told=shared))
+            axes.set_title(told.text(told=shared))
         for i, setting in enumerate(group):
-            name = setting.text(told=title)
-            places = (2 * i - len(group) + 0.5, 2 * i - len(group) + 1.5)  # two series a setting, evenly about M
-            asides = [ScaledTranslation(step * place, 0, figure.dpi_scale_trans) for place in places]
-            marks |= _draw_scores(axes, curves[setting], name, *looks[name], asides)
+            name = setting.text(told=told)
+            first = len(parts) * i - (len(parts) * len(group) - 1) / 2  # series lie evenly about M
+            asides = [ScaledTranslation(step * (first + k), 0, figure.dpi_scale_trans) for k in range(len(parts))]
+            marks |= _draw_scores(axes, curves[setting], name, score_name, *looks[name], parts, asides)
+        marks |= _draw_references(figure, axes, reference, step * (len(parts) * len(group) + 3) / 2)
+    drawn = [row.mean[COLUMNS[part]] for rows in curves.values() for row in rows for part in parts]
+    _span_means(panels[0], [*drawn, *(score for points in reference.values() for score in points.values())])
+    for axes, group, told in zip(panels, groups, titles, strict=True):
         for rate, row in linear.items():
             if any(setting.learning_rate == rate for setting in group):
-                name = f"learning rate {rate:g}" if title.learning_rate is None else ""
-                marks |= _draw_baseline(axes, row, name, looks[name][0] if name in looks and name else GREY)
-        marks |= _draw_references(axes, reference)
+                name = f"learning rate {rate:g}" if told.learning_rate is None else ""
+                colour = looks[name][0] if name in looks and name else GREY
+                marks |= _draw_baseline(axes, row, name, score_name, colour)
         marks |= _draw_saturation(axes, saturation)
     widths = {row.hidden_units for rows in curves.values() for row in rows}
     width_axis(panels[0], sorted(widths.union(*reference.values()) - {0} or {0}), len(panels))
     score_axis(panels[0], score_name)
-    figure.suptitle(join(f"{score_name} against width", shared.text(), by=": "))
+    figure.suptitle(heading(f"{score_name} against width", title, shared.text()))
     counts = [row.seeds for rows in (*curves.values(), linear.values()) for row in rows]
     note = join(spread(INTERVALS, counts), left_out, by="; ")
     figure.legend(list(marks.values()), list(marks), title=note, loc="outside lower center", ncols=2)
     return figure
 
 
-def _means(rows: Sequence[Summary], column: str) -> tuple[np.ndarray, np.ndarray]:
-    """Mean of each point over its seeds, and half of its interval (NaN for one seed)."""
-    return np.array([row.mean[column] for row in rows]), np.array([row.margin(column) for row in rows])
+def _means(rows: Sequence[Summary], column: str, score_name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Mean of each point over its seeds, and how far down and up its interval goes (NaN for one seed).
+
+    The interval of an accuracy ends at 0 and 100 %.
+    """
+    mean, margin = (
+        np.array(values) for values in zip(*((r.mean[column], r.margin(column)) for r in rows), strict=True)
+    )
+    margins = np.stack([margin, margin])
+    if score_name == "accuracy" and column.endswith("score"):
+        margins = np.minimum(margins, np.maximum([mean, 1 - mean], 0.0))  # NaN stays NaN
+    return mean, margins
 
 
 def _groups(settings: list[Setting]) -> list[list[Setting]]:
@@ -135,51 +156,83 @@ def _score_panels(count: int, score_name: str) -> tuple[Figure, list[Axes]]:
 
 
 def _draw_scores(
-    axes: Axes, rows: list[Summary], name: str, colour: str, marker: str, asides: Sequence[Transform]
+    axes: Axes,
+    rows: list[Summary],
+    name: str,
+    score_name: str,
+    colour: str,
+    marker: str,
+    parts: Sequence[str],
+    asides: Sequence[Transform],
 ) -> dict[str, Any]:
-    """Training and test scores of one setting, each moved aside a little, so that error bars stay apart."""
+    """Scores of one setting by split, each moved aside a little, so that error bars stay apart."""
     rows = sorted(rows, key=lambda row: row.hidden_units)
     x = np.array([row.hidden_units for row in rows])
+    looks: dict[str, Style] = {
+        "training": {"color": colour, "linestyle": "--", "markerfacecolor": "white", "marker": marker},
+        "validation": {"color": colours(3)[1], "linestyle": ":", "markerfacecolor": "white", "marker": "s"},
+        "test": {"color": colour, "linestyle": "-", "marker": marker},
+    }
     marks: dict[str, Any] = {}
-    for part, column, dash, face, aside in (
-        ("training", "train_score", "--", "white", asides[0]),
-        ("test", "test_score", "-", colour, asides[1]),
-    ):
-        mean, margin = _means(rows, column)
+    for part, aside in zip(parts, asides, strict=True):
+        mean, margins = _means(rows, COLUMNS[part], score_name)
         marks[join(name, part)] = axes.errorbar(
             x,
             mean,
-            yerr=None if np.isnan(margin).all() else margin,  # NaN, where there is one seed, is not drawn
-            color=colour,
-            linestyle=dash,
-            marker=marker,
-            markerfacecolor=face,
+            yerr=None if np.isnan(margins).all() else margins,  # NaN, where there is one seed, is not drawn
             capsize=2.5,
             transform=axes.transData + aside,
+            **looks[part],
         )
-        for sign in (-1, 1):  # the axes' limits do not look at what has a transform of its own
-            axes.update_datalim(np.column_stack([x, mean + sign * np.nan_to_num(margin)]))
+        for end in (mean - np.nan_to_num(margins[0]), mean, mean + np.nan_to_num(margins[1])):
+            axes.update_datalim(np.column_stack([x, end]))  # which does not look at what has a transform of its own
     axes.autoscale_view()
     return marks
 
 
-def _draw_baseline(axes: Axes, row: Summary, name: str, colour: str) -> dict[str, Any]:
-    mean, margin = row.mean["test_score"], row.margin("test_score")
-    if not np.isnan(margin):
-        axes.axhspan(mean - margin, mean + margin, color=colour, alpha=0.15, linewidth=0)
+def _span_means(axes: Axes, means: Sequence[float]) -> None:
+    """Let a few wide intervals leave the axis, where they would flatten all the rest."""
+    low, high = min(means), max(means)
+    room = _MOST_BEYOND * max(high - low, 1e-3)
+    bottom, top = axes.get_ylim()
+    axes.set_ylim(max(bottom, low - room), min(top, high + room))
+
+
+def _draw_baseline(axes: Axes, row: Summary, name: str, score_name: str, colour: str) -> dict[str, Any]:
+    """A line and its band; what is far below the curves is said in the legend instead."""
+    (mean,), margins = _means([row], "test_score", score_name)
+    label = join("M = 0" if name else LINEAR, name, "test")
+    bottom, top = axes.get_ylim()
+    if mean < bottom - (top - bottom):
+        return {
+            f"{label}: {score_text(mean, score_name)}, below the axis": Line2D([], [], color=colour, linestyle="-.")
+        }
+    if not np.isnan(margins).all():
+        axes.axhspan(mean - margins[0, 0], mean + margins[1, 0], color=colour, alpha=0.15, linewidth=0)
     line = axes.axhline(mean, color=colour, linestyle="-.", linewidth=1.2, zorder=1.5)
-    return {join("M = 0" if name else LINEAR, name, "test"): line}
+    room = 0.05 * (top - bottom)
+    axes.set_ylim(min(bottom, mean - room), max(top, mean + room))
+    return {label: line}
 
 
-def _draw_references(axes: Axes, reference: Mapping[str, Mapping[int, float]]) -> dict[str, Any]:
+def _draw_references(
+    figure: Figure, axes: Axes, reference: Mapping[str, Mapping[int, float]], beside: float
+) -> dict[str, Any]:
+    """Scores of others, so many inches to the left and to the right of ours, which stay uncovered."""
     marks = {}
-    for (name, points), (colour, marker) in zip(reference.items(), itertools.cycle(_REFERENCES), strict=False):
-        # Large and hollow, so that it shows around a point of ours; on the left edge where M = 0.
-        style: Style = {"color": colour, "linestyle": "", "marker": marker, "markersize": 10, "markerfacecolor": "none"}
+    for i, ((name, points), (colour, marker)) in enumerate(
+        zip(reference.items(), itertools.cycle(_REFERENCES), strict=False)
+    ):
+        inches = beside * (1 + i // 2) * (-1, 1)[i % 2]
+        side = ScaledTranslation(inches, 0, figure.dpi_scale_trans)
+        style: Style = {"color": colour, "linestyle": "", "marker": marker, "markersize": 6, "markerfacecolor": "none"}
         hidden = {m: score for m, score in points.items() if m}
-        (marks[f"{name}, test"],) = axes.plot(list(hidden), list(hidden.values()), **style)
-        if 0 in points:
+        x, y = list(hidden), list(hidden.values())
+        (marks[f"{name}, test (one run)"],) = axes.plot(x, y, transform=axes.transData + side, **style)
+        axes.update_datalim(np.column_stack([x, y]))
+        if 0 in points:  # on the left edge
             axes.plot([0], [points[0]], transform=axes.get_yaxis_transform(), clip_on=False, **style)
+    axes.autoscale_view()
     return marks
 
 
@@ -196,15 +249,17 @@ def _draw_saturation(axes: Axes, saturation: int | None) -> dict[str, Any]:
 
 
 @styled
-def scores_against_parameters(trials: Table, score_name: str) -> Figure:
+def scores_against_parameters(trials: Table, score_name: str, *, title: str = "") -> Figure:
     """Loss and score of the finished models against the number of their parameters, with 95 % intervals over seeds.
 
-    A line for each setting (activation, learning rate); training is shown for up to three of them. M = 0, which has
-    nearly as many parameters as a small M > 0 can have, is a point of its own.
+    The axes span the means, and what of an interval is far from them leaves it. A line for each setting (activation,
+    learning rate); training is shown for up to three of them. The scale above
+    gives M. M = 0, which has nearly as many parameters as a small M > 0 can have, is a point of its own.
 
     Args:
         trials: one row a trial.
         score_name: ``accuracy``, which is shown in percent, or another.
+        title: of the figure: which data.
     """
     note = divergence_note(len(trials["trial"]), int(np.count_nonzero(trials["diverged"] == 0)))
     usable = [row for row in summarize(trials) if row.seeds]
@@ -230,35 +285,50 @@ def scores_against_parameters(trials: Table, score_name: str) -> Figure:
             for chosen, changes in ((hidden, {"marker": marker}), (linear, {"marker": "*", "markersize": 11})):
                 if not chosen:
                     continue
-                mean, margin = _means(chosen, f"{part}_{metric}")
+                mean, margins = _means(chosen, f"{part}_{metric}", score_name)
                 mark = axes.errorbar(
                     [row.parameters for row in chosen],
                     mean,
-                    yerr=None if np.isnan(margin).all() else margin,
+                    yerr=None if np.isnan(margins).all() else margins,
                     **style | changes,
                 )
                 marks.setdefault(name, mark)
-    for axes in panels:
+    for axes, metric in zip(panels, ("loss", "score"), strict=True):
+        _span_means(axes, [row.mean[f"{part}_{metric}"] for row in usable for part in parts])
         axes.set_xscale("log")
         axes.set_xlabel("parameters")
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+        _widths_above(axes, {row.parameters: row.hidden_units for row in usable if row.hidden_units})
     panels[0].set_ylabel("loss")
     panels[1].set_ylabel(score_label(score_name))
     score_axis(panels[1], score_name)
-    figure.suptitle(join(f"loss and {score_name} against the number of parameters", shared.text(), by=": "))
+    figure.suptitle(heading(f"loss and {score_name} against the number of parameters", title, shared.text()))
     star = "star: M = 0" if any(not row.hidden_units for row in usable) else ""
-    title = join(spread(INTERVALS, [row.seeds for row in usable]), star, note, by="; ")
-    figure.legend(list(marks.values()), list(marks), title=title, loc="outside lower center", ncols=2)
+    note = join(spread(INTERVALS, [row.seeds for row in usable]), star, note, by="; ")
+    figure.legend(list(marks.values()), list(marks), title=note, loc="outside lower center", ncols=2)
     return figure
+
+
+def _widths_above(axes: Axes, widths: Mapping[int, int]) -> None:
+    """A scale of M above that of the parameters, with as many labels as have room."""
+    scale = axes.secondary_xaxis("top")
+    low, high = (math.log(end) for end in axes.get_xlim())
+    labelled: list[int] = []
+    for parameters in sorted(widths, reverse=True):
+        if not labelled or math.log(labelled[-1] / parameters) > 0.09 * (high - low):
+            labelled.append(parameters)
+    scale.xaxis.set_minor_locator(NullLocator())
+    scale.set_xticks(labelled, [f"{widths[parameters]:,}" for parameters in labelled])
+    scale.set_xlabel("hidden units M")
 
 
 # Learning rate × width
 
 
 @styled
-def rate_by_width(trials: Table, score_name: str) -> Figure:
+def rate_by_width(trials: Table, score_name: str, *, title: str = "") -> Figure:
     """Heat map: mean validation score over seeds by learning rate and width, a panel for each activation.
 
     The best learning rate of each width is framed (of many widths, has a dot); combinations of which every trial
@@ -267,6 +337,7 @@ def rate_by_width(trials: Table, score_name: str) -> Figure:
     Args:
         trials: one row a trial.
         score_name: ``accuracy``, which is shown in percent, or another.
+        title: of the figure: which data.
     """
     note = divergence_note(len(trials["trial"]), int(np.count_nonzero(trials["diverged"] == 0)))
     rows = summarize(trials)
@@ -316,7 +387,7 @@ def rate_by_width(trials: Table, score_name: str) -> Figure:
     bar = figure.colorbar(mesh, ax=list(panels), aspect=30, label=f"validation {score_label(score_name)}")
     score_axis(bar.ax, score_name)
     shared = activations[0] if len(activations) == 1 else ""
-    figure.suptitle(join(f"validation {score_name} by learning rate and width", shared, by=": "))
+    figure.suptitle(heading(f"validation {score_name} by learning rate and width", title, shared))
     hatched = "hatched: every trial diverged" if np.isnan(scores).any() else ""
     counts = [row.seeds for row in rows if row.seeds]
     notes = join(
