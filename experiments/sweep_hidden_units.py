@@ -39,7 +39,7 @@ def main(seeds: int = 5, epochs: int = 20, out: Path = Path("runs/sweep-hidden-u
         mean, deviation = row.mean["test_score"], row.deviation["test_score"]
         print(f"M = {row.hidden_units:3d}: test accuracy {100 * mean:.2f} %, standard deviation {100 * deviation:.2f}")
     (verdict,) = verdicts(trials, history_table(result))
-    print("Saturation:", saturation_sentence(verdict), widest_caution(verdict, "accuracy"), learning_caution(verdict))
+    print("Saturation:", saturation_sentence(verdict), widest_caution(verdict), learning_caution(verdict))
 
     out.mkdir(parents=True, exist_ok=True)
     figure = plots.accuracy_against_width(

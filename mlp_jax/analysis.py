@@ -402,18 +402,15 @@ def learning_caution(verdict: Verdict) -> str:
     if not verdict.still_learning:
         return ""
     slow = verdict.still_learning
-    which = "" if len(slow) == len(verdict.widths) else f" with M = {_range(slow)}"
+    which = "" if len(slow) == len(verdict.widths) else f" with {_range(slow)} hidden units"
     return f"Still learning at the last epoch{which}: train longer (--epochs) before believing this."
 
 
-def widest_caution(verdict: Verdict, score_name: str) -> str:
+def widest_caution(verdict: Verdict) -> str:
     """That wider ones might be better still, in words; empty if the widest is not the best."""
     if not verdict.widest_is_best:
         return ""
-    widest = verdict.widths[-1]
-    return (
-        f"The best validation {score_name} is the widest's, M = {widest}; wider ones were not tried, and may be better."
-    )
+    return f"The most that were tried, {verdict.widths[-1]}, did best; more were not tried, and may be better."
 
 
 def _range(widths: tuple[int, ...]) -> str:

@@ -104,7 +104,7 @@ def answer(analysis: Analysis) -> Answer:
     name, several = analysis.score_name, len(analysis.verdicts) > 1
     verdict = next(each for each in analysis.verdicts if each.best is best)
     chosen = f"Best of {len(analysis.verdicts)} settings on validation: {_setting(best)}." if several else ""
-    cautions = tuple(filter(None, (learning_caution(verdict), widest_caution(verdict, name))))
+    cautions = tuple(filter(None, (learning_caution(verdict), widest_caution(verdict))))
     if len(verdict.widths) == 1:
         return Answer(f"It reaches {_reached(best, name)}.", cautions, (chosen,) if several else ())
     compared = f"M is the number of hidden units, the width; widths are compared by their {name} on validation examples"
@@ -119,7 +119,10 @@ def answer(analysis: Analysis) -> Answer:
         short = _in_short(verdict, point, best)
         details += [_by_rule(point, best, name), _seed_by_seed(verdict, best)]
     reached = [f"M = {row.hidden_units:,} reaches {_reached(row, name)}" for row in _distinct(point, best)]
-    details.append("; ".join(reached) + ".")
+    meant = (
+        "" if np.isnan(best.margin("test_score")) else " An interval is where the mean over ever more seeds should lie."
+    )
+    details.append("; ".join(reached) + "." + meant)
     return Answer(short, cautions, tuple(filter(None, (*details, chosen))))
 
 
@@ -149,11 +152,9 @@ def _in_short(verdict: Verdict, point: Summary, best: Summary) -> str:
 
 def _by_rule(point: Summary, best: Summary, name: str) -> str:
     """What the one-standard-error rule says."""
-    error = "one standard error (the standard deviation over seeds by the root of their number)"
-    said = (
-        f"By the one-standard-error rule it is M = {point.hidden_units:,}, the smallest whose mean validation {name} "
-    )
-    said += f"is within {error} of the best, which is M = {best.hidden_units:,}."
+    means = "how unsure a mean is: the standard deviation over seeds, divided by the root of their number"
+    smallest = f"the smallest whose mean validation {name} is within one standard error ({means}) of the best"
+    said = f"By the one-standard-error rule it is M = {point.hidden_units:,}, {smallest}, M = {best.hidden_units:,}."
     if best.standard_error == 0:
         said += f" There all {best.seeds} seeds agree: a standard error of 0 says nothing of luck."
     return said
@@ -163,11 +164,11 @@ def _seed_by_seed(verdict: Verdict, best: Summary) -> str:
     """What the direct comparison with the best says."""
     alike, top, seeds = verdict.alike_from or 0, best.hidden_units, best.seeds
     told = [width for width in verdict.widths if width < alike]
-    compared = "Compared seed by seed (paired t test)"
-    if alike == top:
-        return f"{compared}, M = {told[-1]:,} is told from it." if told else ""
-    first = f"M = {told[-1]:,} is told from it, and " if told else ""
-    return f"{compared}, {first}none from M = {alike:,} on can be told from it with these {seeds} seeds."
+    worse = f"M = {told[-1]:,} is worse by more than luck" if told else ""
+    none = "none is" if told else "none is worse by more than luck"
+    rest = f"from M = {alike:,} on {none}, with these {seeds} seeds" if alike < top else ""
+    said = ", and ".join(filter(None, (worse, rest)))
+    return f"Compared with it seed by seed (paired t test), {said}." if said else ""
 
 
 def _reached(row: Summary, score_name: str) -> str:
@@ -252,7 +253,7 @@ _TOLD = {None: "–", True: "yes", False: "cannot be told"}
 
 def _gain_table(analysis: Analysis) -> TextTable:
     name = analysis.score_name
-    lines, headings, note = _compared(analysis.gains, "step in M", "{0:,} → {1:,}", name)
+    lines, headings, note = _compared(analysis.gains, "step in M", name)
     headings.append("test gain")
     for line, on_test in zip(lines, analysis.test_gains, strict=True):
         line.append(_signed(on_test.gain, name))
@@ -260,19 +261,19 @@ def _gain_table(analysis: Analysis) -> TextTable:
 
 
 def _best_table(analysis: Analysis) -> TextTable:
-    lines, headings, note = _compared(analysis.against_best, "from M to the best", "{0:,} → {1:,}", analysis.score_name)
-    chosen = "The best was chosen by the same scores, which flatters it a little."
-    return _by_setting_table("What the best has over each", headings, lines, analysis.against_best, [note, chosen])
+    lines, headings, _ = _compared(analysis.against_best, "from M to the best", analysis.score_name)
+    note = "Paired likewise. The best was chosen by the same scores, which flatters it a little."
+    return _by_setting_table("What the best has over each", headings, lines, analysis.against_best, [note])
 
 
-def _compared(steps: list[Step], what: str, names: str, score_name: str) -> tuple[list[list[str]], list[str], str]:
+def _compared(steps: list[Step], what: str, score_name: str) -> tuple[list[list[str]], list[str], str]:
     """Lines, headings and note of a table of paired comparisons; seeds are a column where they differ."""
     counts = {step.seeds for step in steps}
     points = "points" if score_name == "accuracy" else score_name
     headings = [what, f"gain ({points})", "more than chance?", "95 %", "p", *(["seeds"] if len(counts) > 1 else [])]
     lines = [
         [
-            names.format(*step.hidden_units),
+            "{:,} → {:,}".format(*step.hidden_units),
             _signed(step.gain, score_name),
             _TOLD[step.distinguishable],
             _span(step.interval, score_name, signed=True),

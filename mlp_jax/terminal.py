@@ -366,7 +366,7 @@ def _notes(trials: Table, history: Table, config: dict[str, Any], environment: d
     for each in settings:
         where = f" ({each.activation}, learning rate {each.learning_rate:g})" if len(settings) > 1 else ""
         if len(each.widths) > 1:
-            said = (saturation_sentence(each), learning_caution(each), widest_caution(each, config["score_name"]))
+            said = (saturation_sentence(each), learning_caution(each), widest_caution(each))
             notes.append(f"Saturation{where}: {' '.join(filter(None, said))}")
         elif each.still_learning:
             notes.append(" ".join(filter(None, (where.strip(), learning_caution(each)))))

@@ -217,14 +217,14 @@ def test_the_rule_and_the_pairs_each_have_their_say(scores, reached, point, alik
     assert said in saturation_sentence(verdict)
     (record,) = saturation_record([verdict])
     assert (record["reached"], record["hidden_units"], record["alike_from"]) == (reached, point, alike)
-    assert bool(widest_caution(verdict, "accuracy")) == (record["best"] == record["widest"])
+    assert bool(widest_caution(verdict)) == (record["best"] == record["widest"])
 
 
 def test_nothing_is_said_of_what_diverged():
     lost = verdict_of({10: [0.5], 20: [0.8]}, [1, 1])
     assert saturation_sentence(lost) == "every trial diverged."
     assert saturation_record([lost])[0]["widest"] is None
-    assert widest_caution(lost, "accuracy") == learning_caution(lost) == ""
+    assert widest_caution(lost) == learning_caution(lost) == ""
 
 
 def test_the_best_is_compared_with_each_width_seed_by_seed():
@@ -273,7 +273,7 @@ def test_how_much_was_learned_at_the_end(losses, first, share):
 def test_widths_that_still_learn_are_named():
     trials = table({10: [0.5, 0.6], 20: [0.8, 0.9]})
     steady, flat = [0.2, 0.4, 0.6, 0.8], [0.8, 0.8, 0.8, 0.8]
-    for curves, which in (([steady] * 2 + [flat] * 2, " with M = 10"), ([steady] * 4, "")):
+    for curves, which in (([steady] * 2 + [flat] * 2, " with 10 hidden units"), ([steady] * 4, "")):
         history = history_of(curves, trials, first_loss=1.0)
         (verdict,) = verdicts(trials, history)
         said = f"Still learning at the last epoch{which}: train longer (--epochs) before believing this."
