@@ -391,9 +391,10 @@ def saturation_sentence(verdict: Verdict) -> str:
         said = f"none up to M = {point.hidden_units}; the widest is the best on validation"
     alike = verdict.alike_from
     if alike is not None and alike < point.hidden_units:
-        return f"{said}, but from M = {alike} on none can be told from it seed by seed; more seeds would tell."
+        return f"{said}, but from M = {alike} on none is worse by more than luck, seed by seed; more seeds would tell."
     if alike is not None and alike > point.hidden_units:
-        return f"{said}, but seed by seed the best is told from it, and from all below M = {alike}."
+        worse = max(width for width in verdict.widths if width < alike)
+        return f"{said}, but seed by seed M = {worse} is worse than the best by more than luck."
     return f"{said}."
 
 

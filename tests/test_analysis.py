@@ -205,8 +205,8 @@ TOLD = {10: [0.6, 0.7, 0.8], 20: [0.64, 0.75, 0.843], 40: [0.645, 0.745, 0.845]}
         (RISING, False, 40, 40, "none up to M = 40; the widest is the best on validation."),
         (MIXED, True, 20, 20, "at M = 20, the smallest within one standard error of the best on validation (M = 40)."),
         (NOISE, True, 10, 10, "at M = 10, the smallest within one standard error of the best on validation (M = 40)."),
-        (SURE, False, 40, 20, "the best on validation, but from M = 20 on none can be told from it seed by seed; more"),
-        (TOLD, True, 10, 20, "but seed by seed the best is told from it, and from all below M = 20."),
+        (SURE, False, 40, 20, "the best on validation, but from M = 20 on none is worse by more than luck, seed"),
+        (TOLD, True, 10, 20, "but seed by seed M = 10 is worse than the best by more than luck."),
         ({10: [0.5], 20: [0.8]}, None, None, None, "needs two seeds or more."),
     ],
 )
