@@ -296,8 +296,8 @@ def print_forecast(console: Console, forecast: Forecast) -> None:
         "expected time": f"{duration(forecast.seconds)}: compilation {calibration.compile:.1f} s, "
         f"{counted(forecast.epochs, 'epoch')} of {forecast.epoch:.3g} s, final scores {forecast.evaluate:.1f} s",
     }
-    headings, title = ("of the sweep", "it takes"), "Plan (nothing is trained or written)"
-    print_table(console, headings, list(rows.items()), left=headings, prose="it takes", title=title)
+    headings, title = ("", "planned"), "Plan (nothing is trained or written)"
+    print_table(console, headings, list(rows.items()), left=headings, prose="planned", title=title)
     steps = counted(calibration.minibatches, "minibatch", "minibatches")
     console.print(
         f"Measured in {calibration.seconds:.1f} s: {steps} of {counted(calibration.replicas, 'group')} of trials, "
