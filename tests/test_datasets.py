@@ -343,13 +343,14 @@ def test_a_mutated_npz_raises_nothing_but_data_error(edits, tmp_path):
             "fashion",
             "unknown data set 'fashion': expected mnist, tfds:NAME, sklearn:NAME, or the path of an IDX directory",
         ),
-        ("no/such/directory", "unknown data set 'no/such/directory'"),
+        ("no/such/directory", "'no/such/directory': no such file or directory in /"),
+        ("nul\0.npz", r"nul\\x00.npz': no such file or directory"),
         ("no\nsuch", r"unknown data set 'no\\nsuch'"),
         ("nul\0", r"unknown data set 'nul\\x00'"),
         ("x" * 5000, "cannot be looked up .*File name too long.*: expected the name or path"),
         ("~no-such-user/x", "cannot be looked up"),
         (__file__, "test_datasets.py: is a file: expected an .npz file or a directory of IDX files"),
-        (f"{__file__}/set", "unknown data set"),
+        (f"{__file__}/set", "test_datasets.py/set': no such file or directory: expected the path"),
     ],
 )
 def test_an_unknown_data_set_is_refused(name, message):
