@@ -11,6 +11,7 @@ away; a border along the picture's sides and the lines of ruled paper are told f
 import itertools
 import math
 import warnings
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,9 @@ _FAINT = 0.15  # of the ink; on paper that was fitted, what is fainter is what t
 _PRINTED = 0.6  # of the ink; ruled lines fainter than that are told by their grey
 _AWAY = 0.08  # of the picture's side; what is ruled is seen that far from what is drawn
 _PART = 0.25  # of the heaviest piece; a piece as heavy as that may be a drawing of its own
+
+SURE = 0.6
+"""Probability below which an answer is unsure; below it most of MNIST's test images are mistaken."""
 
 Grey = Float[np.ndarray, "H W"]
 Mask = Bool[np.ndarray, "H W"]
@@ -234,8 +238,8 @@ def _reduced(grey: Grey, most: int) -> Grey:
 def _shading(grey: Grey) -> tuple[Grey, float] | None:
     """The paper of a picture, ``[H, W]``, and the sign of ink on it; None if the paper is even.
 
-    A surface of second degree is fitted to the frame, and again to all that lies near it. Where the frame is still uneven
-    (a shadow), a morphological opening of the rest follows, or a closing: what is broader than a stroke is paper.
+    A surface of second degree is fitted to the frame, and again to all that lies near it. Where it leaves much of the
+    frame (a shadow), a morphological opening of the rest follows, or a closing: what is broader than a stroke is paper.
     """
     small = _reduced(grey, _FIT)
     if _is_even(small):
@@ -412,3 +416,12 @@ def _place(mass: Float[np.ndarray, "S"], room: int) -> slice:
     centre = float(mass @ (np.arange(len(mass)) + 0.5) / mass.sum())
     start = min(max(0, math.ceil(room / 2 - centre)), room - len(mass))
     return slice(start, start + len(mass))
+
+
+def verdict(probabilities: Float[np.ndarray, "K"], names: Sequence[str]) -> str:
+    """What is said of a picture: the likeliest class, or the two likeliest where the model is unsure (``SURE``)."""
+    best = probabilities.argsort(kind="stable")[::-1]
+    first = f"{100 * probabilities[best[0]]:.1f} %"
+    if probabilities[best[0]] >= SURE:
+        return f"is {names[best[0]]}, with probability {first}"
+    return f"unsure: {names[best[0]]} ({first}) or {names[best[1]]} ({100 * probabilities[best[1]]:.1f} %)"

@@ -16,7 +16,7 @@ from mlp_jax.cli._output import console_for, print_json
 from mlp_jax.cli._using import RunPath, check_file, choose, image_form, setting
 from mlp_jax.datasets.dataset import ImageForm
 from mlp_jax.errors import InputError
-from mlp_jax.images import Picture, check_form, read_picture
+from mlp_jax.images import SURE, Picture, check_form, read_picture, verdict
 
 _MOST_SHOWN = 10  # classes, the likeliest
 _BAR = 20  # characters of a probability of 1
@@ -28,7 +28,8 @@ class Predict:
     """Say what is drawn on pictures, by a model of a run.
 
     A picture is PNG or JPEG, of any size, of one drawing, dark on light or light on dark. It is brought to the form of
-    the training images: fitted into their box (20 × 20 for MNIST), and placed by its centre of mass.
+    the training images: fitted into their box (20 × 20 for MNIST), and placed by its centre of mass. Whatever is drawn,
+    the answer is one of the model's classes.
     """
 
     run: RunPath
@@ -71,7 +72,7 @@ def run(options: Predict) -> int:
                 "trial": chosen.row,
                 "by_validation": chosen.by_validation,
                 "predictions": [
-                    {"image": str(picture.path)} | _record(row, names)
+                    {"image": str(picture.path), "beside": picture.beside} | _record(row, names)
                     for picture, row in zip(pictures, outputs, strict=True)
                 ],
                 "refused": [{"image": str(path), "error": error} for path, error in refused.items()],
@@ -109,21 +110,26 @@ def _record(outputs: np.ndarray, names: list[str]) -> dict[str, Any]:
         return {"values": outputs.tolist()}
     best = int(outputs.argmax())
     probabilities = dict(zip(names, outputs.tolist(), strict=True))
-    return {"class": names[best], "probability": float(outputs[best]), "probabilities": probabilities}
+    probability = float(outputs[best])
+    sure = probability >= SURE
+    return {"class": names[best], "probability": probability, "sure": sure, "probabilities": probabilities}
 
 
 def _side_by_side(picture: Picture, outputs: np.ndarray, names: list[str]) -> RichTable:
     """What the network saw, beside what it makes of it."""
     lines = [Text(str(picture.path))]
+    notes = []
+    if picture.beside > 1:
+        notes.append(Text(f"{picture.beside} drawings seem to lie beside each other: expected one a picture"))
     if names:
         best = outputs.argsort(kind="stable")[::-1]
-        lines += [Text(f"is {names[best[0]]}, with probability {100 * outputs[best[0]]:.1f} %", style="bold"), Text()]
+        lines.append(Text(verdict(outputs, names), style="bold"))
         table = RichTable(box=None, pad_edge=False, show_header=False)
         for k in np.sort(best[:_MOST_SHOWN]):
             table.add_row(Text(names[k]), f"{100 * outputs[k]:5.1f} %", "█" * round(_BAR * outputs[k]))
-        said = Group(*lines, table)
+        said = Group(*lines, *notes, Text(), table)
     else:
-        said = Group(*lines, Text("is " + ", ".join(f"{value:.4g}" for value in outputs), style="bold"))
+        said = Group(*lines, Text("is " + ", ".join(f"{value:.4g}" for value in outputs), style="bold"), *notes)
     grid = RichTable.grid(padding=(0, 3))
     grid.add_row(Text(blocks(picture.ink), no_wrap=True), said)
     return grid

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
+from mlp_jax.images import verdict
 from mlp_jax.plots.style import WIDTH, Figure, colours, show_image, styled
 
 MOST_CLASSES = 10  # with a bar, the likeliest
@@ -56,4 +57,4 @@ def _draw_probabilities(axes: Axes, probabilities: np.ndarray, class_names: Sequ
     axes.tick_params(axis="y", length=0)
     axes.set_xlim(0, 100)
     axes.grid(visible=False, axis="y")
-    axes.set_title(f"{class_names[best]}: {100 * probabilities[best]:.1f} %")
+    axes.set_title(verdict(probabilities, class_names))
