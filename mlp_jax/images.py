@@ -239,7 +239,7 @@ def _shading(grey: Grey) -> tuple[Grey, float] | None:
     """The paper of a picture, ``[H, W]``, and the sign of ink on it; None if the paper is even.
 
     A surface of second degree is fitted to the frame, and again to all that lies near it. Where it leaves much of the
-    frame (a shadow), a morphological opening of the rest follows, or a closing: what is broader than a stroke is paper.
+    frame (a shadow), a morphological opening or closing takes its place: what is broader than a stroke is paper.
     """
     small = _reduced(grey, _FIT)
     if _is_even(small):
@@ -258,7 +258,7 @@ def _shading(grey: Grey) -> tuple[Grey, float] | None:
     rest = small - surface
     if (np.abs(_frame(rest)) > _LEAST_NOISE).mean() > 0.05:
         sign = _sign_of_ink(small)
-        surface = surface + sign * _opened(sign * rest)
+        surface = sign * _opened(sign * small)
     else:
         marked = np.abs(rest) > _noise(rest)
         sign = float(np.sign(rest[marked].sum())) if marked.any() else 1.0
@@ -266,16 +266,24 @@ def _shading(grey: Grey) -> tuple[Grey, float] | None:
 
 
 def _is_even(small: Grey) -> bool:
-    """Whether most of the frame is of one grey, and two opposite corners are: what else is in the frame is drawn."""
-    paper = np.median(_frame(small))
-    near = np.abs(small - paper) < _EVEN
-    rows, columns = (max(1, side // 20) for side in small.shape)
-    corner = [
-        near[r, c].mean() > 0.5
-        for r in (slice(rows), slice(-rows, None))
-        for c in (slice(columns), slice(-columns, None))
-    ]
-    return bool(_frame(near).mean() > 0.5 and ((corner[0] and corner[3]) or (corner[1] and corner[2])))
+    """Whether most of the frame has one grey, and opposite corners: then what else is in the frame is drawn.
+
+    Unless it fills a corner, and is fainter than what is drawn: a shadow.
+    """
+    away = np.abs(small - np.median(_frame(small)))
+    least, _, most = _corners(away, 5)
+    if np.any((least > _EVEN) & (most < _PRINTED * away.max())):
+        return False
+    paper = _corners(away, 20)[1] < _EVEN
+    return bool((paper[:2].all() or paper[2:].all()) and (_frame(away) < _EVEN).mean() > 0.5)
+
+
+def _corners(image: Grey, part: int) -> Float[np.ndarray, "3 4"]:
+    """Nearly the least, the median and nearly the greatest value in the corners; opposite ones follow each other."""
+    rows, columns = (max(1, side // part) for side in image.shape)
+    above, below = image[:rows], image[-rows:]
+    corners = [above[:, :columns], below[:, -columns:], above[:, -columns:], below[:, :columns]]
+    return np.quantile([corner.ravel() for corner in corners], [0.1, 0.5, 0.9], axis=1)
 
 
 def _least_absolute(

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageOps
 from mlp_jax import DataError, Dataset, Grid, InputError, Recipe, cli, load_dataset, sweep
 from mlp_jax.cli.predict import blocks
 from mlp_jax.datasets.dataset import ImageForm
-from mlp_jax.images import drawing, fit_drawing, read_picture
+from mlp_jax.images import beside, drawing, fit_drawing, read_picture, verdict
 from mlp_jax.runs import new_directory, read_run, write_run
 
 MNIST_FORM = ImageForm((28, 28), box=20, paper=0.0, ink=1.0)
@@ -146,6 +146,117 @@ def test_a_grain_that_a_camera_adds_is_no_drawing(tmp_path):
     assert np.abs(seen - plain).mean() < 0.05
 
 
+HEIGHT, WIDTH = 400, 320
+Y, X = np.mgrid[0 : 1 : HEIGHT * 1j, 0 : 1 : WIDTH * 1j]
+
+
+def with_frame(paper, width, margin=0):
+    framed = np.full((HEIGHT, WIDTH), 10.0)
+    framed[:margin], framed[HEIGHT - margin :], framed[:, :margin], framed[:, WIDTH - margin :] = (paper,) * 4
+    inside = slice(margin + width, -margin - width)
+    framed[inside, inside] = paper
+    return framed
+
+
+def ruled(grey, step, width, tilt=0.0, squared=False):
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH]
+    lines = (rows + tilt * columns) % step < width
+    if squared:
+        lines |= (columns + 11 - tilt * rows) % step < width
+    return np.where(lines, grey, 255.0)
+
+
+BACKGROUNDS = {  # greys of 255, and the noise on them
+    "shade to the right": (220 - 80 * X, 0),
+    "strong shade to the right": (220 - 180 * X, 6),
+    "strong shade to the corner": (210 - 65 * X - 65 * Y, 6),
+    "strong shade upwards": (80 + 140 * Y, 0),
+    "vignette": (220 - 260 * ((X - 0.5) ** 2 + (Y - 0.5) ** 2), 4),
+    "lamp": (230 - 120 * ((X - 0.2) ** 2 + (Y - 0.15) ** 2), 6),
+    "soft shadow": (215 * (1 - 0.4 / (1 + np.exp(-(X + 0.3 * Y - 0.75) / 0.03))), 5),
+    "shadow": (215 * np.where(X > 0.65, 0.8, 1), 5),
+    "thin frame": (with_frame(250, 1), 0),
+    "frame": (with_frame(220, 12), 6),
+    "frame with a margin": (with_frame(250, 4, margin=5), 0),
+    "scanner's edge": (np.where((X < 0.03) | (Y > 0.98), 20, 240), 4),
+    "frame in shade": (with_frame(220, 6) * (1 - 0.35 * X), 4),
+    "ruled": (ruled(180, 50, 1), 0),
+    "ruled, tilted": (ruled(140, 40, 2, tilt=0.03), 3),
+    "ruled, as dark as the digit": (ruled(60, 50, 2), 3),
+    "ruled, in shade": (ruled(180, 50, 1) - 60 * X, 3),
+    "squared": (ruled(190, 25, 1, squared=True), 3),
+}
+
+
+@pytest.mark.parametrize("background", BACKGROUNDS)
+def test_digits_are_recognized_on_uneven_paper(run, background, tmp_path):
+    model = read_run(run).model(1)
+    paper, noise = BACKGROUNDS[background]
+    right = 0
+    for number, digit in enumerate(STROKES):
+        covered = 1 - np.asarray(draw(digit, ink=0)) / 255
+        greys = paper * (1 - 0.8 * covered) + np.random.default_rng(number).normal(0, 1, covered.shape) * noise
+        image = Image.fromarray(greys.clip(0, 255).astype(np.uint8))
+        path = tmp_path / ("photograph.jpg" if number % 2 else "photograph.png")
+        image.save(path)
+        right += str(model.predict(read_picture(path, MNIST_FORM).features(MNIST_FORM))[0]) == digit
+    assert right >= 9
+
+
+def test_chalk_on_a_board_in_uneven_light(run, tmp_path):
+    model = read_run(run).model(1)
+    right = 0
+    for digit in STROKES:
+        covered = 1 - np.asarray(draw(digit, ink=0)) / 255
+        Image.fromarray(((30 + 100 * X) * (1 - covered) + 220 * covered).astype(np.uint8)).save(tmp_path / "board.png")
+        right += str(model.predict(read_picture(tmp_path / "board.png", MNIST_FORM).features(MNIST_FORM))[0]) == digit
+    assert right >= 9
+
+
+def test_even_paper_gives_what_it_gave(mnist):
+    """The drawing on even paper, by what defines it, to the bit; border, shading and lines change nothing."""
+    for number, image in enumerate(mnist.test.features[:200].reshape(-1, 28, 28)):
+        grey = image.astype(np.float32) / 255
+        rows, columns = (np.flatnonzero((grey > 0.04).any(axis=axis)) for axis in (1, 0))
+        box = grey[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        ink = drawing(np.pad(grey, number % 3))
+        if ink.shape == box.shape:  # no speck is left out
+            kept = ink > 0
+            np.testing.assert_array_equal(ink[kept], box[kept])
+            assert box[~kept].sum() < 0.05 * box.sum()
+
+
+def test_noise_alone_is_too_uneven(tmp_path):
+    greys = np.random.default_rng(0).integers(0, 256, (200, 200)).astype(np.uint8)
+    Image.fromarray(greys).save(tmp_path / "noise.png")
+    with pytest.raises(DataError, match="the background is too uneven: expected even paper"):
+        read_picture(tmp_path / "noise.png", MNIST_FORM)
+
+
+def test_drawings_beside_each_other_are_noted(mnist, run, tmp_path, capsys):
+    sheet = Image.new("L", (640, 400), 255)
+    sheet.paste(draw("4"), (0, 0))
+    sheet.paste(draw("2"), (320, 0))
+    sheet.save(tmp_path / "42.png")
+    assert cli.main(["predict", str(run), str(tmp_path / "42.png")]) == 0
+    assert "2 drawings seem to lie beside each other: expected one a picture" in " ".join(
+        capsys.readouterr().out.split()
+    )
+    broken = draw("5")
+    ImageDraw.Draw(broken).rectangle((0, 120, 320, 150), fill=255)  # the bar is apart from the rest
+    for image in (broken, *(draw(digit) for digit in STROKES)):
+        image.save(tmp_path / "one.png")
+        assert read_picture(tmp_path / "one.png", MNIST_FORM).beside == 1
+    flagged = [beside(drawing(image / np.float32(255))) > 1 for image in mnist.test.features[:1000].reshape(-1, 28, 28)]
+    assert sum(flagged) <= 1
+
+
+def test_says_unsure_below_what_is_sure():
+    names = ["cat", "dog", "eel"]
+    assert verdict(np.array([0.1, 0.65, 0.25]), names) == "is dog, with probability 65.0 %"
+    assert verdict(np.array([0.3, 0.292, 0.408]), names) == "unsure: eel (40.8 %) or cat (30.0 %)"
+
+
 def test_fits_the_box_and_is_centred_by_mass():
     sheet = np.zeros((300, 200), np.float32)
     sheet[40:240, 50:90] = 1  # a bar of 200 × 40 with a foot to the right
@@ -203,6 +314,8 @@ def test_command_says_what_it_saw(run, tmp_path, capsys):
     assert (record["trial"]["trial"], record["trial"]["hidden_units"], record["by_validation"]) == (0, 0, False)
     (said,) = record["predictions"]
     assert said["image"] == paths[0]
+    assert said["sure"] == (said["probability"] >= 0.6)
+    assert said["beside"] == 1
     assert said["class"] == max(said["probabilities"], key=said["probabilities"].get)
     assert sum(said["probabilities"].values()) == pytest.approx(1, abs=1e-5)
     x = read_picture(paths[0], MNIST_FORM).features(MNIST_FORM)
