@@ -14,7 +14,8 @@ import tyro
 
 import mlp_jax
 from mlp_jax import plots
-from mlp_jax.analysis import learning_caution, saturation_sentence, summarize, verdicts, widest_caution
+from mlp_jax.analysis import summarize, verdicts
+from mlp_jax.answers import learning_caution, saturation_sentence, widest_caution
 from mlp_jax.results import ARTICLE_TEST_ACCURACY, KERAS_TEST_ACCURACY, history_table, trials_table
 
 

@@ -377,47 +377,6 @@ def _alike_from(best: Summary, compared: list[Step]) -> int | None:
     return alike
 
 
-def saturation_sentence(verdict: Verdict) -> str:
-    """Where the curve of a setting saturates, in words."""
-    point, best = verdict.saturation, verdict.best
-    if best is None:
-        return "every trial diverged."
-    if point is None:
-        return "needs two seeds or more."
-    if verdict.reached:
-        said = f"at M = {point.hidden_units}, the smallest within one standard error of the best on validation"
-        said += f" (M = {best.hidden_units})" if best is not point else ""
-    else:
-        said = f"none up to M = {point.hidden_units}; the widest is the best on validation"
-    alike = verdict.alike_from
-    if alike is not None and alike < point.hidden_units:
-        return f"{said}, but from M = {alike} on none is worse by more than luck, seed by seed; more seeds would tell."
-    if alike is not None and alike > point.hidden_units:
-        worse = max(width for width in verdict.widths if width < alike)
-        return f"{said}, but seed by seed M = {worse} is worse than the best by more than luck."
-    return f"{said}."
-
-
-def learning_caution(verdict: Verdict) -> str:
-    """That training was too short for a verdict, in words; empty if it was not."""
-    if not verdict.still_learning:
-        return ""
-    slow = verdict.still_learning
-    which = "" if len(slow) == len(verdict.widths) else f" with {_range(slow)} hidden units"
-    return f"Still learning at the last epoch{which}: train longer (--epochs) before believing this."
-
-
-def widest_caution(verdict: Verdict) -> str:
-    """That wider ones might be better still, in words; empty if the widest is not the best."""
-    if not verdict.widest_is_best:
-        return ""
-    return f"The most that were tried, {verdict.widths[-1]}, did best; more were not tried, and may be better."
-
-
-def _range(widths: tuple[int, ...]) -> str:
-    return ", ".join(map(str, widths)) if len(widths) < 4 else f"{widths[0]} to {widths[-1]}"
-
-
 @dataclass(frozen=True)
 class BestRate:
     """The learning rate that suits a width best.

@@ -1,29 +1,12 @@
-"""The report of a run: one HTML page that needs nothing beside it, no network and no script.
-
-What it says in words and tables is here too, for the terminal to say the same.
-"""
+"""The report of a run: one HTML page that needs nothing beside it, no network and no script."""
 
 import base64
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from mlp_jax.analysis import (
-    Analysis,
-    Interval,
-    Step,
-    Summary,
-    Verdict,
-    best_point,
-    learning_caution,
-    number_text,
-    saturation_sentence,
-    score_text,
-    widest_caution,
-)
+from mlp_jax.analysis import Analysis
+from mlp_jax.answers import answer, as_html, findings, question, tables
 from mlp_jax.recipe import Recipe
 from mlp_jax.runs import recipe_of
 
@@ -44,301 +27,6 @@ CAPTIONS = {
     "mistakes": "The mistakes that the model is surest of.",
     "hidden-units": "Light: ink there excites the unit; dark: ink there inhibits it; grey: it makes no difference.",
 }
-
-
-class TextTable(NamedTuple):
-    """A table of text.
-
-    Attributes:
-        title: what it holds.
-        headings: one a column.
-        rows: cells.
-        notes: how to read it.
-    """
-
-    title: str
-    headings: tuple[str, ...]
-    rows: list[tuple[str, ...]]
-    notes: tuple[str, ...]
-
-    def _repr_html_(self) -> str:
-        """As a notebook shows it."""
-        return _table(self)
-
-
-# Words and tables
-
-
-def question(config: Mapping[str, Any]) -> str:
-    """What the run was to find out."""
-    widths, name = config["hidden_units"], config["dataset_name"]
-    if len(widths) > 1:
-        return f"How many hidden units does {name} need?"
-    what = f"a perceptron with {widths[0]:,} hidden units" if widths[0] else "a model without a hidden layer"
-    return f"How well does {what} do on {name}?"
-
-
-class Answer(NamedTuple):
-    """An answer, from the least that has to be read to the most.
-
-    Attributes:
-        short: a plain sentence.
-        cautions: why not to believe it as it stands; often none.
-        details: what it rests on, terms explained.
-    """
-
-    short: str
-    cautions: tuple[str, ...]
-    details: tuple[str, ...]
-
-    def __str__(self) -> str:
-        """The parts, a line each."""
-        return "\n".join(" ".join(part) for part in ((self.short,), self.cautions, self.details) if part)
-
-
-def answer(analysis: Analysis) -> Answer:
-    """What it found out."""
-    best = best_point([each.best for each in analysis.verdicts if each.best is not None])
-    if best is None:
-        return Answer("There is no answer: every trial diverged. Try lower learning rates.", (), ())
-    name, several = analysis.score_name, len(analysis.verdicts) > 1
-    verdict = next(each for each in analysis.verdicts if each.best is best)
-    chosen = f"Best of {len(analysis.verdicts)} settings on validation: {_setting(best)}." if several else ""
-    cautions = tuple(filter(None, (learning_caution(verdict), widest_caution(verdict))))
-    if len(verdict.widths) == 1:
-        return Answer(f"It reaches {_reached(best, name)}.", cautions, (chosen,) if several else ())
-    compared = f"M is the number of hidden units, the width; widths are compared by their {name} on validation examples"
-    details = [f"{compared}, which are kept from training for choices like this."]
-    point = verdict.saturation
-    if point is None or verdict.alike_from is None:
-        short = (
-            f"{best.hidden_units:,} hidden units did best of {len(verdict.widths)} numbers tried, but one seed (one "
-        )
-        short += "random start) cannot tell how much of that is luck."
-    else:
-        short = _in_short(verdict, point, best)
-        details += [_by_rule(point, best, name), _seed_by_seed(verdict, best)]
-    reached = [f"M = {row.hidden_units:,} reaches {_reached(row, name)}" for row in _distinct(point, best)]
-    meant = (
-        "" if np.isnan(best.margin("test_score")) else " An interval is where the mean over ever more seeds should lie."
-    )
-    details.append("; ".join(reached) + "." + meant)
-    return Answer(short, cautions, tuple(filter(None, (*details, chosen))))
-
-
-def _distinct(point: Summary | None, best: Summary) -> list[Summary]:
-    return [best] if point is None or point is best else [point, best]
-
-
-def _in_short(verdict: Verdict, point: Summary, best: Summary) -> str:
-    """How many hidden units are needed, for somebody without statistics."""
-    named, alike, top = point.hidden_units, verdict.alike_from or 0, best.hidden_units
-    told = [width for width in verdict.widths if width < alike]
-    luck = "we could not see a gain that is more than luck"
-    more = "more seeds (--seeds) would tell"
-    if alike == named and not told:
-        return f"{named:,} hidden units or fewer: beyond, {luck}." if named else f"None: with a hidden layer {luck}."
-    if not told:
-        return f"It cannot be told: from M = {alike:,} hidden units to the best, M = {top:,}, {luck}; {more}."
-    if alike < named:
-        return f"Between {alike:,} and {named:,} hidden units: beyond {alike:,} {luck}; {more}."
-    if alike > named:
-        gain = f"from {told[-1]:,} to {top:,} there is a gain, small but more than luck"
-        return f"Between {named:,} and {alike:,} hidden units: {gain}."
-    if verdict.reached:
-        return f"About {named:,} hidden units: beyond that {luck}."
-    return f"As many as were tried, or more: {top:,} hidden units, the most, beat {told[-1]:,} by more than luck."
-
-
-def _by_rule(point: Summary, best: Summary, name: str) -> str:
-    """What the one-standard-error rule says."""
-    means = "how unsure a mean is: the standard deviation over seeds, divided by the root of their number"
-    smallest = f"the smallest whose mean validation {name} is within one standard error ({means}) of the best"
-    said = f"By the one-standard-error rule it is M = {point.hidden_units:,}, {smallest}, M = {best.hidden_units:,}."
-    if best.standard_error == 0:
-        said += f" There all {best.seeds} seeds agree: a standard error of 0 says nothing of luck."
-    return said
-
-
-def _seed_by_seed(verdict: Verdict, best: Summary) -> str:
-    """What the direct comparison with the best says."""
-    alike, top, seeds = verdict.alike_from or 0, best.hidden_units, best.seeds
-    told = [width for width in verdict.widths if width < alike]
-    worse = f"M = {told[-1]:,} is worse by more than luck" if told else ""
-    none = "none is" if told else "none is worse by more than luck"
-    rest = f"from M = {alike:,} on {none}, with these {seeds} seeds" if alike < top else ""
-    said = ", and ".join(filter(None, (worse, rest)))
-    return f"Compared with it seed by seed (paired t test), {said}." if said else ""
-
-
-def _reached(row: Summary, score_name: str) -> str:
-    mean, margin = row.mean["test_score"], row.margin("test_score")
-    text = f"a test {score_name} of {score_text(mean, score_name)}"
-    if np.isnan(margin):
-        return text
-    unit = " %" if score_name == "accuracy" else ""
-    return f"{text} (95 % interval {_span(_about(mean, margin, score_name), score_name)}{unit} over {row.seeds} seeds)"
-
-
-def _about(mean: float, margin: float, score_name: str) -> Interval:
-    """The interval of a mean; an accuracy's ends at 0 and 100 %."""
-    interval = Interval(mean - margin, mean + margin)
-    return Interval(max(interval.low, 0.0), min(interval.high, 1.0)) if score_name == "accuracy" else interval
-
-
-def findings(analysis: Analysis) -> list[str]:
-    """What else the run says, a sentence each: saturation by setting if there are several, rates, what diverged."""
-    said = []
-    if len(analysis.verdicts) > 1:
-        for verdict in analysis.verdicts:
-            words = [saturation_sentence(verdict) if len(verdict.widths) > 1 else "", learning_caution(verdict)]
-            if any(words):
-                said.append(f"Saturation ({_setting(verdict)}): {' '.join(filter(None, words))}")
-    for test in analysis.interactions:
-        depends = "depends" if test.p_value < 0.05 else "was not found to depend"
-        said.append(
-            f"The effect of the learning rate {depends} on the width ({test.activation}): analysis of variance, "
-            f"F({test.degrees[0]}, {test.degrees[1]}) = {test.f:.3g}, {_p_value(test.p_value, of=True)}."
-        )
-    trials = sum(row.seeds + row.diverged for row in analysis.rows)
-    if diverged := sum(row.diverged for row in analysis.rows):
-        said.append(f"{diverged:,} of {trials:,} trials diverged and {'is' if diverged == 1 else 'are'} left out.")
-    return said
-
-
-def tables(analysis: Analysis) -> list[TextTable]:
-    """By width; what each step gains; what the best has over each; the best learning rates, where there are several."""
-    found = [_width_table(analysis)]
-    if analysis.gains:
-        found += [_gain_table(analysis), _best_table(analysis)]
-    if analysis.best_rates:
-        found.append(_rate_table(analysis))
-    return found
-
-
-def _width_table(analysis: Analysis) -> TextTable:
-    name = analysis.score_name
-    sampled = not all(np.isnan(interval).all() for interval in analysis.sampling)
-    spread = any(row.seeds > 1 for row in analysis.rows)
-    headings = ["M", "test", *(["SD", "95 % over seeds"] if spread else [])]
-    headings += [*(["95 % of the test set"] if sampled else []), "validation", "best epoch", "parameters", "seeds"]
-    headings += ["epoch alone (s)"] if analysis.seconds_alone else []
-    lines = []
-    for row, epoch, interval in zip(analysis.rows, analysis.best_epoch, analysis.sampling, strict=True):
-        mean, margin = row.mean["test_score"], row.margin("test_score")
-        line = [f"{row.hidden_units:,}", number_text(mean, name)]
-        if spread:
-            line.append(number_text(row.deviation["test_score"], name))
-            line.append(_span(_about(mean, margin, name), name))
-        line += [_span(interval, name)] if sampled else []
-        line += [number_text(row.mean["validation_score"], name), "–" if np.isnan(epoch) else f"{epoch:g}"]
-        line += [f"{row.parameters:,}", str(row.seeds) + (f" of {row.seeds + row.diverged}" if row.diverged else "")]
-        if analysis.seconds_alone:
-            seconds = analysis.seconds_alone.get(row.hidden_units)
-            line.append("–" if seconds is None else f"{seconds:.3f}")
-        lines.append(line)
-    notes = ["SD: standard deviation over seeds. 95 % over seeds: Student's t interval of the mean."] if spread else []
-    if sampled:
-        notes.append("95 % of the test set: Wilson's interval, what another test set of the same size might say.")
-    notes.append(f"Best epoch: that of the best validation score{', the median over seeds' if spread else ''}.")
-    return _by_setting_table(f"{_unit(name)} by width", headings, lines, analysis.rows, notes)
-
-
-_PAIRED = (
-    "Paired over {seeds}, which share minibatches and the keys of initial weights: gain is the mean difference, 95 % "
-    "Student's t interval of it, p that of its being 0 in the mean, not corrected for the number of comparisons."
-)
-_TOLD = {None: "–", True: "yes", False: "cannot be told"}
-
-
-def _gain_table(analysis: Analysis) -> TextTable:
-    name = analysis.score_name
-    lines, headings, note = _compared(analysis.gains, "step in M", name)
-    headings.append("test gain")
-    for line, on_test in zip(lines, analysis.test_gains, strict=True):
-        line.append(_signed(on_test.gain, name))
-    return _by_setting_table("What each step gains", headings, lines, analysis.gains, [note])
-
-
-def _best_table(analysis: Analysis) -> TextTable:
-    lines, headings, _ = _compared(analysis.against_best, "from M to the best", analysis.score_name)
-    note = "Paired likewise. The best was chosen by the same scores, which flatters it a little."
-    return _by_setting_table("What the best has over each", headings, lines, analysis.against_best, [note])
-
-
-def _compared(steps: list[Step], what: str, score_name: str) -> tuple[list[list[str]], list[str], str]:
-    """Lines, headings and note of a table of paired comparisons; seeds are a column where they differ."""
-    counts = {step.seeds for step in steps}
-    points = "points" if score_name == "accuracy" else score_name
-    headings = [what, f"gain ({points})", "more than chance?", "95 %", "p", *(["seeds"] if len(counts) > 1 else [])]
-    lines = [
-        [
-            "{:,} → {:,}".format(*step.hidden_units),
-            _signed(step.gain, score_name),
-            _TOLD[step.distinguishable],
-            _span(step.interval, score_name, signed=True),
-            _p_value(step.p_value),
-            *([str(step.seeds)] if len(counts) > 1 else []),
-        ]
-        for step in steps
-    ]
-    seeds = "seeds" if len(counts) > 1 else f"{counts.pop()} seeds"
-    return lines, headings, _PAIRED.format(seeds=seeds)
-
-
-def _rate_table(analysis: Analysis) -> TextTable:
-    several = len({best.activation for best in analysis.best_rates}) > 1
-    lines: list[tuple[str, ...]] = []
-    for best in analysis.best_rates:
-        near = "–" if best.as_good is None else ", ".join(f"{rate:g}" for rate in best.as_good) or "none"
-        activation = (best.activation,) if several else ()
-        lines.append((*activation, f"{best.hidden_units:,}", f"{best.learning_rate:g}", near))
-    headings = (*(("activation",) if several else ()), "M", "best learning rate", "within one standard error")
-    return TextTable("Best learning rate by width, on validation", headings, lines, ())
-
-
-def _by_setting_table(
-    title: str, headings: list[str], lines: list[list[str]], points: Sequence[Summary | Step], notes: list[str]
-) -> TextTable:
-    """With the columns activation and learning rate in front where they differ, setting by setting."""
-    columns = []
-    if len({point.activation for point in points}) > 1:
-        columns.append(("activation", [point.activation for point in points]))
-    if len({point.learning_rate for point in points}) > 1:
-        columns.append(("learning rate", [f"{point.learning_rate:g}" for point in points]))
-    heads = (*(name for name, _ in columns), *headings)
-    rows = [(*(values[i] for _, values in columns), *line) for i, line in enumerate(lines)]
-    settings = list(dict.fromkeys((point.activation, point.learning_rate) for point in points))
-    order = sorted(range(len(rows)), key=lambda i: settings.index((points[i].activation, points[i].learning_rate)))
-    rows = [rows[i] for i in order]
-    return TextTable(title, heads, rows, tuple(notes))
-
-
-def _setting(row: Summary | Verdict) -> str:
-    return f"{row.activation}, learning rate {row.learning_rate:g}"
-
-
-def _unit(score_name: str) -> str:
-    return "Accuracy (%)" if score_name == "accuracy" else score_name
-
-
-def _signed(value: float, score_name: str) -> str:
-    text = number_text(value, score_name)
-    return text if text.startswith(("−", "–")) else f"+{text}"
-
-
-def _span(interval: Interval, score_name: str, *, signed: bool = False) -> str:
-    if np.isnan(interval.low):
-        return "–"
-    write = _signed if signed else number_text
-    return f"{write(interval.low, score_name)} to {write(interval.high, score_name)}"
-
-
-def _p_value(p: float, *, of: bool = False) -> str:
-    if np.isnan(p):
-        return "–"
-    text = "< 0.001" if p < 0.001 else f"{p:.3f}"
-    return (f"p {text}" if p < 0.001 else f"p = {text}") if of else text
 
 
 # How to run it again
@@ -472,18 +160,18 @@ def page(
         figures: of ``mlp_jax.plots.run_figures``, embedded one after another.
         notes: on the figures, such as why some are missing.
     """
-    asked = _text(question(config))
+    asked = as_html(question(config))
     drawn = [_figure(figure) for figure in figures]
-    first, *others = map(_table, tables(analysis))
+    first, *others = (table.html() for table in tables(analysis))
     said = answer(analysis)
     facts = "".join(
-        f"<dt>{_text(name)}</dt><dd>{_text(value)}</dd>" for name, value in how_it_was_run(config, environment)
+        f"<dt>{as_html(name)}</dt><dd>{as_html(value)}</dd>" for name, value in how_it_was_run(config, environment)
     )
     parts = [
         "<header>",
         f"<h1>{asked}</h1>",
-        f'<p class="answer">{_text(said.short)}</p>',
-        f'<p class="caution">{_text(" ".join(said.cautions))}</p>' if said.cautions else "",
+        f'<p class="answer">{as_html(said.short)}</p>',
+        f'<p class="caution">{as_html(" ".join(said.cautions))}</p>' if said.cautions else "",
         _list(said.details),
         "</header>",
         "<main>",
@@ -494,12 +182,12 @@ def page(
         _list(findings(analysis)),
         *others,
         "<h2>More figures</h2>" if drawn[1:] else "",
-        *(f'<p class="note">{_text(note)}</p>' for note in notes),
+        *(f'<p class="note">{as_html(note)}</p>' for note in notes),
         *drawn[1:],
         "<h2>How it was run</h2>",
         f"<dl>{facts}</dl>",
         "<h2>How to run it again</h2>",
-        f'<pre tabindex="0"><code>{_text(rerun(config))}</code></pre>',
+        f'<pre tabindex="0"><code>{as_html(rerun(config))}</code></pre>',
         "</main>",
     ]
     return (
@@ -509,13 +197,8 @@ def page(
     ) + "\n</body>\n</html>\n"
 
 
-def _text(text: str) -> str:
-    """Text as HTML; a number and its percent sign stay together."""
-    return escape(text).replace(" %", "&nbsp;%")
-
-
 def _list(sentences: Sequence[str]) -> str:
-    items = "".join(f"<li>{_text(sentence)}</li>" for sentence in sentences)
+    items = "".join(f"<li>{as_html(sentence)}</li>" for sentence in sentences)
     return f"<ul>{items}</ul>" if items else ""
 
 
@@ -530,17 +213,6 @@ def _figure(drawn: "RunFigure") -> str:
     # A figure is enlarged by a checkbox that nobody sees, so that it needs no script.
     return (
         '<figure><div class="scroll"><label><input type="checkbox" class="zoom" aria-label="Enlarge the figure">'
-        f'<img src="{source}" width="{width}" height="{height}" alt="{_text(drawn.alt)}"></label></div>'
-        f"<figcaption>{_text(CAPTIONS.get(drawn.name, drawn.name))}</figcaption></figure>"
-    )
-
-
-def _table(table: TextTable) -> str:
-    title = _text(table.title)
-    head = "".join(f'<th scope="col">{_text(heading)}</th>' for heading in table.headings)
-    body = "".join(f"<tr>{''.join(f'<td>{_text(cell)}</td>' for cell in row)}</tr>" for row in table.rows)
-    notes = "".join(f'<p class="note">{_text(note)}</p>' for note in table.notes)
-    return (
-        f'<h2>{title}</h2>\n<div class="scroll table" role="region" aria-label="{title}" tabindex="0"><table>'
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>\n{notes}"
+        f'<img src="{source}" width="{width}" height="{height}" alt="{as_html(drawn.alt)}"></label></div>'
+        f"<figcaption>{as_html(CAPTIONS.get(drawn.name, drawn.name))}</figcaption></figure>"
     )

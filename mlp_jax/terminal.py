@@ -16,18 +16,8 @@ from rich.style import StyleType
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from mlp_jax.analysis import (
-    Summary,
-    by_setting,
-    learning_caution,
-    number_text,
-    saturation_record,
-    saturation_sentence,
-    score_text,
-    summarize,
-    verdicts,
-    widest_caution,
-)
+from mlp_jax.analysis import Summary, by_setting, number_text, saturation_record, score_text, summarize, verdicts
+from mlp_jax.answers import learning_caution, saturation_sentence, widest_caution
 from mlp_jax.forecast import Forecast
 from mlp_jax.grid import Grid
 from mlp_jax.loop import Progress

@@ -13,15 +13,13 @@ from mlp_jax.analysis import (
     best_rates,
     interactions,
     late_learning,
-    learning_caution,
     marginal_gains,
     sampling_interval,
     saturation_record,
-    saturation_sentence,
     summarize,
     verdicts,
-    widest_caution,
 )
+from mlp_jax.answers import learning_caution, saturation_sentence, widest_caution
 
 
 def joined(*tables):

@@ -20,7 +20,8 @@ from test_results import table
 import mlp_jax
 from mlp_jax import Grid, Recipe, cli
 from mlp_jax.analysis import analyse
-from mlp_jax.report import answer, findings, question, rerun, tables
+from mlp_jax.answers import answer, findings, question, tables
+from mlp_jax.report import rerun
 from mlp_jax.runs import read_run
 
 EVIL = '<script>alert("x")</script> & "co"'

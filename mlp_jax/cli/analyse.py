@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from mlp_jax.analysis import analyse, analysis_record
+from mlp_jax.answers import answer, findings, question, tables
 from mlp_jax.cli._output import console_for, print_json
 from mlp_jax.cli._using import RunPath
-from mlp_jax.report import answer, findings, question, tables
 from mlp_jax.runs import read_run
 from mlp_jax.terminal import print_table
 
