@@ -48,8 +48,8 @@ class Options:
     """Of each point; the first one is not counted, and of the others the least is."""
     rounds: int = 2
     """Of the part trials, whose points are compared with each other."""
-    directory: Path = RECORDS
-    """Where to write."""
+    out: Path = RECORDS
+    """Directory of the record and the figure."""
     point: str | None = None
     """Used by this program itself: a point to measure, as JSON."""
 
@@ -330,7 +330,7 @@ def main(options: Options) -> None:
         "plan": plan,
     }
     name = f"scaling-{_backend()}"
-    path = options.directory / f"{name}.json"
+    path = options.out / f"{name}.json"
     record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"parts": {}}
     for part in options.parts:
         where = environment()  # of each part, as they may be measured one by one
@@ -340,9 +340,9 @@ def main(options: Options) -> None:
     if fitted:
         record["model"] = _fit(fitted)
     record["predicted"] = [each for replicas in (200, 166_667) for each in predict(replicas)]
-    write_record(record, options.directory, name)
+    write_record(record, options.out, name)
     _print(record)
-    _draw(record, options.directory / f"{name}.png")
+    _draw(record, options.out / f"{name}.png")
 
 
 def _backend() -> str:
