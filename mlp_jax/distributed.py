@@ -4,6 +4,7 @@ All on JAX's own runtime (``jax.distributed``). Every process runs the same prog
 one, which *leads*, is the only one that writes and prints. Where there is one process, everything here is trivial.
 """
 
+import contextlib
 import os
 import socket
 import sys
@@ -71,6 +72,21 @@ def join(coordinator: str | None = None, processes: int | None = None, process: 
             "to be told coordinator, process count and process id"
         ) from None
     _part_output()
+
+
+def device_a_core(replicas: int) -> None:
+    """Have JAX make a device of each core of this machine's CPU, as far as there are replicas for them.
+
+    A replica's kernels are small: divided among cores these wait for each other, with a replica to each they don't
+    (benchmarks/scaling.py). To be called before JAX does anything. Nothing is changed where it has, or where the user
+    has said how many devices there are to be.
+    """
+    said = jax.config.jax_num_cpu_devices != -1  # type: ignore[attr-defined]
+    if said or "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
+        return
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with contextlib.suppress(RuntimeError):  # JAX has its devices already
+        jax.config.update("jax_num_cpu_devices", max(1, min(cores, replicas)))
 
 
 def _check_address(coordinator: str) -> tuple[str, int]:

@@ -102,6 +102,8 @@ def run(options: Sweep) -> int:
             console.print(f"{jax.process_count()} processes; when one ends, all end", highlight=False)
     elif (options.coordinator, options.process_count, options.process_id) != (None, None, None):
         raise InputError("coordinator, process count or process id without distributed: expected --distributed as well")
+    else:
+        distributed.device_a_core(len(grid.replicas))
     if options.plan:
         return _plan(options, grid)
     result, _ = train_run(options, grid, out, console, resume=options.resume is not None)
