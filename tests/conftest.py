@@ -12,6 +12,8 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_disable_most_optimizations", True)
 # Nor in the cache of whoever runs the tests (test_cache.py has one of its own).
 jax.config.update("jax_enable_compilation_cache", False)
+# Whichever test comes first: the command line would make devices of all cores (test_devices.py has it do so).
+jax.devices()
 
 
 def make_dataset(task: str = "multiclass", *, examples: int = 70, features: int = 12, outputs: int = 3, seed: int = 0):

@@ -40,6 +40,7 @@ def place(tmp_path_factory) -> Path:
 def start(place: Path, *arguments: str, limit: int | None = None) -> subprocess.Popen[str]:
     """The command, in a process of its own whose files may have so many bytes."""
     environment = os.environ | {
+        "JAX_NUM_CPU_DEVICES": "1",  # chunks of replicas as below
         "JAX_ENABLE_COMPILATION_CACHE": str(int(limit is None)),  # its files would not fit either
         "JAX_COMPILATION_CACHE_DIR": str(place / "cache"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
