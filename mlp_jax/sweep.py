@@ -31,7 +31,7 @@ LAYOUTS = ("auto", "packed", "vmap")
 
 FASTEST = {"cpu": ("packed", 1)}
 """By backend: the layout, and how many replicas run side by side on a device (None: all), where it has been measured
-(benchmarks/records). On a CPU several gain where each has a device, not a part of one (``distributed.device_a_core``)."""
+(benchmarks/records). On a CPU several gain where each has a device of its own (``distributed.device_a_core``)."""
 
 ELSEWHERE: tuple[str, int | None] = ("packed", None)
 """The same for a backend that has not been measured: accelerators are the faster the more they get at a time."""
