@@ -47,7 +47,7 @@ class Options:
     epochs: int = 4
     """Of each point; the first one is not counted, and of the others the least is."""
     rounds: int = 2
-    """Of the part trials, whose points are compared with each other."""
+    """Of the parts trials and devices, whose points are compared with each other."""
     out: Path = RECORDS
     """Directory of the record and the figure."""
     point: str | None = None
@@ -180,9 +180,17 @@ def batch(options: Options) -> Iterator[dict[str, Any]]:
 
 
 def devices(options: Options) -> Iterator[dict[str, Any]]:
-    """16 replicas on one device and on several, which share the same cores."""
-    for count in (1, 2, 4, 8):
-        yield _run(Point(_FIVE, 16, options.train_size, options.epochs, devices=count))
+    """Replicas on one device and on several, which share the same cores; points take turns, as in the part trials."""
+    replicas = ((_FIVE, 16), (_ARTICLE, 4), ((2_100,), 2))
+    points = [
+        Point(wide, seeds, options.train_size, options.epochs, devices=count)
+        for wide, seeds in replicas
+        for count in (1, 2, 4, 8)
+        if count <= seeds
+    ]
+    rounds = [[_run(point) for point in points] for _ in range(options.rounds)]
+    for runs in zip(*rounds, strict=True):
+        yield min(runs, key=lambda run: run["epoch"])
 
 
 def checkpoints(options: Options) -> Iterator[dict[str, Any]]:
@@ -427,8 +435,14 @@ def _three_more(parts: dict[str, Any], row: Sequence[Any]) -> None:
     compiled.set_ylim(bottom=0)
     compiled.legend(frameon=False, loc="upper left")
     points = parts.get("devices", {"points": []})["points"]
-    shared.plot([str(point["devices"]) for point in points], [point["epoch"] for point in points], "o", color="#1f3a5f")
-    shared.set(title="16 replicas", xlabel="simulated devices, which share the cores", ylabel="seconds an epoch")
+    cases = dict.fromkeys((tuple(point["widths"]), point["seeds"]) for point in points)
+    for (wide, seeds), marker, colour in zip(cases, "os^", ("#1f3a5f", "#8a8f98", "#c46a1b"), strict=False):
+        here = [point for point in points if (tuple(point["widths"]), point["seeds"]) == (wide, seeds)]
+        times = [point["epoch"] for point in here]
+        label = f"{seeds} replicas, ΣM {sum(wide):,}"
+        shared.plot([str(p["devices"]) for p in here], times, marker, color=colour, label=label)
+    shared.set(title="Devices", xlabel="CPU devices, which share the cores", ylabel="seconds an epoch")
+    shared.legend(frameon=False, fontsize=8)
     shared.set_ylim(bottom=0)
     shared.set_visible(bool(points))
     points = parts.get("plan", {"points": []})["points"]
