@@ -8,9 +8,8 @@ import sys
 from pathlib import Path
 
 import jax
-import numpy as np
 import pytest
-from conftest import make_dataset
+from conftest import make_dataset, save_dataset
 
 from mlp_jax import SweepWarning, cli, enable_compilation_cache
 from mlp_jax.cli import _training
@@ -19,7 +18,7 @@ SWEEP = """
 import collections, json, sys
 sys.path.insert(0, sys.argv[1])
 import jax
-from conftest import make_dataset
+from conftest import make_dataset, save_dataset
 from mlp_jax import Grid, Recipe, enable_compilation_cache, sweep
 
 jax.config.update("jax_enable_compilation_cache", True)
@@ -98,10 +97,7 @@ def test_what_cannot_be_used_is_named_and_not_used(cache_home, what):
 
 
 def test_the_command_line_turns_it_on_and_off(tmp_path, monkeypatch):
-    dataset = make_dataset()
-    arrays = {f"x_{split}": s.features for split, s in dataset.splits.items()}
-    arrays |= {f"y_{split}": s.targets for split, s in dataset.splits.items()}
-    np.savez(tmp_path / "small.npz", **arrays)
+    save_dataset(make_dataset(), tmp_path / "small.npz")
     calls = []
     monkeypatch.setattr(_training, "enable_compilation_cache", lambda: calls.append(1))
     train = ["train", "--dataset", str(tmp_path / "small.npz"), "--epochs", "1"]

@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 import pytest
-from conftest import make_dataset
+from conftest import make_dataset, save_dataset
 
 from mlp_jax import InputError, cli
 from mlp_jax.cli import _training
@@ -20,11 +20,8 @@ def npz(tmp_path, monkeypatch):
     """A small data set in a file; runs are written beside it."""
     monkeypatch.chdir(tmp_path)
     dataset = make_dataset()
-    arrays = {}
-    for split, values in dataset.splits.items():
-        arrays |= {f"x_{split}": values.features, f"y_{split}": values.targets}
     path = tmp_path / "small.npz"
-    np.savez(path, **arrays)
+    save_dataset(dataset, path)
     return path
 
 

@@ -7,9 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-from conftest import make_dataset
+from conftest import make_dataset, save_dataset
 
 TESTS = Path(__file__).parent
 
@@ -26,10 +25,7 @@ def test_on_eight_devices():
 @pytest.mark.parametrize(("seeds", "most"), [(3, 3), (1, 1)])
 def test_the_command_line_has_a_device_a_core(tmp_path, seeds, most):
     """As far as there are replicas; the parameters are, to the bit, those that one device gives."""
-    arrays = {}
-    for split, values in make_dataset().splits.items():
-        arrays |= {f"x_{split}": values.features, f"y_{split}": values.targets}
-    np.savez(tmp_path / "small.npz", **arrays)
+    save_dataset(make_dataset(), tmp_path / "small.npz")
     command = [
         sys.executable,
         "-c",

@@ -14,9 +14,8 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import numpy as np
 import pytest
-from conftest import make_dataset
+from conftest import make_dataset, save_dataset
 
 RESULTS = ("config.json", "trials.csv", "history.csv", "parameters.npz")
 EPOCHS = 12
@@ -27,10 +26,7 @@ MOST_SECONDS = 120
 def place(tmp_path_factory) -> Path:
     """A directory with a data set, a cache of compiled programs, and a run that nothing happened to."""
     place = tmp_path_factory.mktemp("kill")
-    arrays = {}
-    for split, values in make_dataset().splits.items():
-        arrays |= {f"x_{split}": values.features, f"y_{split}": values.targets}
-    np.savez(place / "small.npz", **arrays)
+    save_dataset(make_dataset(), place / "small.npz")
     done = finish(begin(place, "whole"))
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
