@@ -74,19 +74,21 @@ def join(coordinator: str | None = None, processes: int | None = None, process: 
     _part_output()
 
 
-def device_a_core(replicas: int) -> None:
-    """Have JAX make a device of each core of this machine's CPU, as far as there are replicas for them.
+def cores() -> int:
+    """Of this machine's CPU, how many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
-    A replica's kernels are small: divided among cores these wait for each other, with a replica to each they don't
-    (benchmarks/scaling.py). To be called before JAX does anything. Nothing is changed where it has, or where the user
-    has said how many devices there are to be.
+
+def make_cpu_devices(count: int) -> None:
+    """Have JAX make so many devices of this machine's CPU. To be called before JAX does anything.
+
+    Nothing is changed where it has, where the user has said how many there are to be, or where processes share a sweep.
     """
     said = jax.config.jax_num_cpu_devices != -1  # type: ignore[attr-defined]
-    if said or "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
+    if said or jax.distributed.is_initialized() or "host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
         return
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with contextlib.suppress(RuntimeError):  # JAX has its devices already
-        jax.config.update("jax_num_cpu_devices", max(1, min(cores, replicas)))
+        jax.config.update("jax_num_cpu_devices", count)
 
 
 def _check_address(coordinator: str) -> tuple[str, int]:

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -11,12 +11,11 @@ import numpy as np
 
 from mlp_jax.datasets.dataset import Dataset
 from mlp_jax.grid import Grid
-from mlp_jax.layouts import Problem, parameter_count
+from mlp_jax.layouts import operations, parameter_count
+from mlp_jax.parts import Parts
 from mlp_jax.plan import Plan
-from mlp_jax.program import Program, jitted
 from mlp_jax.recipe import Recipe
 from mlp_jax.sweep import make_setup, prepare
-from mlp_jax.training import DeviceData, put
 
 OPERATIONS_A_PASS = 2e11
 """Of a calibration pass, about: a second or two on a slow machine."""
@@ -88,18 +87,6 @@ class Forecast:
         return self.calibration.compile + self.epochs * self.epoch + self.evaluate
 
 
-def operations(problem: Problem, units: int) -> int:
-    """Useful floating-point operations of training one trial on one example, 2 for a multiplication and addition.
-
-    The first layer's product forward and that of its gradient, over the C features that get a gradient (and the bias);
-    the second layer's forward, its gradient, and that of the hidden layer: 2 (2 C M + 3 M K). Nothing padded counts.
-    """
-    columns = len(problem.live) + problem.use_bias
-    if units == 0:
-        return 2 * 2 * columns * problem.outputs
-    return 2 * (2 * columns * units + 3 * units * problem.outputs)
-
-
 def forecast(
     grid: Grid,
     dataset: Dataset,
@@ -118,14 +105,13 @@ def forecast(
         InputError: as ``sweep`` raises it.
     """
     setup = make_setup(grid, dataset, recipe=recipe, layout=layout, use_bias=use_bias, dtype=dtype)
-    problem, program, host, plan = prepare(setup, dataset, replicas_at_once, devices, memory)
-    examples, mesh = setup.examples, program.mesh.size
+    problem, parts, host, plan = prepare(setup, dataset, replicas_at_once, devices, memory)
+    examples, mesh = setup.examples, parts.mesh_size
     by_trial = [operations(problem, architecture.hidden_units) for architecture in grid.architectures]
-    share = plan.chunk // mesh
-    calibration = _calibrate(program, host, grid, sum(by_trial) * recipe.batch_size * plan.at_once * mesh)
-    turns = plan.chunks * math.ceil(share / plan.at_once)
+    calibration = _calibrate(parts, host, grid, sum(by_trial) * recipe.batch_size * plan.at_once * mesh)
+    turns = plan.chunks * math.ceil(plan.share / plan.at_once)
     if plan.at_once == 1:  # rows for no replica take no time
-        turns -= share - math.ceil((plan.chunk - plan.padding) / mesh)
+        turns -= plan.share - math.ceil((plan.chunk - plan.padding) / mesh)
     steps = math.ceil(examples[0] / recipe.batch_size)
     parameters = sum(parameter_count(trial.hidden_units, problem) for trial in grid.trials)
     return Forecast(
@@ -144,35 +130,30 @@ def forecast(
     )
 
 
-def _calibrate(program: Program, host: tuple[np.ndarray, np.ndarray], grid: Grid, step_operations: int) -> Calibration:
+def _calibrate(parts: Parts, host: tuple[np.ndarray, np.ndarray], grid: Grid, step_operations: int) -> Calibration:
     """Train as many replicas as run side by side, on the first minibatches; and score the validation split."""
     begun = time.perf_counter()
-    batch, (train, validation, test) = program.recipe.batch_size, program.examples
+    batch, (train, validation, test) = parts.whole.recipe.batch_size, parts.whole.examples
     wanted = min(MOST, max(FEWEST, round(OPERATIONS_A_PASS / step_operations)))
     few = min(train, wanted * batch)
-    program = replace(program, examples=(few, validation, test))
-    rows = program.at_once * program.mesh.size
+    parts = parts.changed(examples=(few, validation, test))
+    rows = parts.whole.at_once * parts.mesh_size
     pairs = [grid.replicas[i % len(grid.replicas)] for i in range(rows)]
-    rates, seeds = np.array([r for r, _ in pairs], program.dtype), np.array([s for _, s in pairs], np.uint32)
-    run = jitted(program)
-    data = DeviceData(*(put(np.concatenate([array[:few], array[train:]]), program.everywhere) for array in host))
-
-    def scalar(value: int) -> jax.Array:
-        return put(np.array(value, np.int32), program.everywhere)
-
-    state, replicas = run.init(put(seeds, program.shared_out), put(rates, program.shared_out))
-    count, bounds = scalar(rows), (scalar(few), scalar(few + validation))
+    data = parts.put_data(*(np.concatenate([array[:few], array[train:]]) for array in host))
+    states, replicas = parts.init(pairs)
+    count, epoch, first, last = (parts.put(np.array(value, np.int32)) for value in (rows, 0, few, few + validation))
     before = time.perf_counter()
-    train_epoch = run.epoch.lower(count, state, replicas, scalar(0), data).compile()
-    evaluate = run.evaluate.lower(count, state.params, replicas, *bounds, data).compile()
+    train_epoch = parts.compile("epoch", count, states, replicas, epoch, data)
+    params = [state.params for state in states]
+    evaluate = parts.compile("evaluate", count, params, replicas, first, last, data)
     compiled = time.perf_counter() - before
 
     def train_once() -> Any:
-        nonlocal state
-        state, means = train_epoch(count, state, replicas, scalar(0), data)
-        return state, means
+        nonlocal states
+        states, means = zip(*train_epoch(count, states, replicas, epoch, data), strict=True)
+        return states, means
 
-    scored, _ = _median_seconds(lambda: evaluate(count, state.params, replicas, *bounds, data))
+    scored, _ = _median_seconds(lambda: evaluate(count, params, replicas, first, last, data))
     trained, passes = _median_seconds(train_once)
     steps = math.ceil(few / batch)
     step = max(trained - scored, 0.0) / steps  # an epoch ends with a look at the validation split

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.typing import DTypeLike
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from mlp_jax.models import (
     ACTIVATIONS,
@@ -74,6 +74,18 @@ def parameter_count(units: int, problem: Problem) -> int:
     first = units or problem.outputs
     count = (problem.features + problem.use_bias) * first
     return count + (units + problem.use_bias) * problem.outputs if units else count
+
+
+def operations(problem: Problem, units: int) -> int:
+    """Useful floating-point operations of training one trial on one example, 2 for a multiplication and addition.
+
+    The first layer's product forward and that of its gradient, over the C features that get a gradient (and the bias);
+    the second layer's forward, its gradient, and that of the hidden layer: 2 (2 C M + 3 M K). Nothing padded counts.
+    """
+    columns = len(problem.live) + problem.use_bias
+    if units == 0:
+        return 2 * 2 * columns * problem.outputs
+    return 2 * (2 * columns * units + 3 * units * problem.outputs)
 
 
 @dataclass(frozen=True)
@@ -248,6 +260,7 @@ class _Group:
         return (np.arange(self.width) < np.array(self.units)[:, None]).ravel()
 
 
+@dataclass(frozen=True)
 class PackedLayout(Layout):
     """Hidden layers side by side in one matrix: one product for the first layers of all trials.
 
@@ -258,7 +271,12 @@ class PackedLayout(Layout):
 
     Second layers go group by group, one batched product over the trials of equal width: T of them cost ΣM·K, where
     one block-diagonal matrix would cost T·ΣM·K, and would let one trial's NaN reach the others.
+
+    Attributes:
+        widths: rows that each slot has in A, at least its units; None for the least that ``MOST_GROUPS`` allows.
     """
+
+    widths: tuple[int, ...] | None = None
 
     @cached_property
     def _groups(self) -> tuple[_Group, ...]:
@@ -266,13 +284,37 @@ class PackedLayout(Layout):
         most = max(1, MOST_GROUPS // max(1, len(by_activation)))
         groups, row, slot = [], 0, 0
         for activation, trials in by_activation.items():
-            for width, members in _padded_groups([t.hidden_units for t in trials], most):
-                rows = width if activation is not None else self.problem.outputs
-                units = tuple(u if activation is not None else rows for u in members)
-                groups.append(_Group(activation, rows, units, row, slot))
+            units = [trial.hidden_units if activation is not None else self.problem.outputs for trial in trials]
+            if self.widths is None:
+                runs = _padded_groups(units, most)
+            else:
+                wide = zip(self.widths[slot : slot + len(units)], units, strict=True)
+                runs = [(width, [u for _, u in run]) for width, run in groupby(wide, key=lambda each: each[0])]
+            for width, members in runs:
+                groups.append(_Group(activation, width, tuple(members), row, slot))
                 row += groups[-1].rows
                 slot += len(members)
         return tuple(groups)
+
+    @cached_property
+    def rows(self) -> tuple[int, ...]:
+        """How many rows of A each slot has."""
+        return tuple(group.width for group in self._groups for _ in group.units)
+
+    def part(self, slots: Sequence[int]) -> "PackedLayout":
+        """Some of the trials, by ascending slot, in a layout of their own: values as here, at ``places(slots)``."""
+        widths = tuple(self.rows[slot] for slot in slots)
+        return PackedLayout(tuple(self.slots[slot] for slot in slots), self.problem, widths)
+
+    def places(self, slots: Sequence[int]) -> dict[str, Int[np.ndarray, "n"]]:
+        """By name of a parameter, where the values of some slots are along its first axis."""
+        ends = np.cumsum(self.rows)
+        hidden = [slot for slot in slots if self.slots[slot].hidden_units]
+        a, b = (
+            np.concatenate([np.arange(ends[s] - self.rows[s], ends[s]) for s in some] or [np.zeros(0, int)])
+            for some in (slots, hidden)
+        )
+        return {"A": a, "B": b, "c2": np.array(hidden, int)}
 
     @cached_property
     def columns(self) -> tuple[int, ...]:

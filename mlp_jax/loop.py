@@ -17,10 +17,11 @@ from mlp_jax.distributed import from_all, several, to_host
 from mlp_jax.errors import InputError, SweepStopped, SweepWarning
 from mlp_jax.grid import Grid
 from mlp_jax.layouts import Architecture, Layout
+from mlp_jax.parts import Parts
 from mlp_jax.plan import Plan
-from mlp_jax.program import EpochMeans, Program, jitted
+from mlp_jax.program import EpochMeans, Program, Replicas
 from mlp_jax.tasks import get_task
-from mlp_jax.training import DeviceData, put
+from mlp_jax.training import DeviceData, State
 
 HOPELESS = 1000.0
 """A trial has diverged when its training loss ends so many times as high as that of a model that answers nothing."""
@@ -114,16 +115,17 @@ class Loop:
         self,
         grid: Grid,
         dataset: Dataset,
-        program: Program,
+        parts: Parts,
         plan: Plan,
         saver: Checkpoints | None,
         stop: Callable[[], bool],
         on_epoch: Callable[[Progress], None] | None,
     ) -> None:
-        self._grid, self._program, self._plan, self._saver = grid, program, plan, saver
+        self._grid, self._parts, self._plan, self._saver = grid, parts, plan, saver
         self._stop, self._on_epoch = stop, on_epoch
         self._task, self._targets = get_task(dataset.task), {k: s.targets for k, s in dataset.splits.items()}
         self._hopeless = HOPELESS * self._task.guess_loss(dataset.train.targets) or np.inf
+        program = parts.whole
         self._places = places(grid, program.layout)
         self._epochs = program.recipe.epochs
         shape = (len(grid.replicas), len(program.layout.slots))
@@ -135,8 +137,8 @@ class Loop:
         self._chunk = (1, 1)  # its number, and how many there are
         self._seconds: dict[int, list[float]] = {}  # of the epochs of each chunk, by its first replica
         self._prepare = self._compile = self._evaluate = self._saving = 0.0
-        abstract = jax.eval_shape(program.init, *self._seeds_and_rates(range(1), program.mesh.size))
-        self.treedefs = (jax.tree.structure(abstract[0].params), jax.tree.structure(abstract[1].frozen))
+        state, replicas = program.shapes(parts.mesh_size)
+        self.treedefs = (jax.tree.structure(state.params), jax.tree.structure(replicas.frozen))
 
     @property
     def timing(self) -> Timing:
@@ -154,7 +156,7 @@ class Loop:
             pending.appendleft(resumed.span)
         if not pending:
             return trained
-        data = DeviceData(*(put(array, self._program.everywhere) for array in host))
+        data = self._parts.put_data(*host)
         self._prepare = time.perf_counter() - started
         rows = self._plan.chunk
         while pending:
@@ -170,7 +172,7 @@ class Loop:
                     raise InputError(
                         f"out of memory in process {jax.process_index()}: resume with less memory (memory=, --memory)"
                     ) from None  # the others do not know, and cannot be told
-                if len(chunk) <= self._program.mesh.size:
+                if len(chunk) <= self._parts.mesh_size:
                     raise InputError(
                         "out of memory with one replica on a device: that does not fit in memory; ask for fewer or "
                         "narrower trials"
@@ -242,64 +244,68 @@ class Loop:
     def _restore(self, saved: Saved, span: range) -> "_Resumed":
         rows = max(self._plan.chunk, self._padded(saved.count))
         assert self._saver is not None
-        state, history = self._saver.restore(saved, *saved_shapes(self._program, saved, rows))
+        state, history = self._saver.restore(saved, *saved_shapes(self._parts.whole, saved, rows))
         for key, values in history.items():
             self._curves[key][span.start : span.stop, :, : saved.epoch] = values
         self._seconds[span.start] = list(saved.seconds)
         self._done += saved.count * saved.epoch
-        return _Resumed(span, rows, saved.epoch, state)
+        return _Resumed(span, rows, saved.epoch, self._parts.split(state))
 
     def _padded(self, replicas: int) -> int:
         """So many replicas, and as many more as it takes to give each device the same number."""
-        return math.ceil(replicas / self._program.mesh.size) * self._program.mesh.size
+        return math.ceil(replicas / self._parts.mesh_size) * self._parts.mesh_size
 
-    def _seeds_and_rates(self, chunk: range, rows: int) -> tuple[np.ndarray, np.ndarray]:
-        """Of the chunk's replicas; the last one again for rows past the end."""
-        pairs = [self._grid.replicas[min(i, chunk.stop - 1)] for i in range(chunk.start, chunk.start + rows)]
-        return np.array([s for _, s in pairs], np.uint32), np.array([r for r, _ in pairs], self._program.dtype)
+    def _pairs(self, chunk: range, rows: int) -> list[tuple[float, int]]:
+        """Learning rate and seed of the chunk's replicas; of the last one again for rows past the end."""
+        return [self._grid.replicas[min(i, chunk.stop - 1)] for i in range(chunk.start, chunk.start + rows)]
 
     # Training
 
-    def _train(self, chunk: range, rows: int, data: DeviceData, begin: "_Resumed | None") -> Trained:
+    def _train(self, chunk: range, rows: int, data: tuple[DeviceData, ...], begin: "_Resumed | None") -> Trained:
         """Train a chunk to the end, and score it."""
         begun = time.perf_counter()
-        run = jitted(self._program)
-        seeds, rates = self._seeds_and_rates(chunk, rows)
-        state, replicas = run.init(put(seeds, self._program.shared_out), put(rates, self._program.shared_out))
+        states, replicas = self._parts.init(self._pairs(chunk, rows))
         count = self._scalar(len(chunk))
         if begin is not None:
-            state = begin.state
-        jax.block_until_ready((data, state))
+            states = begin.states
+        jax.block_until_ready((data, states))
         prepared = time.perf_counter()
         epoch = begin.epoch if begin is not None else 0
-        train_epoch = run.epoch.lower(count, state, replicas, self._scalar(epoch), data).compile()
-        if len(chunk) > self._program.mesh.size and bytes_of(train_epoch) > self._plan.memory:
+        train_epoch = self._parts.compile("epoch", count, states, replicas, self._scalar(epoch), data)
+        if len(chunk) > self._parts.mesh_size and train_epoch.bytes > self._plan.memory:
             raise _TooLargeError
         self._prepare += prepared - begun
         self._compile += time.perf_counter() - prepared
 
         seconds = self._seconds.setdefault(chunk.start, [])
         while epoch < self._epochs:
-            if self._save_or_stop(chunk, state, epoch):
+            if self._save_or_stop(chunk, states, epoch):
                 raise SweepStopped(self._saver.directory if self._saver is not None else None)
             begun = time.perf_counter()
-            state, means = train_epoch(count, state, replicas, self._scalar(epoch), data)
-            means = to_host(means)
+            states, means = zip(*train_epoch(count, states, replicas, self._scalar(epoch), data), strict=True)
+            scored = self._parts.by_slot(means)
             seconds.append(time.perf_counter() - begun)
-            self._note(chunk, epoch, means)
+            self._note(chunk, epoch, scored)
             epoch += 1
             self._done += len(chunk)
             self._report(chunk, epoch)
-        return self._finish(chunk, state, replicas, data)
+        return self._finish(chunk, states, replicas, data)
 
-    def _finish(self, chunk: range, state: Any, replicas: Any, data: DeviceData) -> Trained:
+    def _finish(
+        self,
+        chunk: range,
+        states: tuple[State, ...],
+        replicas: tuple[Replicas, ...],
+        data: tuple[DeviceData, ...],
+    ) -> Trained:
         begun = time.perf_counter()
+        params, frozen = [state.params for state in states], [each.frozen for each in replicas]
+        count, zero = self._scalar(len(chunk)), self._scalar(0)
+        evaluate = self._parts.compile("evaluate", count, params, replicas, zero, zero, data)
         first = 0
-        for split, size in zip(self._targets, self._program.examples, strict=True):
+        for split, size in zip(self._targets, self._parts.whole.examples, strict=True):
             bounds = (self._scalar(row) for row in (first, first + size))
-            means = to_host(
-                jitted(self._program).evaluate(self._scalar(len(chunk)), state.params, replicas, *bounds, data)
-            )
+            means = self._parts.by_slot(evaluate(count, params, replicas, *bounds, data))
             self._final[f"{split}_loss"][chunk.start : chunk.stop] = means.loss[: len(chunk)]
             self._final[f"{split}_hit"][chunk.start : chunk.stop] = means.hit[: len(chunk)]
             first += size
@@ -309,8 +315,8 @@ class Loop:
             **{f"final/{key}": values[span] for key, values in self._final.items()},
             "seconds": np.array(self._seconds[chunk.start]),
         }
-        for name, tree in (("params", state.params), ("frozen", replicas.frozen)):
-            leaves = jax.tree.leaves(to_host(tree))
+        for name, trees in (("params", params), ("frozen", frozen)):
+            leaves = jax.tree.leaves(to_host(self._parts.join(trees)))
             arrays |= {f"{name}/{i}": leaf[: len(chunk)] for i, leaf in enumerate(leaves)}
         self._evaluate += time.perf_counter() - begun
         if self._saver is None:
@@ -323,7 +329,7 @@ class Loop:
         whole = len(chunk) == len(self._grid.replicas)
         return Trained(chunk.start, len(chunk), arrays if whole else finished)
 
-    def _save_or_stop(self, chunk: range, state: Any, epoch: int) -> bool:
+    def _save_or_stop(self, chunk: range, states: tuple[State, ...], epoch: int) -> bool:
         """Save if that is due; whether the sweep is to stop here."""
         stop, due = self._stop(), self._saver is not None and 0 < epoch < self._epochs and self._saver.due(epoch)
         asked = from_all([stop, due])  # all processes do the same; the clock of the first one counts
@@ -332,14 +338,14 @@ class Loop:
             begun = time.perf_counter()
             span = slice(chunk.start, chunk.stop)
             history = {key: values[span, :, :epoch] for key, values in self._curves.items()}
-            self._saver.save(chunk.start, len(chunk), state, history, self._seconds[chunk.start])
+            self._saver.save(chunk.start, len(chunk), self._parts.join(states), history, self._seconds[chunk.start])
             if stop:
                 self._saver.wait()
             self._saving += time.perf_counter() - begun
         return stop
 
-    def _scalar(self, value: int) -> jax.Array:
-        return put(np.array(value, np.int32), self._program.everywhere)
+    def _scalar(self, value: int) -> tuple[jax.Array, ...]:
+        return self._parts.put(np.array(value, np.int32))
 
     def _note(self, chunk: range, epoch: int, means: EpochMeans) -> None:
         noted = {
@@ -393,12 +399,12 @@ class Loop:
 
 @dataclass(frozen=True)
 class _Resumed:
-    """A state read back: its replicas, the rows of its arrays, epochs trained."""
+    """A state read back: its replicas, the rows of its arrays, epochs trained; and of each part the arrays."""
 
     span: range
     rows: int
     epoch: int
-    state: Any
+    states: tuple[State, ...]
 
 
 def saved_shapes(program: Program, saved: Saved, rows: int) -> tuple[Any, dict[str, jax.ShapeDtypeStruct]]:
@@ -409,8 +415,7 @@ def saved_shapes(program: Program, saved: Saved, rows: int) -> tuple[Any, dict[s
         saved: which.
         rows: R of the state's leaves, a multiple of the number of devices.
     """
-    seeds, rates = (jax.ShapeDtypeStruct((rows,), dtype) for dtype in (np.uint32, program.dtype))
-    state, _ = jax.eval_shape(program.init, seeds, rates)
+    state, _ = program.shapes(rows)
     target = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=program.shared_out), state)
     shape = (saved.count, len(program.layout.slots), saved.epoch)
     history = {key: jax.ShapeDtypeStruct(shape, program.dtype) for key in _CURVES}
@@ -431,16 +436,6 @@ def _out_of_memory(error: Exception) -> bool:
     if isinstance(error, jax.errors.JaxRuntimeError):
         return "RESOURCE_EXHAUSTED" in str(error)
     return isinstance(error, MemoryError | _TooLargeError)
-
-
-def bytes_of(compiled: Any) -> int:
-    """What a compiled program needs of a device; 0 where JAX does not say."""
-    sizes = compiled.memory_analysis()
-    if sizes is None:
-        return 0
-    return int(
-        sizes.argument_size_in_bytes + sizes.output_size_in_bytes + sizes.temp_size_in_bytes - sizes.alias_size_in_bytes
-    )
 
 
 def places(grid: Grid, layout: Layout) -> tuple[np.ndarray, np.ndarray]:

@@ -1,5 +1,6 @@
 """The plan of a sweep: on which devices, how many replicas side by side, how many in memory together."""
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from jax.sharding import Mesh
 from mlp_jax.distributed import from_all, neighbours, several
 from mlp_jax.errors import InputError
 from mlp_jax.layouts import parameter_count
+from mlp_jax.parts import Parts
 from mlp_jax.program import AXIS, Program
 from mlp_jax.training import ROWS_AT_ONCE
 
@@ -51,15 +53,17 @@ class Plan:
 
     Attributes:
         replicas: how many there are.
-        devices: how many train.
-        idle: names of the devices that have nothing to do, since there are fewer replicas.
+        parts: in how many the trials of a replica are divided, each on devices of its own.
+        devices: how many train, in all parts.
+        idle: names of the devices that have nothing to do.
         at_once: replicas side by side on a device.
-        chunk: replicas trained together, on all devices; a multiple of ``devices``.
-        need: bytes on a device.
+        chunk: replicas trained together, on all devices; a multiple of ``devices / parts``.
+        need: bytes on the device that needs most.
         memory: bytes that a device has for it.
     """
 
     replicas: int
+    parts: int
     devices: int
     idle: tuple[str, ...]
     at_once: int
@@ -80,18 +84,26 @@ class Plan:
     @property
     def bytes_used(self) -> int:
         """On a device, while a chunk is trained."""
-        return self.need.total(self.chunk // self.devices, self.at_once)
+        return self.need.total(self.share, self.at_once)
+
+    @property
+    def share(self) -> int:
+        """Replicas of a chunk that a device has."""
+        return self.chunk * self.parts // self.devices
 
     def __str__(self) -> str:
         groups = f"{self.replicas} groups of trials (one for each seed and learning rate) " if self.replicas > 1 else ""
         parts = [f"{groups}on {counted(self.devices, 'device')}"]
+        if self.parts > 1:
+            whose, which = ("each group's trials", f"{self.parts} of them") if groups else ("trials", "them")
+            parts.append(f"{whose} divided among {which}")
         if self.idle:
             more = f" and {len(self.idle) - MOST_NAMED} more" if len(self.idle) > MOST_NAMED else ""
             parts.append(f"{counted(len(self.idle), 'device')} idle ({', '.join(self.idle[:MOST_NAMED])}{more})")
         if self.chunks > 1:
             parts.append(f"{self.chunks} chunks of {self.chunk}, one after another")
-        if self.chunk > self.devices:
-            together = min(self.at_once, self.chunk // self.devices)
+        if self.share > 1:
+            together = min(self.at_once, self.share)
             if together > 1 or self.chunks == 1:
                 parts.append(f"{together} at a time on each" if together > 1 else "one after another")
         if self.padding and self.at_once > 1:
@@ -145,8 +157,7 @@ def make_mesh(devices: Sequence[jax.Device] | None, replicas: int) -> Mesh:
 def memory_need(program: Program, host: tuple[np.ndarray, np.ndarray]) -> Need:
     """Bytes that a sweep needs on a device, by counting arrays; ``host`` is what ``stack_splits`` gives."""
     one = program.mesh.size  # the fewest that can be shared out
-    seeds, rates = (jax.ShapeDtypeStruct((one,), dtype) for dtype in (np.uint32, program.dtype))
-    state, replicas = jax.eval_shape(program.init, seeds, rates)
+    state, replicas = program.shapes(one)
     params, frozen = _bytes(state.params) // one, _bytes(replicas.frozen) // one
     itemsize = np.dtype(program.dtype).itemsize
     columns = host[0].shape[1]
@@ -159,7 +170,7 @@ def memory_need(program: Program, host: tuple[np.ndarray, np.ndarray]) -> Need:
 
 
 def make_plan(
-    program: Program,
+    parts: Parts,
     host: tuple[np.ndarray, np.ndarray],
     replicas: int,
     devices: Sequence[jax.Device] | None = None,
@@ -168,38 +179,43 @@ def make_plan(
     """Choose how many replicas are in memory together.
 
     Args:
-        program: what is run; its ``at_once`` is at most what is chosen.
+        parts: what is run; their ``at_once`` is at most what is chosen.
         host: what is to be on every device.
         replicas: of the whole sweep.
-        devices: that there are; those that the program does not use are idle. None for all that JAX has.
+        devices: that there are; those that no part uses are idle. None for all that JAX has.
         memory: bytes to use of each device; None for ``USABLE`` of what is free on the fullest.
 
     Raises:
         InputError: not even one replica fits.
     """
     if memory is None:
-        local = [device for device in program.mesh.devices.flat if device.process_index == jax.process_index()]
+        local = [device for device in parts.devices if device.process_index == jax.process_index()]
         sharing = neighbours()
         free = min(free_memory(device, sharing) for device in local)
         memory = int(USABLE * from_all([free]).min())  # of all processes: they have to plan alike
-    layout = program.layout
-    parameters = sum(parameter_count(each.hidden_units, layout.problem) for each in layout.architectures)
     # First without what memory_need has to make for its count, which for very wide trials does not fit itself.
-    _check_fits(3 * parameters * np.dtype(program.dtype).itemsize, memory)
-    need = memory_need(program, host)
+    _check_fits(3 * max(map(_parameter_bytes, parts.programs)), memory)
+    need = Need(*map(max, zip(*(dataclasses.astuple(memory_need(each, host)) for each in parts.programs), strict=True)))
     _check_fits(need.total(1, 1), memory)
-    mesh = program.mesh.size
+    mesh, most = parts.mesh_size, parts.whole.at_once
     share = math.ceil(replicas / mesh)  # the most that a device can have to do
-    while share > 1 and need.total(share, program.at_once) > memory:
-        share = min(share - 1, max(1, int(share * memory / need.total(share, program.at_once))))
-    at_once = min(program.at_once, share)
+    while share > 1 and need.total(share, most) > memory:
+        share = min(share - 1, max(1, int(share * memory / need.total(share, most))))
+    at_once = min(most, share)
     while at_once > 1 and need.total(share, at_once) > memory:
         at_once -= 1
     chunks = math.ceil(replicas / (share * mesh))
     share = math.ceil(replicas / (chunks * mesh))  # chunks of one size: one compiled program, least padding
-    busy = set(program.mesh.devices.flat)
+    busy = parts.devices
     idle = tuple(f"{each.platform}:{each.id}" for each in devices or jax.devices() if each not in busy)
-    return Plan(replicas, mesh, idle, min(at_once, share), share * mesh, need, memory)
+    return Plan(replicas, len(parts.programs), len(busy), idle, min(at_once, share), share * mesh, need, memory)
+
+
+def _parameter_bytes(program: Program) -> int:
+    """Of a replica."""
+    layout = program.layout
+    parameters = sum(parameter_count(each.hidden_units, layout.problem) for each in layout.architectures)
+    return parameters * np.dtype(program.dtype).itemsize
 
 
 def _check_fits(replica: int, memory: int) -> None:

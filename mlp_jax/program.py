@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax import lax
 from jax.sharding import Mesh, NamedSharding
@@ -121,6 +122,12 @@ class Program:
             out_specs=P(AXIS),
             check_vma=False,
         )(seeds, rates)
+
+    def shapes(self, replicas: int) -> tuple[State, Replicas]:
+        """What ``init`` gives for so many, as shapes and types."""
+        seeds, rates = (jax.ShapeDtypeStruct((replicas,), dtype) for dtype in (np.uint32, self.dtype))
+        state, constant = jax.eval_shape(self.init, seeds, rates)
+        return state, constant
 
     def epoch(
         self, count: Int[Array, ""], state: State, replicas: Replicas, epoch: Int[Array, ""], data: DeviceData

@@ -1,7 +1,6 @@
 """The sweep: every trial of a grid trained in one compiled program."""
 
 import contextlib
-import dataclasses
 import os
 import sys
 import time
@@ -16,11 +15,13 @@ import numpy as np
 
 from mlp_jax.checkpoints import Checkpoints
 from mlp_jax.datasets.dataset import Dataset, ImageForm
+from mlp_jax.distributed import cores, make_cpu_devices, several
 from mlp_jax.errors import InputError, instance, listed, shown, whole
 from mlp_jax.grid import MOST_TRIALS, Grid, Trial
-from mlp_jax.layouts import Layout, Problem, make_layout, parameter_count
+from mlp_jax.layouts import Layout, PackedLayout, Problem, make_layout, operations, parameter_count
 from mlp_jax.loop import Loop, Progress, Timing, Trained, places
 from mlp_jax.models import MLP
+from mlp_jax.parts import Parts, Sharing, divide, share_out
 from mlp_jax.plan import Plan, make_mesh, make_plan
 from mlp_jax.program import Program
 from mlp_jax.recipe import Recipe
@@ -31,7 +32,7 @@ LAYOUTS = ("auto", "packed", "vmap")
 
 FASTEST = {"cpu": ("packed", 1)}
 """By backend: the layout, and how many replicas run side by side on a device (None: all), where it has been measured
-(benchmarks/records). On a CPU several gain where each has a device of its own (``distributed.device_a_core``)."""
+(benchmarks/records). On a CPU several gain where each has a device of its own (``device_a_core``)."""
 
 ELSEWHERE: tuple[str, int | None] = ("packed", None)
 """The same for a backend that has not been measured: accelerators are the faster the more they get at a time."""
@@ -214,7 +215,7 @@ class Prepared(NamedTuple):
     """What is to be run, with which data, on which devices."""
 
     problem: Problem
-    program: Program
+    parts: Parts
     host: tuple[np.ndarray, np.ndarray]
     plan: Plan
 
@@ -240,9 +241,41 @@ def prepare(
             instance("a device", each, jax.Device, "a jax.Device")
     replicas = len(setup.grid.replicas)
     program = make_program(setup, dataset, replicas_at_once or _fastest()[1] or replicas, devices)
+    everything = jax.devices() if devices is None else devices
+    sharing = _sharing(program.layout, setup.grid, setup.examples[0], setup.recipe.epochs, len(everything))
+    parts = divide(program, sharing, everything)
     host = stack_splits(list(dataset.splits.values()), program.layout.columns)
-    plan = make_plan(program, host, replicas, devices, memory)
-    return Prepared(program.layout.problem, dataclasses.replace(program, at_once=plan.at_once), host, plan)
+    plan = make_plan(parts, host, replicas, devices, memory)
+    return Prepared(program.layout.problem, parts.changed(at_once=plan.at_once), host, plan)
+
+
+def _sharing(layout: Layout, grid: Grid, examples: int, epochs: int, devices: int) -> Sharing:
+    """Which trials to train where. Several processes and padded trials are not divided, but share out replicas."""
+    replicas = len(grid.replicas)
+    if not isinstance(layout, PackedLayout) or several():
+        return Sharing((tuple(range(len(layout.slots))),), min(devices, replicas))
+    by_example = sum(operations(layout.problem, trial.hidden_units) for trial in layout.architectures)
+    return share_out(layout.rows, replicas, devices, by_example * examples * epochs)
+
+
+def device_a_core(
+    grid: Grid, dataset: Dataset, *, recipe: Recipe = Recipe(), layout: str = "auto", use_bias: bool = True
+) -> None:
+    """Have JAX make a device of each core of this machine's CPU, as far as a sweep with these arguments gains by it.
+
+    The kernels of a sweep are small: divided among cores these wait for each other, with trials of its own each does
+    not (benchmarks/scaling.py). To be called before JAX does anything; where the user has said how many devices there
+    are to be, nothing is changed.
+    """
+    problem = _problem(dataset, use_bias, recipe)
+    lying = make_layout("packed" if layout == "auto" else layout, grid.architectures, problem)
+    sharing = _sharing(lying, grid, len(dataset.train), recipe.epochs, cores())
+    make_cpu_devices(len(sharing.slots) * sharing.devices)
+
+
+def _problem(dataset: Dataset, use_bias: bool, recipe: Recipe) -> Problem:
+    live = live_features(dataset.train.features)
+    return Problem(dataset.features, dataset.outputs, use_bias, live, recipe.precision)
 
 
 def make_program(
@@ -256,10 +289,8 @@ def make_program(
         at_once: how many replicas run side by side on a device.
         devices: as for ``sweep``.
     """
-    live = live_features(dataset.train.features)
-    problem = Problem(dataset.features, dataset.outputs, setup.use_bias, live, setup.recipe.precision)
     return Program(
-        layout=make_layout(setup.layout, setup.grid.architectures, problem),
+        layout=make_layout(setup.layout, setup.grid.architectures, _problem(dataset, setup.use_bias, setup.recipe)),
         task=setup.task,
         recipe=setup.recipe,
         examples=setup.examples,
@@ -330,7 +361,7 @@ def sweep(
         checkpoint_every = whole("checkpoint_every", checkpoint_every, 1, sys.maxsize)
     if checkpoints is not None and resume is not None:
         raise InputError("checkpoints and resume are both given: expected one (resume goes on saving where it began)")
-    problem, program, host, plan = prepare(setup, dataset, replicas_at_once, devices, memory)
+    problem, parts, host, plan = prepare(setup, dataset, replicas_at_once, devices, memory)
     if on_plan is not None:
         on_plan(plan)
     place = checkpoints if resume is None else resume
@@ -338,7 +369,7 @@ def sweep(
     if place is not None:
         saver = Checkpoints(Path(place), setup.identity, resume=resume is not None, every=checkpoint_every)
     with saver or contextlib.nullcontext():
-        loop = Loop(grid, dataset, program, plan, saver, stop or (lambda: False), on_epoch)
+        loop = Loop(grid, dataset, parts, plan, saver, stop or (lambda: False), on_epoch)
         trained = loop.run(host, started)
     history, final, diverged = loop.results()
     return SweepResult(
@@ -349,7 +380,7 @@ def sweep(
         parameters=np.array([parameter_count(trial.hidden_units, problem) for trial in grid.trials]),
         plan=plan,
         timing=loop.timing,
-        _layout=program.layout,
+        _layout=parts.whole.layout,
         _treedefs=loop.treedefs,
         _trained=tuple(trained),
     )

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import make_dataset
 
-from mlp_jax import Grid, InputError, Recipe, SweepStopped, loop, sweep
+from mlp_jax import Grid, InputError, Recipe, SweepStopped, parts, sweep
 from mlp_jax.program import Compiled
 
 RECIPE = Recipe(epochs=3, batch_size=32)
@@ -80,14 +80,14 @@ class Watched:
     def __init__(self, monkeypatch) -> None:
         self.compiled: Any = None
         self.places: Any = None
-        real = loop.jitted
+        real = parts.jitted
 
         def jitted(program) -> Compiled:
             run = real(program)
             self.run = run
             return run._replace(epoch=self)
 
-        monkeypatch.setattr(loop, "jitted", jitted)
+        monkeypatch.setattr(parts, "jitted", jitted)
 
     def lower(self, *arguments):
         # Taken down now, since the program takes over the arrays.
@@ -151,6 +151,87 @@ def test_a_sweep_goes_on_with_another_number_of_devices(dataset, alone, tmp_path
     )
     assert seen == [3]
     assert_same(result, alone, atol=0)
+
+
+def wide_grid(seeds: int) -> Grid:
+    """Trials that have a width, an activation or neither in common, and one without a hidden layer."""
+    return Grid((0, 3, 5, 9), ("relu", "sigmoid"), (1e-2,), seeds)
+
+
+@pytest.fixture(scope="module")
+def wide_alone(dataset):
+    """Five of these replicas on one device."""
+    return sweep(wide_grid(5), dataset, recipe=RECIPE, devices=jax.devices()[:1])
+
+
+@pytest.fixture
+def divided(monkeypatch):
+    """Trials are divided though they are narrow, and trained before a second program is compiled."""
+    monkeypatch.setattr(parts, "WORTH", 0)
+    monkeypatch.setattr(parts, "FIXED_ROWS", 0)
+
+
+@pytest.mark.parametrize(
+    ("replicas", "devices", "at_once", "expected"),
+    [(1, 2, 1, (2, 2, 1)), (2, 8, 2, (4, 8, 2)), (5, 2, 2, (2, 2, 5)), (5, 8, 1, (4, 8, 6)), (3, 7, 1, (2, 6, 3))],
+)
+def test_trials_of_a_replica_divided_among_devices(dataset, wide_alone, divided, replicas, devices, at_once, expected):
+    used = jax.devices()[:devices]
+    result = sweep(wide_grid(replicas), dataset, recipe=RECIPE, devices=used, replicas_at_once=at_once)
+    assert (result.plan.parts, result.plan.devices, result.plan.chunk) == expected
+    assert len(result.plan.idle) == devices - expected[1]
+    assert_same(result, wide_alone, 2e-6)
+
+
+def test_divided_trials_without_bias_in_float64(dataset, divided):
+    with jax.enable_x64(True):
+        options = {"recipe": RECIPE, "use_bias": False, "dtype": "float64"}
+        one, two = (sweep(wide_grid(1), dataset, devices=jax.devices()[:n], **options) for n in (1, 2))
+        assert (one.plan.parts, two.plan.parts) == (1, 2)
+        assert_same(two, one, 1e-12)
+
+
+def test_more_widths_than_have_kernels_of_their_own_divided(dataset, divided):
+    """Neighbouring widths are padded to a common one: divided as they are, each with its padding."""
+    grid = Grid(tuple(range(1, 50)), ("tanh",), (1e-2,), 1)
+    one, three = (sweep(grid, dataset, recipe=RECIPE, devices=jax.devices()[:n]) for n in (1, 3))
+    assert three.plan.parts == 3
+    assert_same(three, one, 2e-6)
+
+
+def test_divided_trials_stop_and_go_on_with_another_number_of_devices(dataset, wide_alone, divided, tmp_path):
+    """Not divided, then in 2 parts, then in 4: finished replicas and a state of each kind of sweep."""
+    memory = wide_alone.plan.need.total(1, 1)
+
+    def part(count: int, epochs: int | None, **where):
+        done = iter(range(100))
+        stop = (lambda: next(done) == epochs) if epochs is not None else None
+        devices = jax.devices()[:count]
+        return sweep(wide_grid(5), dataset, recipe=RECIPE, devices=devices, memory=memory, stop=stop, **where)
+
+    with pytest.raises(SweepStopped):
+        part(1, 4, checkpoints=tmp_path / "there")  # one replica is finished, one in training
+    with pytest.raises(SweepStopped):
+        part(2, 4, resume=tmp_path / "there")
+    result = part(4, None, resume=tmp_path / "there")
+    assert result.plan.parts == 4
+    assert_same(result, wide_alone, 2e-6)
+
+
+def test_a_divided_sweep_that_goes_on_has_the_same_bits(dataset, divided, tmp_path):
+    devices = jax.devices()[:3]
+    whole = sweep(wide_grid(1), dataset, recipe=RECIPE, devices=devices)
+    done = iter(range(100))
+    with pytest.raises(SweepStopped):
+        sweep(
+            wide_grid(1),
+            dataset,
+            recipe=RECIPE,
+            devices=devices,
+            checkpoints=tmp_path / "there",
+            stop=lambda: next(done) == 2,
+        )
+    assert_same(sweep(wide_grid(1), dataset, recipe=RECIPE, devices=devices, resume=tmp_path / "there"), whole, 0)
 
 
 def test_no_devices(dataset):

@@ -265,7 +265,7 @@ def test_one_altered_byte_anywhere_in_a_state_is_noticed_or_changes_nothing(thre
 
     def restore(self, saved, span):
         resumed = original(self, saved, span)
-        read["arrays"] = jax.tree.map(np.asarray, (resumed.state, {k: v.copy() for k, v in self._curves.items()}))
+        read["arrays"] = jax.tree.map(np.asarray, (resumed.states, {k: v.copy() for k, v in self._curves.items()}))
         read["epoch"] = saved.epoch, span
         raise Begun
 
@@ -410,9 +410,9 @@ class _Short:
 
 def short_of_memory(monkeypatch, rows: int, healthy: int = 0) -> None:
     """Let the devices' memory do for so many replicas, after so many epochs in which it does for all."""
-    from mlp_jax import loop
+    from mlp_jax import parts
 
-    jitted, epochs = loop.jitted, itertools.count()
+    jitted, epochs = parts.jitted, itertools.count()
 
     class Lowered:
         def __init__(self, lowered):
@@ -437,7 +437,7 @@ def short_of_memory(monkeypatch, rows: int, healthy: int = 0) -> None:
         def lower(self, *arguments):
             return Lowered(jitted(self.program).epoch.lower(*arguments))
 
-    monkeypatch.setattr(loop, "jitted", Jitted)
+    monkeypatch.setattr(parts, "jitted", Jitted)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

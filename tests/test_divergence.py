@@ -39,15 +39,16 @@ def poison(monkeypatch):
     ask = Loop._save_or_stop
 
     def set_up(replica, slot, epoch, value, pick):
-        def poisoned(loop, chunk, state, now):
+        def poisoned(loop, chunk, states, now):
             if now == epoch:
-                leaf, place = pick(list(entries(loop._program.layout, int(slot))))
+                (state,) = states
+                leaf, place = pick(list(entries(loop._parts.whole.layout, int(slot))))
                 leaves, treedef = jax.tree.flatten(state.params)
                 array = np.array(leaves[leaf])
                 array[(replica, *place)] = value
                 leaves[leaf] = jax.device_put(array, leaves[leaf].sharding)
                 state.params.update(jax.tree.unflatten(treedef, leaves))
-            return ask(loop, chunk, state, now)
+            return ask(loop, chunk, states, now)
 
         monkeypatch.setattr(Loop, "_save_or_stop", poisoned)
 

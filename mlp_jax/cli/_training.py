@@ -24,7 +24,7 @@ from mlp_jax.recipe import Recipe
 from mlp_jax.results import best_trial, history_table, trials_table
 from mlp_jax.running import new_run, results, resume_from, resumed_run
 from mlp_jax.runs import CHECKPOINTS, check_new, dataset_of, read_config, sweep_config, write_run
-from mlp_jax.sweep import SweepResult, check_dtype, make_setup, sweep
+from mlp_jax.sweep import SweepResult, check_dtype, device_a_core, make_setup, sweep
 from mlp_jax.tasks import get_task
 from mlp_jax.terminal import Display
 
@@ -73,6 +73,10 @@ class TrainingOptions:
         """Of each device to use, as ``sweep`` takes it."""
         return None if self.memory is None else int(self.memory * 2**30)
 
+    def make_devices(self, grid: Grid, dataset: Dataset) -> None:
+        """Have as many devices of the CPU as training gains by."""
+        device_a_core(grid, dataset, recipe=self.recipe, layout=self.layout, use_bias=self.use_bias)
+
 
 def train_run(
     options: TrainingOptions, grid: Grid, out: Path, console: Console, *, resume: bool = False
@@ -94,6 +98,7 @@ def train_run(
         enable_compilation_cache()
     begun = read_config(out) if resume else None
     dataset, place = _dataset(options, begun, out)
+    options.make_devices(grid, dataset)
     asked = options.asked
     config = sweep_config(make_setup(grid, dataset, **asked), options.dataset, place)
     stop = Stop(lambda: f"interrupted; {_left(out)}")

@@ -102,8 +102,6 @@ def run(options: Sweep) -> int:
             console.print(f"{jax.process_count()} processes; when one ends, all end", highlight=False)
     elif (options.coordinator, options.process_count, options.process_id) != (None, None, None):
         raise InputError("coordinator, process count or process id without distributed: expected --distributed as well")
-    else:
-        distributed.device_a_core(len(grid.replicas))
     if options.plan:
         return _plan(options, grid)
     result, _ = train_run(options, grid, out, console, resume=options.resume is not None)
@@ -122,7 +120,9 @@ def run(options: Sweep) -> int:
 
 def _plan(options: Sweep, grid: Grid) -> int:
     """Say what the sweep would take."""
-    found = forecast(grid, load_dataset(options.dataset), **options.asked, memory=options.memory_bytes)
+    dataset = load_dataset(options.dataset)
+    options.make_devices(grid, dataset)
+    found = forecast(grid, dataset, **options.asked, memory=options.memory_bytes)
     if not distributed.leads():
         return 0
     if options.json:

@@ -1,0 +1,214 @@
+"""A sweep's program, and its parts: trials of every replica shared out to devices of their own, which run together."""
+
+import heapq
+import math
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from mlp_jax.distributed import to_host
+from mlp_jax.layouts import PackedLayout
+from mlp_jax.program import AXIS, Program, Replicas, jitted
+from mlp_jax.training import DeviceData, State, put
+
+T = TypeVar("T")
+
+FIXED_ROWS = 32
+"""Hidden units that take as long to train as what a part costs whatever its width: its minibatches' order, gathering
+them (benchmarks/roofline.py)."""
+
+WORTH = 2e11
+"""Operations that take about as long as another program takes to compile; parts that save fewer are not worth it."""
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """How the trials of a sweep are shared out to devices.
+
+    Attributes:
+        slots: of each part, ascending; every slot of the layout is in one.
+        devices: of each part, along which it shares out the replicas.
+    """
+
+    slots: tuple[tuple[int, ...], ...]
+    devices: int
+
+
+def share_out(rows: Sequence[int], replicas: int, devices: int, operations: float) -> Sharing:
+    """Divide trials into parts and devices among them, so that the device that has most to do has as little as can be.
+
+    Args:
+        rows: hidden units of each slot.
+        replicas: how many there are of each.
+        devices: that there are.
+        operations: in training one replica to the end.
+    """
+    best, least = Sharing((tuple(range(len(rows))),), min(devices, replicas)), math.inf
+    unit = operations / (FIXED_ROWS + sum(rows))
+    for count in range(1, min(devices, len(rows)) + 1):
+        sharing = Sharing(_balanced(rows, count), min(devices // count, replicas))
+        turns = math.ceil(replicas / sharing.devices)
+        busiest = max(sum(rows[slot] for slot in part) for part in sharing.slots)
+        cost = turns * (FIXED_ROWS + busiest) * unit + count * WORTH
+        if cost < least:
+            best, least = sharing, cost
+    return best
+
+
+def _balanced(rows: Sequence[int], count: int) -> tuple[tuple[int, ...], ...]:
+    """Slots in so many parts, of about as many rows: the widest first, each to the part that has fewest yet."""
+    parts: list[tuple[int, int, list[int]]] = [(0, number, []) for number in range(count)]
+    for slot in sorted(range(len(rows)), key=lambda slot: -rows[slot]):
+        taken, number, slots = heapq.heappop(parts)
+        slots.append(slot)
+        heapq.heappush(parts, (taken + rows[slot], number, slots))
+    return tuple(tuple(sorted(slots)) for _, _, slots in sorted(parts, key=lambda part: part[1]))
+
+
+class Run(NamedTuple):
+    """A compiled function of each part."""
+
+    compiled: tuple[Any, ...]
+
+    @property
+    def bytes(self) -> int:
+        """What it needs of the device that needs most; 0 where JAX does not say."""
+        return max(map(_bytes_of, self.compiled))
+
+    def __call__(self, *arguments: Sequence[Any]) -> Sequence[Any]:
+        """Begin it on the devices of every part; each argument has a value a part, as the result has."""
+        return [run(*values) for run, *values in zip(self.compiled, *arguments, strict=True)]
+
+
+def _bytes_of(compiled: Any) -> int:
+    sizes = compiled.memory_analysis()
+    if sizes is None:
+        return 0
+    return int(
+        sizes.argument_size_in_bytes + sizes.output_size_in_bytes + sizes.temp_size_in_bytes - sizes.alias_size_in_bytes
+    )
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The programs that train a sweep, each some of the trials of every replica.
+
+    Attributes:
+        whole: what trains all of them; where there is one part, it is that.
+        slots: of ``whole``'s layout, those of each part.
+        programs: of each part, on devices of its own.
+    """
+
+    whole: Program
+    slots: tuple[tuple[int, ...], ...]
+    programs: tuple[Program, ...]
+
+    @property
+    def mesh_size(self) -> int:
+        """Over how many devices a part shares out the replicas."""
+        return self.whole.mesh.size
+
+    @property
+    def devices(self) -> tuple[jax.Device, ...]:
+        """All that train."""
+        return tuple(device for program in self.programs for device in program.mesh.devices.flat)
+
+    def changed(self, **fields: Any) -> "Parts":
+        """The same with other fields of every ``Program``."""
+        whole, *programs = (replace(program, **fields) for program in (self.whole, *self.programs))
+        return Parts(whole, self.slots, tuple(programs))
+
+    def put(self, array: np.ndarray) -> tuple[jax.Array, ...]:
+        """An array, whole, on every device: of each part the same."""
+        return tuple(put(array, program.everywhere) for program in self.programs)
+
+    def put_data(self, features: np.ndarray, targets: np.ndarray) -> tuple[DeviceData, ...]:
+        """The examples on every device."""
+        return tuple(map(DeviceData, self.put(features), self.put(targets)))
+
+    def init(self, pairs: Sequence[tuple[float, int]]) -> tuple[tuple[State, ...], tuple[Replicas, ...]]:
+        """Initial states of replicas, (learning rate, seed) each; of each part."""
+        seeds, rates = np.array([s for _, s in pairs], np.uint32), np.array([r for r, _ in pairs], self.whole.dtype)
+        lying = self.whole.shared_out
+        # By the program of all trials, which compiles once, where each part's would take as long again.
+        state, replicas = jitted(self.whole).init(put(seeds, lying), put(rates, lying))
+        return self.split(state), self.split(replicas)
+
+    def compile(self, function: str, *arguments: Sequence[Any]) -> "Run":
+        """A function of ``Compiled``, of each part; each argument has a value a part, as that of the result has."""
+        values = zip(*arguments, strict=True)
+        lowered = [
+            getattr(jitted(program), function).lower(*each) for program, each in zip(self.programs, values, strict=True)
+        ]
+        with ThreadPoolExecutor(len(lowered)) as pool:
+            return Run(tuple(pool.map(lambda each: each.compile(), lowered)))
+
+    def by_slot(self, trees: Sequence[T]) -> T:
+        """Arrays ``[R, slots of a part]`` of each part as NumPy arrays ``[R, T]``, in the order of all slots."""
+        order = np.argsort(np.concatenate(self.slots))
+        return jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=1)[:, order], *map(to_host, trees))
+
+    def join(self, trees: Sequence[Any]) -> Any:
+        """Parameters, optimizer states of each part, as those of all trials."""
+        if len(trees) == 1:
+            return trees[0]
+        places = [self._packed.places(slots) for slots in self.slots]
+
+        def one(path: tuple[Any, ...], *leaves: np.ndarray) -> np.ndarray:
+            name = _name(path)
+            if name not in places[0]:  # the optimizer's count
+                return leaves[0]
+            return np.concatenate(leaves, axis=1)[:, np.argsort(np.concatenate([where[name] for where in places]))]
+
+        return jax.tree.map_with_path(one, *map(to_host, trees))
+
+    def split(self, tree: Any) -> tuple[Any, ...]:
+        """The reverse of ``join``: of each part, on its devices."""
+        if len(self.programs) == 1:
+            return (tree,)
+
+        def part(program: Program, slots: Sequence[int]) -> Any:
+            places = self._packed.places(slots)
+
+            def one(path: tuple[Any, ...], leaf: jax.Array) -> jax.Array:
+                name = _name(path)
+                some = np.asarray(leaf)[:, places[name]] if name in places else leaf
+                return jax.device_put(some, program.shared_out)
+
+            return jax.tree.map_with_path(one, tree)
+
+        return tuple(part(program, slots) for program, slots in zip(self.programs, self.slots, strict=True))
+
+    @property
+    def _packed(self) -> PackedLayout:
+        assert isinstance(self.whole.layout, PackedLayout)
+        return self.whole.layout
+
+
+def _name(path: tuple[Any, ...]) -> str:
+    """Of a parameter, in a pytree of dictionaries of them."""
+    return next((key.key for key in reversed(path) if isinstance(key, jax.tree_util.DictKey)), "")
+
+
+def divide(program: Program, sharing: Sharing, devices: Sequence[jax.Device]) -> Parts:
+    """The parts of a program whose mesh is the first part's devices.
+
+    Args:
+        program: of all trials.
+        sharing: which trials are in which part.
+        devices: for all parts.
+    """
+    if len(sharing.slots) == 1:
+        return Parts(program, sharing.slots, (program,))
+    assert isinstance(program.layout, PackedLayout)
+    own = [devices[first : first + sharing.devices] for first in range(0, len(devices), sharing.devices)]
+    parts = tuple(
+        replace(program, layout=program.layout.part(slots), mesh=Mesh(np.array(mine), (AXIS,)))
+        for slots, mine in zip(sharing.slots, own, strict=False)
+    )
+    return Parts(replace(program, mesh=parts[0].mesh), sharing.slots, parts)
