@@ -30,6 +30,7 @@ Name = Literal[
     "parallel-mlps",
     "jax",
     "jax-vmap",
+    "jax-packed-one",
     "jax-packed",
 ]
 
@@ -332,6 +333,7 @@ def _jax_sweep(layout: str, problem: Problem) -> list[Training]:
     dataset = mlp_jax.load_dataset(problem.data)
     recipe = mlp_jax.Recipe(epochs=problem.epochs, batch_size=problem.batch_size, epsilon=EPSILON)
     grid = mlp_jax.Grid(problem.widths, learning_rates=(problem.learning_rate,), seeds=(problem.seed,))
+    mlp_jax.device_a_core(grid, dataset, recipe=recipe, layout=layout)  # as the command line does
 
     def together() -> Training:
         def train(pause: Callable[[], None]) -> mlp_jax.SweepResult:
@@ -393,6 +395,14 @@ PEERS: dict[Name, Peer] = {
     "jax": Peer("mlp_jax fit, one after another", ("mlp_jax",), _jax, _jax_device, _JAX_VARIABLES, _JAX_CACHE),
     "jax-vmap": Peer(
         "mlp_jax sweep, vmap", ("mlp_jax",), partial(_jax_sweep, "vmap"), _jax_device, _JAX_VARIABLES, _JAX_CACHE
+    ),
+    "jax-packed-one": Peer(
+        "mlp_jax sweep, packed, one device",
+        ("mlp_jax",),
+        partial(_jax_sweep, "packed"),
+        _jax_device,
+        {**_JAX_VARIABLES, "JAX_NUM_CPU_DEVICES": "1"},
+        _JAX_CACHE,
     ),
     "jax-packed": Peer(
         "mlp_jax sweep, packed", ("mlp_jax",), partial(_jax_sweep, "packed"), _jax_device, _JAX_VARIABLES, _JAX_CACHE

@@ -59,7 +59,7 @@ class Options:
     """Who trains them."""
     wide_widths: tuple[int, ...] = tuple(range(10, 201, 10))
     """Hidden units of a second, larger sweep."""
-    wide_peers: tuple[Name, ...] = ("torch", "torch-padded", "parallel-mlps", OURS)
+    wide_peers: tuple[Name, ...] = ("torch", "torch-padded", "parallel-mlps", "jax-packed-one", OURS)
     """Who trains that (nobody: --wide-peers and nothing after it)."""
     rounds: int = 5
     """How many warm epochs to time; or, with --whole-process, how often to run each program."""

@@ -15,9 +15,11 @@ The limit is what the epoch's useful work would take at the rates that this mach
   in a cache or not as they do.
 
 The rest is found by leaving parts out: the same function that the sweep compiles is given an optimizer, a task, a
-model or data that do less. All variants are in one process and take turns, in an order drawn anew each round. What
-counts is the least time of each: others at work on the machine only ever add to it, and not to all alike. For that
-the engine's modules are imported, where other benchmarks use the public names alone.
+model or data that do less; like the sweep it is divided among the CPU's cores, each of which has some of the trials.
+So are the products that it is compared with; undivided they are there too. All variants are in one process and take
+turns, in an order drawn anew each round. What counts is the least time of each: others at work on the machine only ever
+add to it, and not to all alike. For that the engine's modules are imported, where other benchmarks use the public names
+alone.
 """
 
 import random
@@ -45,12 +47,15 @@ from rich.table import Table
 import mlp_jax
 from mlp_jax.layouts import PackedLayout, Problem
 from mlp_jax.models import first_product, parameter_key
+from mlp_jax.parts import share_out
 from mlp_jax.tasks import get_task
 from mlp_jax.training import State, compiler_options, live_features, minibatches, to_device, train_minibatches
 
 ACTIVATION, LEARNING_RATE = "sigmoid", 1e-3
 BYTES = 36  # a parameter and step
 PRODUCTS = "the two products alone"
+ENOUGH = 1e15  # operations of a training so long that it is divided
+ENDLESS = 1_000_000  # epochs
 EPOCH = "an epoch of the sweep"
 
 _SQUARES = (1024, 2048, 4096)  # sides of the matrices whose product gives the rate
@@ -115,6 +120,21 @@ class Engine:
         return PackedLayout(mlp_jax.Grid(self.widths, seeds=1).architectures, problem)
 
     @property
+    def parts(self) -> list[tuple[PackedLayout, jax.Device]]:
+        """The trials as the sweep divides them, and where it trains them."""
+        layout, devices = self.layout, jax.devices()
+        slots = share_out(layout.rows, 1, len(devices), ENOUGH).slots
+        return [(layout.part(some), device) for some, device in zip(slots, devices, strict=False)]
+
+    def divided(self, make: Callable[[PackedLayout], Callable[[], Any]]) -> Callable[[], Any]:
+        """What ``make`` makes of each part, on its device, all at the same time."""
+        runs = []
+        for layout, device in self.parts:
+            with jax.default_device(device):
+                runs.append(make(layout))
+        return lambda: [run() for run in runs]
+
+    @property
     def steps(self) -> int:
         """Minibatches an epoch."""
         return -(-len(self.dataset.train) // self.recipe.batch_size)
@@ -133,7 +153,10 @@ class Engine:
 
     def training(self, *, second_layer: bool = True, score: bool = True, gather: bool = True) -> Callable[[], Any]:
         """The scan over an epoch's minibatches, compiled: all of it, or with a part left out."""
-        layout, examples = self.layout, len(self.dataset.train)
+        return self.divided(lambda layout: self._training(layout, second_layer, score, gather))
+
+    def _training(self, layout: PackedLayout, second_layer: bool, score: bool, gather: bool) -> Callable[[], Any]:
+        examples = len(self.dataset.train)
         data = to_device(list(self.dataset.splits.values()), layout.columns)
         batches = minibatches(jax.random.key(0), 0, examples, self.recipe.batch_size)
         if not gather:  # always the same rows, as floats, in the cache
@@ -154,11 +177,11 @@ class Engine:
         compiled = jax.jit(train).lower(*arguments).compile(options)
         return lambda: compiled(*arguments)
 
-    def products(self, columns: int, options: dict[str, Any]) -> Callable[[], Any]:
-        """The first layers' two products and nothing else, as often as an epoch has minibatches."""
+    def products(self, columns: int, options: dict[str, Any], units: int) -> Callable[[], Any]:
+        """So many units' two products and nothing else, as often as an epoch has minibatches."""
         rows = np.random.default_rng(0).normal(size=(columns, self.recipe.batch_size))
         x = jnp.asarray(np.linalg.qr(rows)[0].T, jnp.float32)  # orthonormal: a xᵀ x grows no more than a
-        a = jnp.ones((sum(self.widths), columns), jnp.float32)
+        a = jnp.ones((units, columns), jnp.float32)
 
         def step(a: jax.Array, _: None) -> tuple[jax.Array, None]:
             return (a @ x.T) @ x, None
@@ -168,7 +191,7 @@ class Engine:
 
     def sweep(self) -> Callable[[], Any]:
         """``mlp_jax.sweep``: shuffling, training, validation, as users have it; one epoch a call."""
-        recipe = replace(self.recipe, epochs=1_000_000)  # as many as are asked for; the process ends before they do
+        recipe = replace(self.recipe, epochs=ENDLESS)  # as many as are asked for; the process ends before they do
         grid = mlp_jax.Grid(self.widths, (ACTIVATION,), (LEARNING_RATE,), 1)
         training = stepwise(
             lambda pause: mlp_jax.sweep(grid, self.dataset, recipe=recipe, layout="packed", on_epoch=lambda _: pause())
@@ -185,7 +208,7 @@ def variants(engine: Engine) -> list[Variant]:
     """What is timed for one grid of widths."""
     sgd = SGD(batch_size=engine.recipe.batch_size)
     low = replace(engine.recipe, precision="bfloat16")
-    columns = engine.layout.trained
+    columns, everything, tuned = engine.layout.trained, sum(engine.widths), compiler_options("float32")
     return [
         Variant(EPOCH, engine.sweep(), ours=True),
         Variant("the training of an epoch alone", engine.training()),
@@ -194,9 +217,13 @@ def variants(engine: Engine) -> list[Variant]:
         Variant("training without the score", engine.training(score=False)),
         Variant("training without gathering and scaling", engine.training(gather=False)),
         Variant("training, products in bfloat16", replace(engine, recipe=low).training(), ours=True),
-        Variant(PRODUCTS, engine.products(columns, compiler_options("float32"))),
-        Variant(f"{PRODUCTS}, as JAX compiles them", engine.products(columns, {})),
-        Variant(f"{PRODUCTS}, all pixels, as JAX compiles them", engine.products(engine.dataset.features, {})),
+        Variant(PRODUCTS, engine.divided(lambda layout: engine.products(columns, tuned, sum(layout.rows)))),
+        Variant(f"{PRODUCTS}, undivided", engine.products(columns, tuned, everything)),
+        Variant(f"{PRODUCTS}, undivided, as JAX compiles them", engine.products(columns, {}, everything)),
+        Variant(
+            f"{PRODUCTS}, undivided, all pixels, as JAX compiles them",
+            engine.products(engine.dataset.features, {}, everything),
+        ),
     ]
 
 
@@ -293,6 +320,7 @@ def main(options: Options) -> None:
     console = Console(width=None if sys.stdout.isatty() else 140)
     record = environment()
     dataset = mlp_jax.load_dataset("mnist")
+    mlp_jax.device_a_core(mlp_jax.Grid(options.widths, seeds=1), dataset, recipe=mlp_jax.Recipe(epochs=ENDLESS))
     sets = [widths for widths in (options.widths, options.wide_widths) if widths]
     measured = [measure(dataset, widths, options) for widths in sets]
     for found, _ in measured:

@@ -29,10 +29,12 @@ def main(seeds: int = 5, epochs: int = 20, out: Path = Path("runs/sweep-hidden-u
     """
     dataset = mlp_jax.load_dataset("mnist")
     grid = mlp_jax.Grid(hidden_units=(0, 10, 25, 50, 100, 150, 200), seeds=seeds)
+    recipe = mlp_jax.Recipe(epochs=epochs)
+    mlp_jax.device_a_core(grid, dataset, recipe=recipe)
     result = mlp_jax.sweep(
         grid,
         dataset,
-        recipe=mlp_jax.Recipe(epochs=epochs),
+        recipe=recipe,
         on_epoch=lambda progress: print(f"epoch {progress.epoch}/{progress.epochs}  loss {progress.loss.mean():.4f}"),
     )
     trials = trials_table(result)

@@ -9,7 +9,7 @@ from mlp_jax.models import ACTIVATIONS, MLP
 from mlp_jax.plan import Plan
 from mlp_jax.recipe import Recipe
 from mlp_jax.single import Fit, History, Scores, evaluate, evaluate_model, fit
-from mlp_jax.sweep import SweepResult, sweep
+from mlp_jax.sweep import SweepResult, device_a_core, sweep
 from mlp_jax.tasks import TASKS, Task
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "SweepWarning",
     "Task",
     "Trial",
+    "device_a_core",
     "enable_compilation_cache",
     "evaluate",
     "evaluate_model",
