@@ -140,24 +140,22 @@ def _calibrate(parts: Parts, host: tuple[np.ndarray, np.ndarray], grid: Grid, st
     rows = parts.whole.at_once * parts.mesh_size
     pairs = [grid.replicas[i % len(grid.replicas)] for i in range(rows)]
     data = parts.put_data(*(np.concatenate([array[:few], array[train:]]) for array in host))
-    states, replicas = parts.init(pairs)
     count, epoch, first, last = (parts.put(np.array(value, np.int32)) for value in (rows, 0, few, few + validation))
     before = time.perf_counter()
-    train_epoch = parts.compile("epoch", count, states, replicas, epoch, data)
-    params = [state.params for state in states]
-    evaluate = parts.compile("evaluate", count, params, replicas, first, last, data)
+    run = parts.compile(rows, data)
     compiled = time.perf_counter() - before
+    states, replicas = parts.init(run, pairs)
+    params = [state.params for state in states]
 
     def train_once() -> Any:
         nonlocal states
-        states, means = zip(*train_epoch(count, states, replicas, epoch, data), strict=True)
+        states, means = run.epoch(count, states, replicas, epoch, data)
         return states, means
 
-    scored, _ = _median_seconds(lambda: evaluate(count, params, replicas, first, last, data))
+    scored, _ = _median_seconds(lambda: run.evaluate(count, params, replicas, first, last, data))
     trained, passes = _median_seconds(train_once)
     steps = math.ceil(few / batch)
-    step = max(trained - scored, 0.0) / steps  # an epoch ends with a look at the validation split
-    return Calibration(steps, rows, passes, compiled, step, scored, time.perf_counter() - begun)
+    return Calibration(steps, rows, passes, compiled, trained / steps, scored, time.perf_counter() - begun)
 
 
 def _median_seconds(run: Callable[[], Any]) -> tuple[float, int]:

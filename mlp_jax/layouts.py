@@ -385,12 +385,9 @@ class PackedLayout(Layout):
         if self._hidden:
             hidden = len(params["B"])
             rows = rows.at[:hidden].set(rows[:hidden] & jnp.isfinite(params["B"]).all(axis=1))
-        groups = lax.split(rows, [group.rows for group in self._groups])
-        trials = [
-            row.reshape(len(group.units), group.width).all(axis=1)
-            for row, group in zip(groups, self._groups, strict=True)
-        ]
-        finite = jnp.concatenate(trials)
+        slot_of_row = np.repeat(np.arange(len(self.rows)), self.rows)
+        lost = jax.ops.segment_sum((~rows).astype(jnp.int32), slot_of_row, len(self.rows), indices_are_sorted=True)
+        finite = lost == 0
         if "c2" in params:
             biases = jnp.isfinite(params["c2"]).all(axis=1)
             finite = finite.at[: len(biases)].set(finite[: len(biases)] & biases)

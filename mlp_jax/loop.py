@@ -16,12 +16,12 @@ from mlp_jax.datasets.dataset import Dataset
 from mlp_jax.distributed import from_all, several, to_host
 from mlp_jax.errors import InputError, SweepStopped, SweepWarning
 from mlp_jax.grid import Grid
-from mlp_jax.layouts import Architecture, Layout
+from mlp_jax.layouts import Architecture, Layout, Params
 from mlp_jax.parts import Parts
 from mlp_jax.plan import Plan
-from mlp_jax.program import EpochMeans, Program, Replicas
+from mlp_jax.program import EpochMeans, Program
 from mlp_jax.tasks import get_task
-from mlp_jax.training import DeviceData, State
+from mlp_jax.training import DeviceData, Means, State
 
 HOPELESS = 1000.0
 """A trial has diverged when its training loss ends so many times as high as that of a model that answers nothing."""
@@ -36,9 +36,9 @@ class Timing:
 
     Attributes:
         prepare: data to the devices, initial weights.
-        compile: tracing and compiling the epoch's program.
+        compile: tracing and compiling the programs that train and score.
         chunks: for each chunk of replicas, each epoch of all its trials, as the host saw it.
-        evaluate: final scores of the three splits, compilation included.
+        evaluate: final scores of the three splits.
         saving: what training waited for checkpoints.
     """
 
@@ -263,52 +263,51 @@ class Loop:
 
     def _train(self, chunk: range, rows: int, data: tuple[DeviceData, ...], begin: "_Resumed | None") -> Trained:
         """Train a chunk to the end, and score it."""
+        jax.block_until_ready(data)
         begun = time.perf_counter()
-        states, replicas = self._parts.init(self._pairs(chunk, rows))
-        count = self._scalar(len(chunk))
+        run = self._parts.compile(rows, data)
+        if len(chunk) > self._parts.mesh_size and run.bytes > self._plan.memory:
+            raise _TooLargeError
+        compiled = time.perf_counter()
+        states, replicas = self._parts.init(run, self._pairs(chunk, rows))
         if begin is not None:
             states = begin.states
-        jax.block_until_ready((data, states))
-        prepared = time.perf_counter()
+        jax.block_until_ready(states)
+        self._prepare += time.perf_counter() - compiled
+        self._compile += compiled - begun
         epoch = begin.epoch if begin is not None else 0
-        train_epoch = self._parts.compile("epoch", count, states, replicas, self._scalar(epoch), data)
-        if len(chunk) > self._parts.mesh_size and train_epoch.bytes > self._plan.memory:
-            raise _TooLargeError
-        self._prepare += prepared - begun
-        self._compile += time.perf_counter() - prepared
+        count = self._scalar(len(chunk))
 
         seconds = self._seconds.setdefault(chunk.start, [])
         while epoch < self._epochs:
             if self._save_or_stop(chunk, states, epoch):
                 raise SweepStopped(self._saver.directory if self._saver is not None else None)
             begun = time.perf_counter()
-            states, means = zip(*train_epoch(count, states, replicas, self._scalar(epoch), data), strict=True)
-            scored = self._parts.by_slot(means)
+            states, means = run.epoch(count, states, replicas, self._scalar(epoch), data)
+            params = [state.params for state in states]
+            validation = run.evaluate(count, params, replicas, *self._rows("validation"), data)
+            trained, scored = self._parts.by_slot(means), self._parts.by_slot(validation)
             seconds.append(time.perf_counter() - begun)
-            self._note(chunk, epoch, scored)
+            self._note(chunk, epoch, trained, scored)
             epoch += 1
             self._done += len(chunk)
             self._report(chunk, epoch)
-        return self._finish(chunk, states, replicas, data)
-
-    def _finish(
-        self,
-        chunk: range,
-        states: tuple[State, ...],
-        replicas: tuple[Replicas, ...],
-        data: tuple[DeviceData, ...],
-    ) -> Trained:
         begun = time.perf_counter()
-        params, frozen = [state.params for state in states], [each.frozen for each in replicas]
-        count, zero = self._scalar(len(chunk)), self._scalar(0)
-        evaluate = self._parts.compile("evaluate", count, params, replicas, zero, zero, data)
-        first = 0
-        for split, size in zip(self._targets, self._parts.whole.examples, strict=True):
-            bounds = (self._scalar(row) for row in (first, first + size))
-            means = self._parts.by_slot(evaluate(count, params, replicas, *bounds, data))
-            self._final[f"{split}_loss"][chunk.start : chunk.stop] = means.loss[: len(chunk)]
-            self._final[f"{split}_hit"][chunk.start : chunk.stop] = means.hit[: len(chunk)]
-            first += size
+        params = [state.params for state in states]
+        for split in self._targets:
+            scored = self._parts.by_slot(run.evaluate(count, params, replicas, *self._rows(split), data))
+            self._final[f"{split}_loss"][chunk.start : chunk.stop] = scored.loss[: len(chunk)]
+            self._final[f"{split}_hit"][chunk.start : chunk.stop] = scored.hit[: len(chunk)]
+        self._evaluate += time.perf_counter() - begun
+        return self._finish(chunk, params, [each.frozen for each in replicas])
+
+    def _rows(self, split: str) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
+        """Where a split begins and ends in the data."""
+        place, sizes = list(self._targets).index(split), self._parts.whole.examples
+        return self._scalar(sum(sizes[:place])), self._scalar(sum(sizes[: place + 1]))
+
+    def _finish(self, chunk: range, params: Sequence[Params], frozen: Sequence[Params]) -> Trained:
+        """Keep what is known of a chunk that is trained."""
         span = slice(chunk.start, chunk.stop)
         arrays = {
             **{f"history/{key}": values[span] for key, values in self._curves.items()},
@@ -318,7 +317,6 @@ class Loop:
         for name, trees in (("params", params), ("frozen", frozen)):
             leaves = jax.tree.leaves(to_host(self._parts.join(trees)))
             arrays |= {f"{name}/{i}": leaf[: len(chunk)] for i, leaf in enumerate(leaves)}
-        self._evaluate += time.perf_counter() - begun
         if self._saver is None:
             return Trained(chunk.start, len(chunk), arrays)
         begun = time.perf_counter()
@@ -347,13 +345,13 @@ class Loop:
     def _scalar(self, value: int) -> tuple[jax.Array, ...]:
         return self._parts.put(np.array(value, np.int32))
 
-    def _note(self, chunk: range, epoch: int, means: EpochMeans) -> None:
+    def _note(self, chunk: range, epoch: int, trained: EpochMeans, validation: Means) -> None:
         noted = {
-            "train_loss": means.train.loss,
-            "train_hit": means.train.hit,
-            "validation_loss": means.validation.loss,
-            "validation_hit": means.validation.hit,
-            "finite": means.finite & np.isfinite(means.train.loss) & np.isfinite(means.validation.loss),
+            "train_loss": trained.train.loss,
+            "train_hit": trained.train.hit,
+            "validation_loss": validation.loss,
+            "validation_hit": validation.hit,
+            "finite": trained.finite & np.isfinite(trained.train.loss) & np.isfinite(validation.loss),
         }
         for key, values in noted.items():
             self._curves[key][chunk.start : chunk.stop, :, epoch] = values[: len(chunk)]
@@ -416,10 +414,9 @@ def saved_shapes(program: Program, saved: Saved, rows: int) -> tuple[Any, dict[s
         rows: R of the state's leaves, a multiple of the number of devices.
     """
     state, _ = program.shapes(rows)
-    target = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=program.shared_out), state)
     shape = (saved.count, len(program.layout.slots), saved.epoch)
     history = {key: jax.ShapeDtypeStruct(shape, program.dtype) for key in _CURVES}
-    return target, history | {"finite": jax.ShapeDtypeStruct(shape, np.bool_)}
+    return state, history | {"finite": jax.ShapeDtypeStruct(shape, np.bool_)}
 
 
 def _chunks(spans: Sequence[range], replicas: int, size: int, offset: int = 0) -> Iterator[range]:

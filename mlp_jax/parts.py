@@ -13,8 +13,8 @@ from jax.sharding import Mesh
 
 from mlp_jax.distributed import to_host
 from mlp_jax.layouts import PackedLayout
-from mlp_jax.program import AXIS, Program, Replicas, jitted
-from mlp_jax.training import DeviceData, State, put
+from mlp_jax.program import AXIS, EpochMeans, Program, Replicas, jitted
+from mlp_jax.training import DeviceData, Means, State, put
 
 T = TypeVar("T")
 
@@ -70,19 +70,30 @@ def _balanced(rows: Sequence[int], count: int) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(sorted(slots)) for _, _, slots in sorted(parts, key=lambda part: part[1]))
 
 
-class Run(NamedTuple):
-    """A compiled function of each part."""
+class Runs(NamedTuple):
+    """The compiled functions of a sweep: ``init`` of all trials together, the others of each part.
 
-    compiled: tuple[Any, ...]
+    Each argument and each result of those has a value a part.
+    """
+
+    begin: Any
+    train: tuple[Any, ...]
+    score: tuple[Any, ...]
+
+    def epoch(self, *arguments: Sequence[Any]) -> tuple[tuple[State, ...], tuple[EpochMeans, ...]]:
+        """Begin ``Program.epoch`` on the devices of every part."""
+        done = (run(*values) for run, *values in zip(self.train, *arguments, strict=True))
+        states, means = zip(*done, strict=True)
+        return states, means
+
+    def evaluate(self, *arguments: Sequence[Any]) -> tuple[Means, ...]:
+        """Begin ``Program.evaluate`` on the devices of every part."""
+        return tuple(run(*values) for run, *values in zip(self.score, *arguments, strict=True))
 
     @property
     def bytes(self) -> int:
-        """What it needs of the device that needs most; 0 where JAX does not say."""
-        return max(map(_bytes_of, self.compiled))
-
-    def __call__(self, *arguments: Sequence[Any]) -> Sequence[Any]:
-        """Begin it on the devices of every part; each argument has a value a part, as the result has."""
-        return [run(*values) for run, *values in zip(self.compiled, *arguments, strict=True)]
+        """What an epoch needs of the device that needs most; 0 where JAX does not say."""
+        return max(map(_bytes_of, self.train))
 
 
 def _bytes_of(compiled: Any) -> int:
@@ -131,22 +142,34 @@ class Parts:
         """The examples on every device."""
         return tuple(map(DeviceData, self.put(features), self.put(targets)))
 
-    def init(self, pairs: Sequence[tuple[float, int]]) -> tuple[tuple[State, ...], tuple[Replicas, ...]]:
+    def compile(self, replicas: int, data: Sequence[DeviceData]) -> Runs:
+        """All that training so many replicas takes; what is traced is compiled while the rest is traced.
+
+        Args:
+            replicas: how many, a multiple of ``mesh_size``.
+            data: of each part.
+        """
+        with ThreadPoolExecutor(1 + 2 * len(self.programs)) as pool:
+            arguments = [(each.scalar, *each.shapes(replicas)) for each in self.programs]
+            train = [
+                pool.submit(jitted(program).epoch.lower(scalar, state, constant, scalar, mine).compile)
+                for program, (scalar, state, constant), mine in zip(self.programs, arguments, data, strict=True)
+            ]
+            # The initial state by the program of all trials: each part's would take as long again to compile.
+            begin = pool.submit(jitted(self.whole).init.lower(*self.whole.pairs(replicas)).compile)
+            score = [
+                pool.submit(
+                    jitted(program).evaluate.lower(scalar, state.params, constant, scalar, scalar, mine).compile
+                )
+                for program, (scalar, state, constant), mine in zip(self.programs, arguments, data, strict=True)
+            ]
+        return Runs(begin.result(), tuple(each.result() for each in train), tuple(each.result() for each in score))
+
+    def init(self, runs: Runs, pairs: Sequence[tuple[float, int]]) -> tuple[tuple[State, ...], tuple[Replicas, ...]]:
         """Initial states of replicas, (learning rate, seed) each; of each part."""
         seeds, rates = np.array([s for _, s in pairs], np.uint32), np.array([r for r, _ in pairs], self.whole.dtype)
-        lying = self.whole.shared_out
-        # By the program of all trials, which compiles once, where each part's would take as long again.
-        state, replicas = jitted(self.whole).init(put(seeds, lying), put(rates, lying))
+        state, replicas = runs.begin(put(seeds, self.whole.shared_out), put(rates, self.whole.shared_out))
         return self.split(state), self.split(replicas)
-
-    def compile(self, function: str, *arguments: Sequence[Any]) -> "Run":
-        """A function of ``Compiled``, of each part; each argument has a value a part, as that of the result has."""
-        values = zip(*arguments, strict=True)
-        lowered = [
-            getattr(jitted(program), function).lower(*each) for program, each in zip(self.programs, values, strict=True)
-        ]
-        with ThreadPoolExecutor(len(lowered)) as pool:
-            return Run(tuple(pool.map(lambda each: each.compile(), lowered)))
 
     def by_slot(self, trees: Sequence[T]) -> T:
         """Arrays ``[R, slots of a part]`` of each part as NumPy arrays ``[R, T]``, in the order of all slots."""

@@ -43,10 +43,9 @@ class Replicas(NamedTuple):
 
 
 class EpochMeans(NamedTuple):
-    """What an epoch reports of each trial, ``[R, T]``."""
+    """What an epoch reports of each trial, ``[R, T]``: as it was trained, and whether all parameters are finite."""
 
     train: Means
-    validation: Means
     finite: Bool[Array, "R T"]
 
 
@@ -123,16 +122,33 @@ class Program:
             check_vma=False,
         )(seeds, rates)
 
+    # What the functions are given, as shapes and types where they are to lie: enough to compile them.
+
+    @property
+    def scalar(self) -> jax.ShapeDtypeStruct:
+        """A whole number."""
+        return jax.ShapeDtypeStruct((), np.int32, sharding=self.everywhere)
+
+    def pairs(self, replicas: int) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
+        """Seeds and learning rates of so many."""
+        seeds, rates = (
+            jax.ShapeDtypeStruct((replicas,), dtype, sharding=self.shared_out) for dtype in (np.uint32, self.dtype)
+        )
+        return seeds, rates
+
     def shapes(self, replicas: int) -> tuple[State, Replicas]:
-        """What ``init`` gives for so many, as shapes and types."""
-        seeds, rates = (jax.ShapeDtypeStruct((replicas,), dtype) for dtype in (np.uint32, self.dtype))
-        state, constant = jax.eval_shape(self.init, seeds, rates)
+        """State of so many, and what is constant of them."""
+
+        def lying(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=self.shared_out)
+
+        state, constant = jax.tree.map(lying, jax.eval_shape(self.init, *self.pairs(replicas)))
         return state, constant
 
     def epoch(
         self, count: Int[Array, ""], state: State, replicas: Replicas, epoch: Int[Array, ""], data: DeviceData
     ) -> tuple[State, EpochMeans]:
-        """Train the first ``count`` replicas for one epoch, then score them on the validation split."""
+        """Train the first ``count`` replicas for one epoch."""
         task, train = get_task(self.task), self.examples[0]
 
         def one(state: State, replica: Replicas, epoch: Int[Array, ""], data: DeviceData) -> tuple[State, EpochMeans]:
@@ -148,9 +164,7 @@ class Program:
                 batches,
                 data,
             )
-            full = self.layout.merge(state.params, replica.frozen)
-            validation = evaluate_rows(self.layout.logits, task, full, data, train, train + self.examples[1])
-            return state, EpochMeans(means, validation, self.layout.finite(state.params))
+            return state, EpochMeans(means, self.layout.finite(state.params))
 
         return self._map(one, count, (state, replicas), epoch, data)
 

@@ -73,20 +73,17 @@ def stack_splits(splits: Sequence[Split], columns: Sequence[int] | None = None) 
         splits: with the same features.
         columns: feature columns to take, in this order; −1 for a column that the model sees as 1. None for all.
     """
-    parts = [split.features for split in splits]
-    if len({part.dtype == np.uint8 for part in parts}) > 1:  # scaled here, as floats would not be scaled in the step
-        parts = [part / np.float32(255) if part.dtype == np.uint8 else part for part in parts]
-    features = np.concatenate(parts)
-    dtype = dtypes.canonicalize_dtype(features.dtype)
-    if columns is None:
-        stacked = _aligned(features.shape, dtype)
-        stacked[...] = features
-    else:
-        wanted = np.array(columns)
-        stacked = _aligned((len(features), len(wanted)), dtype)
+    some = [split.features for split in splits]
+    if len({each.dtype == np.uint8 for each in some}) > 1:  # scaled here, as floats would not be scaled in the step
+        some = [each / np.float32(255) if each.dtype == np.uint8 else each for each in some]
+    dtype = dtypes.canonicalize_dtype(np.result_type(*some))
+    wanted = np.arange(some[0].shape[1]) if columns is None else np.array(columns)
+    stacked = _aligned((sum(map(len, some)), len(wanted)), dtype)
+    rows = np.cumsum([0, *map(len, some)])
+    for each, first, last in zip(some, rows, rows[1:], strict=False):
         # An array as index would take four times as long, and so would a look at whether every place is there.
-        features.astype(dtype, copy=False).take(np.maximum(wanted, 0), axis=1, out=stacked, mode="clip")
-        stacked[:, wanted < 0] = 255 if dtype == np.uint8 else 1
+        each.astype(dtype, copy=False).take(np.maximum(wanted, 0), axis=1, out=stacked[first:last], mode="clip")
+    stacked[:, wanted < 0] = 255 if dtype == np.uint8 else 1
     targets = np.concatenate([split.targets for split in splits])
     return stacked, targets.astype(dtypes.canonicalize_dtype(targets.dtype), copy=False)
 

@@ -90,14 +90,18 @@ class Watched:
         monkeypatch.setattr(parts, "jitted", jitted)
 
     def lower(self, *arguments):
-        # Taken down now, since the program takes over the arrays.
-        self.places = jax.tree.map(lambda leaf: [(s.device, s.index[:1]) for s in leaf.addressable_shards], arguments)
         self.lowered = self.run.epoch.lower(*arguments)
         return self
 
     def compile(self):
         self.compiled = self.lowered.compile()
-        return self.compiled
+        self.memory_analysis = self.compiled.memory_analysis
+        return self
+
+    def __call__(self, *arguments):
+        # Taken down now, since the program takes over the arrays.
+        self.places = jax.tree.map(lambda leaf: [(s.device, s.index[:1]) for s in leaf.addressable_shards], arguments)
+        return self.compiled(*arguments)
 
 
 @pytest.mark.parametrize(("devices", "at_once"), [(8, 1), (3, 2)])

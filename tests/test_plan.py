@@ -12,7 +12,7 @@ from mlp_jax.layouts import Problem, make_layout
 from mlp_jax.parts import Sharing, divide, share_out
 from mlp_jax.plan import make_mesh, make_plan
 from mlp_jax.program import Program
-from mlp_jax.training import DeviceData, live_features, stack_splits
+from mlp_jax.training import live_features, stack_splits
 
 
 def parts_and_host(widths, seeds, layout="packed", at_once=1):
@@ -37,11 +37,7 @@ def test_the_plan_counts_what_the_program_needs(layout, widths, seeds, at_once):
     parts, host = parts_and_host(widths, seeds, layout, at_once)
     plan = make_plan(parts, host, seeds, memory=2**33)
     assert plan.chunk == seeds
-    shape = jax.ShapeDtypeStruct
-    state, replicas = parts.whole.shapes(seeds)
-    data = DeviceData(*(shape(array.shape, array.dtype) for array in host))
-    scalar = shape((), np.int32)
-    compiled = parts.compile("epoch", [scalar], [state], [replicas], [scalar], [data])
+    compiled = parts.compile(seeds, parts.put_data(*host))
     assert compiled.bytes <= plan.bytes_used <= 3 * compiled.bytes
 
 

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from mlp_jax.errors import InputError
 from mlp_jax.plots.settings import join
-from mlp_jax.plots.style import WIDTH, Figure, colours, show_image, styled
+from mlp_jax.plots.style import WIDTH, Figure, as_picture, colours, show_images, styled
 
 MOST_UNITS = 100  # hidden units in a figure
 
@@ -91,14 +91,18 @@ def mistakes(
     chosen = wrong[np.argsort(-sure[wrong], kind="stable")][: rows * columns]
     rows = max(1, min(rows, math.ceil(len(chosen) / columns)))
     height, width = images.shape[1:3]
-    figure = Figure(figsize=(WIDTH, rows * ((WIDTH - 1.6) / columns * height / width + 0.42) + 0.6))
-    cells = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes in cells:
-        axes.set_axis_off()
-    for axes, i in zip(cells, chosen, strict=False):
-        show_image(axes, images[i])
+    gap = math.ceil(width / 7)
+    inches = (WIDTH - 0.2) / (columns * (width + gap))  # of a pixel
+    step = (height + math.ceil(0.38 / inches), width + gap)  # two lines, and room above them
+    figure = Figure(figsize=(WIDTH, rows * step[0] * inches + 0.6))
+    axes = figure.subplots()
+    axes.set_axis_off()
+    names = []
+    for i in chosen:
         seen, true = (_short(class_names[int(label)]) for label in (predictions[i], targets[i]))
-        axes.set_title(f"{seen} ({100 * sure[i]:.1f} %)\ntrue: {true}", fontsize=8, pad=3)
+        names.append(f"{seen} ({100 * sure[i]:.1f} %)\ntrue: {true}")
+    if names:
+        show_images(axes, [as_picture(images[i]) for i in chosen], names, columns, step)
     heading = f"{len(wrong):,} of {len(targets):,} wrong"
     more = f"the {len(chosen)} surest of them: prediction (probability), truth" if len(chosen) else ""
     figure.suptitle(join(join(heading, more, by="; "), title, by="\n"))
@@ -149,24 +153,17 @@ def hidden_units(
     finite = np.abs(maps[np.isfinite(maps)])
     limit = float(np.quantile(finite, 0.99)) if finite.size else 0.0
     columns = min(len(chosen), 5 if len(chosen) <= 10 else 10)
-    rows = math.ceil(len(chosen) / columns)
     height, width = image_shape[:2]
     norm = Normalize(-(limit or 1.0), limit or 1.0)
-    # One picture of all, not a hundred axes: those take seconds.
-    head = 0.28 * height  # above each image, for its name
-    step = (height + math.ceil(head), width + max(1, width // 14))
-    picture = np.ones((rows * step[0], columns * step[1], 4))
-    figure = Figure(figsize=(WIDTH, (WIDTH - 1.4) / max(columns, 5) * columns * len(picture) / picture.shape[1] + 0.9))
+    step = (height + math.ceil(0.28 * height), width + max(1, width // 14))
+    size = math.ceil(len(chosen) / columns) * step[0], columns * step[1]
+    figure = Figure(figsize=(WIDTH, (WIDTH - 1.4) / max(columns, 5) * columns * size[0] / size[1] + 0.9))
     axes = figure.subplots()
-    for place, (unit, image) in enumerate(zip(chosen, maps, strict=True)):
-        top, left = (place // columns) * step[0] + math.ceil(head), (place % columns) * step[1]
-        picture[top : top + height, left : left + width] = np.where(
-            np.isnan(image)[..., None], _NEVER_INKED, colormaps[_DIVERGING](norm(np.nan_to_num(image)))
-        )
-        name = _short(names[unit]) if names else str(unit + 1)
-        axes.text(left + width / 2 - 0.5, top - 1, name, ha="center", va="bottom", fontsize=8, in_layout=False)
-    axes.imshow(picture, interpolation="nearest")
-    axes.set_axis_off()
+    pictures = [
+        np.where(np.isnan(image)[..., None], _NEVER_INKED, colormaps[_DIVERGING](norm(np.nan_to_num(image))))
+        for image in maps
+    ]
+    show_images(axes, pictures, [_short(names[unit]) if names else str(unit + 1) for unit in chosen], columns, step)
     scale = ScalarMappable(norm, _DIVERGING)
     figure.colorbar(scale, ax=axes, label="weight", aspect=30, shrink=min(1.0, 4 / figure.get_figheight()))
     what = "the weights into each class" if names else "what each hidden unit looks at"

@@ -11,7 +11,7 @@ import matplotlib.figure
 import numpy as np
 from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex
+from matplotlib.colors import Normalize, to_hex
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from mlp_jax.errors import InputError
@@ -41,6 +41,7 @@ WIDTH = 8.0  # inches, of every figure
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES = ("-", "--", "-.", ":")
 GREY = "0.35"
+_INK = "gray_r"  # dark on light, as ink and as the sparsity pattern
 
 Style = dict[str, Any]
 """How a line is drawn: arguments of ``Axes.plot``."""
@@ -160,8 +161,42 @@ def colours(count: int) -> list[str]:
 
 def show_image(axes: Axes, image: np.ndarray) -> None:
     """An image ``[H, W]`` or ``[H, W, C]``: dark on light, or if it has three channels in colour."""
-    if image.ndim == 3 and image.shape[2] == 3:
-        low, high = float(image.min()), float(image.max())
-        axes.imshow((image - low) / ((high - low) or 1.0))
-    else:  # dark on light, as ink and as the sparsity pattern
-        axes.imshow(image if image.ndim == 2 else image.mean(axis=2), cmap="gray_r")
+    axes.imshow(_grey_or_colour(image), cmap=_INK)
+
+
+def as_picture(image: np.ndarray) -> np.ndarray:
+    """What ``show_image`` shows, as RGBA."""
+    shown = _grey_or_colour(image)
+    if shown.ndim == 3:
+        return np.dstack([shown, np.ones(shown.shape[:2])])
+    return colormaps[_INK](Normalize()(shown))
+
+
+def _grey_or_colour(image: np.ndarray) -> np.ndarray:
+    if image.ndim == 2 or image.shape[2] != 3:
+        return image if image.ndim == 2 else image.mean(axis=2)
+    low, high = float(image.min()), float(image.max())
+    return (image - low) / ((high - low) or 1.0)
+
+
+def show_images(
+    axes: Axes, pictures: Sequence[np.ndarray], names: Sequence[str], columns: int, step: tuple[int, int]
+) -> None:
+    """Pictures ``[H, W, 4]`` with names above them, as one image: axes for each take seconds.
+
+    Args:
+        axes: to draw in.
+        pictures: RGBA, of one size.
+        names: one a picture.
+        columns: of the grid.
+        step: pixels from one picture to the next, downwards and to the right; what is more than H is for the name.
+    """
+    rows, (height, width) = math.ceil(len(pictures) / columns), pictures[0].shape[:2]
+    sheet = np.ones((rows * step[0], columns * step[1], 4))
+    for place, (picture, name) in enumerate(zip(pictures, names, strict=True)):
+        bottom, left = (place // columns + 1) * step[0], (place % columns) * step[1]
+        sheet[bottom - height : bottom, left : left + width] = picture
+        middle = left + width / 2 - 0.5
+        axes.text(middle, bottom - height - 1, name, ha="center", va="bottom", fontsize=8, in_layout=False)
+    axes.imshow(sheet, interpolation="nearest")
+    axes.set_axis_off()
