@@ -4,8 +4,8 @@
     python benchmarks/scaling.py --parts trials       one of them; the others stay as they are in the record
 
 Writes a record and a figure, scaling-cpu (-gpu), to benchmarks/records. Every point is a process of its own, so that
-its compilation is cold and its peak of memory its own; the compilation cache is off. Devices are simulated
-(--xla_force_host_platform_device_count): they share the same cores, and show what sharing out costs, not what it gains.
+its compilation is cold and its peak of memory its own; the compilation cache is off. Devices are those of
+one CPU (--xla_force_host_platform_device_count): however many, they share its cores.
 
 From the points a model of cost is fitted (``_fit``), for docs/scaling.md.
 """
@@ -34,6 +34,7 @@ PARTS: tuple[Part, ...] = ("trials", "widths", "batch", "devices", "checkpoints"
 
 _ARTICLE = (10, 25, 50, 100, 150, 200)
 _FIVE = (10, 20, 30, 40, 50)
+_TWENTY = tuple(range(10, 201, 10))
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ class Options:
     parts: tuple[Part, ...] = PARTS
     """Which parts to measure."""
     train_size: int = 5_500
-    """Examples to train on, of MNIST's 55,000; as many more tenths are held out. The part plan has them all."""
+    """Examples to train on, of MNIST's 55,000; as many more tenths are held out. The part plan has them all, and so
+    have some points of the part devices, ten times as many."""
     epochs: int = 4
     """Of each point; the first one is not counted, and of the others the least is."""
     rounds: int = 2
@@ -180,11 +182,20 @@ def batch(options: Options) -> Iterator[dict[str, Any]]:
 
 
 def devices(options: Options) -> Iterator[dict[str, Any]]:
-    """Replicas on one device and on several, which share the same cores; points take turns, as in the part trials."""
-    replicas = ((_FIVE, 16), (_ARTICLE, 4), ((2_100,), 2))
+    """One device and several, which share the same cores; points take turns, as in the part trials.
+
+    First replicas whose trials are divided among devices, which needs all of MNIST, and time, to be worth it; then more
+    replicas than devices.
+    """
+    all_of_it, long = 10 * options.train_size, 2 * options.epochs
     points = [
+        Point(wide, seeds, all_of_it, long, devices=count)
+        for wide, seeds in ((_ARTICLE, 1), (_TWENTY, 1), (_ARTICLE, 5))
+        for count in (1, 2)
+    ]
+    points += [
         Point(wide, seeds, options.train_size, options.epochs, devices=count)
-        for wide, seeds in replicas
+        for wide, seeds in ((_FIVE, 16), (_ARTICLE, 4), ((2_100,), 2))
         for count in (1, 2, 4, 8)
         if count <= seeds
     ]
@@ -436,11 +447,12 @@ def _three_more(parts: dict[str, Any], row: Sequence[Any]) -> None:
     compiled.legend(frameon=False, loc="upper left")
     points = parts.get("devices", {"points": []})["points"]
     cases = dict.fromkeys((tuple(point["widths"]), point["seeds"]) for point in points)
-    for (wide, seeds), marker, colour in zip(cases, "os^", ("#1f3a5f", "#8a8f98", "#c46a1b"), strict=False):
+    colours = ("#1f3a5f", "#8a8f98", "#c46a1b")
+    for (wide, seeds), marker, colour in zip(cases, "os^Dv*", 2 * colours, strict=False):
         here = [point for point in points if (tuple(point["widths"]), point["seeds"]) == (wide, seeds)]
         times = [point["epoch"] for point in here]
-        label = f"{seeds} replicas, ΣM {sum(wide):,}"
-        shared.plot([str(p["devices"]) for p in here], times, marker, color=colour, label=label)
+        label = f"{seeds} replica{'s' if seeds > 1 else ''}, ΣM {sum(wide):,}"
+        shared.plot([str(p["devices"]) for p in here], times, marker, color=colour, label=label, alpha=0.8)
     shared.set(title="Devices", xlabel="CPU devices, which share the cores", ylabel="seconds an epoch")
     shared.legend(frameon=False, fontsize=8)
     shared.set_ylim(bottom=0)

@@ -92,8 +92,8 @@ class Runs(NamedTuple):
 
     @property
     def bytes(self) -> int:
-        """What an epoch needs of the device that needs most; 0 where JAX does not say."""
-        return max(map(_bytes_of, self.train))
+        """What training or scoring needs of the device that needs most; 0 where JAX does not say."""
+        return max(map(_bytes_of, (*self.train, *self.score)))
 
 
 def _bytes_of(compiled: Any) -> int:
