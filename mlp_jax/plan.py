@@ -162,8 +162,8 @@ def memory_need(program: Program, host: tuple[np.ndarray, np.ndarray]) -> Need:
     itemsize = np.dtype(program.dtype).itemsize
     columns = host[0].shape[1]
     units = params // itemsize // max(1, program.layout.trained)  # rows of A, padding included; more than enough
-    rows = max(ROWS_AT_ONCE, program.recipe.batch_size)
-    activations = (columns + 4 * units) * rows * itemsize
+    training, scoring = (columns + 4 * units) * program.recipe.batch_size, (columns + 2 * units) * ROWS_AT_ONCE
+    activations = max(training, scoring) * itemsize
     order = 4 * 4 * program.examples[0]  # random numbers, indices, and what sorting them takes
     saved = _bytes(state) // one
     return Need(_bytes(host), 2 * (saved + frozen), 3 * params + frozen + activations + order, saved)
