@@ -16,6 +16,7 @@ from mlp_jax.parts import Parts
 from mlp_jax.plan import Plan
 from mlp_jax.recipe import Recipe
 from mlp_jax.sweep import make_setup, prepare
+from mlp_jax.training import aligned
 
 OPERATIONS_A_PASS = 2e11
 """Of a calibration pass, about: a second or two on a slow machine."""
@@ -139,7 +140,7 @@ def _calibrate(parts: Parts, host: tuple[np.ndarray, np.ndarray], grid: Grid, st
     parts = parts.changed(examples=(few, validation, test))
     rows = parts.whole.at_once * parts.mesh_size
     pairs = [grid.replicas[i % len(grid.replicas)] for i in range(rows)]
-    data = parts.put_data(*(np.concatenate([array[:few], array[train:]]) for array in host))
+    data = parts.put_data(*(_without(array, few, train) for array in host))
     count, epoch, first, last = (parts.put(np.array(value, np.int32)) for value in (rows, 0, few, few + validation))
     before = time.perf_counter()
     run = parts.compile(rows, data)
@@ -156,6 +157,12 @@ def _calibrate(parts: Parts, host: tuple[np.ndarray, np.ndarray], grid: Grid, st
     trained, passes = _median_seconds(train_once)
     steps = math.ceil(few / batch)
     return Calibration(steps, rows, passes, compiled, trained / steps, scored, time.perf_counter() - begun)
+
+
+def _without(array: np.ndarray, first: int, last: int) -> np.ndarray:
+    """An array without some of its rows."""
+    kept = aligned((len(array) - last + first, *array.shape[1:]), array.dtype)
+    return np.concatenate([array[:first], array[last:]], out=kept)
 
 
 def _median_seconds(run: Callable[[], Any]) -> tuple[float, int]:

@@ -367,7 +367,7 @@ class PackedLayout(Layout):
                     out.append(rows.reshape(len(group.units), group.width, -1))
                     continue
                 second = next(b)
-                if len(group.units) == 1:  # a plain product compiles and runs faster than a batched one
+                if len(group.units) == 1 and not group.padded:  # compiles and runs faster than a batched product
                     out.append((second.T @ rows)[None])
                     continue
                 units = rows.reshape(len(group.units), group.width, -1)

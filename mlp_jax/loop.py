@@ -411,7 +411,7 @@ def saved_shapes(program: Program, saved: Saved, rows: int) -> tuple[Any, dict[s
     Args:
         program: that it is a state of.
         saved: which.
-        rows: R of the state's leaves, a multiple of the number of devices.
+        rows: R of the state's leaves, a multiple of the number of the program's devices.
     """
     state, _ = program.shapes(rows)
     shape = (saved.count, len(program.layout.slots), saved.epoch)

@@ -5,15 +5,16 @@ import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from mlp_jax.distributed import to_host
-from mlp_jax.layouts import PackedLayout
-from mlp_jax.program import AXIS, EpochMeans, Program, Replicas, jitted
+from mlp_jax.distributed import cores, to_host
+from mlp_jax.layouts import Layout, PackedLayout
+from mlp_jax.program import AXIS, Compiled, EpochMeans, Program, Replicas, jitted
 from mlp_jax.training import DeviceData, Means, State, put
 
 T = TypeVar("T")
@@ -32,11 +33,16 @@ class Sharing:
 
     Attributes:
         slots: of each part, ascending; every slot of the layout is in one.
-        devices: of each part, along which it shares out the replicas.
+        devices: how many each part has, to share out the replicas to.
     """
 
     slots: tuple[tuple[int, ...], ...]
     devices: int
+
+
+def undivided(layout: Layout, replicas: int, devices: int) -> Sharing:
+    """All trials together; replicas alone are shared out."""
+    return Sharing((tuple(range(len(layout.slots))),), min(devices, replicas))
 
 
 def share_out(rows: Sequence[int], replicas: int, devices: int, operations: float) -> Sharing:
@@ -129,6 +135,11 @@ class Parts:
         """All that train."""
         return tuple(device for program in self.programs for device in program.mesh.devices.flat)
 
+    @cached_property
+    def _jits(self) -> tuple[Compiled, ...]:
+        """Of the whole, then of each part: kept as long as this, however many others there are."""
+        return tuple(jitted(program) for program in (self.whole, *self.programs))
+
     def changed(self, **fields: Any) -> "Parts":
         """The same with other fields of every ``Program``."""
         whole, *programs = (replace(program, **fields) for program in (self.whole, *self.programs))
@@ -149,19 +160,18 @@ class Parts:
             replicas: how many, a multiple of ``mesh_size``.
             data: of each part.
         """
-        with ThreadPoolExecutor(1 + 2 * len(self.programs)) as pool:
+        whole, *jits = self._jits
+        with ThreadPoolExecutor(cores()) as pool:
             arguments = [(each.scalar, *each.shapes(replicas)) for each in self.programs]
             train = [
-                pool.submit(jitted(program).epoch.lower(scalar, state, constant, scalar, mine).compile)
-                for program, (scalar, state, constant), mine in zip(self.programs, arguments, data, strict=True)
+                pool.submit(jit.epoch.lower(scalar, state, constant, scalar, mine).compile)
+                for jit, (scalar, state, constant), mine in zip(jits, arguments, data, strict=True)
             ]
             # The initial state by the program of all trials: each part's would take as long again to compile.
-            begin = pool.submit(jitted(self.whole).init.lower(*self.whole.pairs(replicas)).compile)
+            begin = pool.submit(whole.init.lower(*self.whole.pairs(replicas)).compile)
             score = [
-                pool.submit(
-                    jitted(program).evaluate.lower(scalar, state.params, constant, scalar, scalar, mine).compile
-                )
-                for program, (scalar, state, constant), mine in zip(self.programs, arguments, data, strict=True)
+                pool.submit(jit.evaluate.lower(scalar, state.params, constant, scalar, scalar, mine).compile)
+                for jit, (scalar, state, constant), mine in zip(jits, arguments, data, strict=True)
             ]
         return Runs(begin.result(), tuple(each.result() for each in train), tuple(each.result() for each in score))
 
@@ -182,13 +192,16 @@ class Parts:
             return trees[0]
         places = [self._packed.places(slots) for slots in self.slots]
 
-        def one(path: tuple[Any, ...], *leaves: np.ndarray) -> np.ndarray:
-            name = _name(path)
-            if name not in places[0]:  # the optimizer's count
-                return leaves[0]
-            return np.concatenate(leaves, axis=1)[:, np.argsort(np.concatenate([where[name] for where in places]))]
+        def one(*nodes: Any) -> Any:
+            if not _named(nodes[0]):  # the optimizer's count
+                return nodes[0]
+            joined = {}
+            for name in {name: None for node in nodes for name in node}:
+                order = np.argsort(np.concatenate([where[name] for where in places]))
+                joined[name] = np.concatenate([node[name] for node in nodes if name in node], axis=1)[:, order]
+            return joined
 
-        return jax.tree.map_with_path(one, *map(to_host, trees))
+        return jax.tree.map(one, *map(to_host, trees), is_leaf=_named)
 
     def split(self, tree: Any) -> tuple[Any, ...]:
         """The reverse of ``join``: of each part, on its devices."""
@@ -198,12 +211,12 @@ class Parts:
         def part(program: Program, slots: Sequence[int]) -> Any:
             places = self._packed.places(slots)
 
-            def one(path: tuple[Any, ...], leaf: jax.Array) -> jax.Array:
-                name = _name(path)
-                some = np.asarray(leaf)[:, places[name]] if name in places else leaf
-                return jax.device_put(some, program.shared_out)
+            def one(node: Any) -> Any:
+                if _named(node):  # without what the part has nothing of: a trial without a hidden layer has no B
+                    node = {name: np.asarray(leaf)[:, places[name]] for name, leaf in node.items() if len(places[name])}
+                return jax.device_put(node, program.shared_out)
 
-            return jax.tree.map_with_path(one, tree)
+            return jax.tree.map(one, tree, is_leaf=_named)
 
         return tuple(part(program, slots) for program, slots in zip(self.programs, self.slots, strict=True))
 
@@ -213,9 +226,9 @@ class Parts:
         return self.whole.layout
 
 
-def _name(path: tuple[Any, ...]) -> str:
-    """Of a parameter, in a pytree of dictionaries of them."""
-    return next((key.key for key in reversed(path) if isinstance(key, jax.tree_util.DictKey)), "")
+def _named(node: Any) -> bool:
+    """Whether part of a pytree is parameters by name (or what an optimizer keeps of each)."""
+    return isinstance(node, dict)
 
 
 def divide(program: Program, sharing: Sharing, devices: Sequence[jax.Device]) -> Parts:

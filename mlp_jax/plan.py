@@ -1,6 +1,5 @@
 """The plan of a sweep: on which devices, how many replicas side by side, how many in memory together."""
 
-import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,18 +32,20 @@ class Need:
         fixed: the data.
         kept: of each replica in memory: parameters, Adam's two moments, weights that are not trained, twice over, since
             an epoch's state cannot always take the place of the last one's.
+        begun: of each replica before its trials are divided among devices; as ``kept`` where they are not.
         working: of each replica that runs: gradients, activations, the order of the minibatches.
         saved: of each replica in a checkpoint.
     """
 
     fixed: int
     kept: int
+    begun: int
     working: int
     saved: int
 
     def total(self, replicas: int, at_once: int) -> int:
         """Bytes for so many replicas on a device, of which so many run side by side."""
-        return self.fixed + replicas * self.kept + min(replicas, at_once) * self.working
+        return self.fixed + max(replicas * self.begun, replicas * self.kept + min(replicas, at_once) * self.working)
 
 
 @dataclass(frozen=True)
@@ -123,17 +124,19 @@ def gibibytes(size: float) -> str:
     return f"{size / 2**30:.2f} GiB" if size >= 2**30 / 100 else f"{size / 2**20:.1f} MiB"
 
 
-def free_memory(device: jax.Device, processes: int = 1) -> int:
+def free_memory(device: jax.Device, sharing: int = 1, shared: int = 0) -> int:
     """Bytes that are free on a device; where it keeps its data in the host's memory, its share of that.
 
     Args:
         device: of this process.
-        processes: how many share the host.
+        sharing: how many such devices, of all processes on the host, share the host's memory.
+        shared: bytes that they have once, for all of them.
     """
     stats = device.memory_stats() or {}
     if "bytes_limit" in stats:
         return int(stats["bytes_limit"] - stats.get("bytes_in_use", 0))
-    return psutil.virtual_memory().available // (processes * len(jax.local_devices(backend=device.platform)))
+    available = psutil.virtual_memory().available
+    return max(0, available - shared) // sharing + min(shared, available)
 
 
 def make_mesh(devices: Sequence[jax.Device] | None, replicas: int) -> Mesh:
@@ -166,7 +169,8 @@ def memory_need(program: Program, host: tuple[np.ndarray, np.ndarray]) -> Need:
     activations = max(training, scoring) * itemsize
     order = 4 * 4 * program.examples[0]  # random numbers, indices, and what sorting them takes
     saved = _bytes(state) // one
-    return Need(_bytes(host), 2 * (saved + frozen), 3 * params + frozen + activations + order, saved)
+    kept = 2 * (saved + frozen)
+    return Need(_bytes(host), kept, kept, 3 * params + frozen + activations + order, saved)
 
 
 def make_plan(
@@ -190,12 +194,13 @@ def make_plan(
     """
     if memory is None:
         local = [device for device in parts.devices if device.process_index == jax.process_index()]
-        sharing = neighbours()
-        free = min(free_memory(device, sharing) for device in local)
+        sharing = neighbours() * len(local)
+        shared = _bytes(host) if not several() else 0
+        free = min(free_memory(device, sharing, shared) for device in local)
         memory = int(USABLE * from_all([free]).min())  # of all processes: they have to plan alike
     # First without what memory_need has to make for its count, which for very wide trials does not fit itself.
     _check_fits(3 * max(map(_parameter_bytes, parts.programs)), memory)
-    need = Need(*map(max, zip(*(dataclasses.astuple(memory_need(each, host)) for each in parts.programs), strict=True)))
+    need = _greatest_need(parts, host)
     _check_fits(need.total(1, 1), memory)
     mesh, most = parts.mesh_size, parts.whole.at_once
     share = math.ceil(replicas / mesh)  # the most that a device can have to do
@@ -209,6 +214,15 @@ def make_plan(
     busy = parts.devices
     idle = tuple(f"{each.platform}:{each.id}" for each in devices or jax.devices() if each not in busy)
     return Plan(replicas, len(parts.programs), len(busy), idle, min(at_once, share), share * mesh, need, memory)
+
+
+def _greatest_need(parts: Parts, host: tuple[np.ndarray, np.ndarray]) -> Need:
+    """Of the device that needs most."""
+    needs, whole = [memory_need(program, host) for program in parts.programs], memory_need(parts.whole, host)
+    kept, working = (max(getattr(need, name) for need in needs) for name in ("kept", "working"))
+    # All trials begin on the devices of the first part; those of a CPU have one memory.
+    begun = whole.kept // (len(needs) if parts.devices[0].platform == "cpu" else 1)
+    return Need(whole.fixed, kept, max(kept, begun), working, whole.saved)
 
 
 def _parameter_bytes(program: Program) -> int:

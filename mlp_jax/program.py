@@ -30,8 +30,8 @@ from mlp_jax.training import (
 AXIS = "replicas"
 """Of the mesh: each device has its share of the replicas, and all of the data."""
 
-KEPT_PROGRAMS = 16
-"""How many sweeps' compiled programs a process keeps, in case the like is asked for again; then the oldest goes."""
+KEPT_PROGRAMS = 32
+"""How many programs, of sweeps or parts of them, a process keeps for when the like is asked for again."""
 
 
 class Replicas(NamedTuple):

@@ -1,4 +1,4 @@
-"""The sweep: every trial of a grid trained in one compiled program."""
+"""The sweep: every trial of a grid trained at once."""
 
 import contextlib
 import os
@@ -21,7 +21,7 @@ from mlp_jax.grid import MOST_TRIALS, Grid, Trial
 from mlp_jax.layouts import Layout, PackedLayout, Problem, make_layout, operations, parameter_count
 from mlp_jax.loop import Loop, Progress, Timing, Trained, places
 from mlp_jax.models import MLP
-from mlp_jax.parts import Parts, Sharing, divide, share_out
+from mlp_jax.parts import Parts, Sharing, divide, share_out, undivided
 from mlp_jax.plan import Plan, make_mesh, make_plan
 from mlp_jax.program import Program
 from mlp_jax.recipe import Recipe
@@ -180,15 +180,7 @@ def make_setup(
     Raises:
         InputError: an argument that makes no sense; the message says which and why.
     """
-    for argument, value, kind, expected in (
-        ("grid", grid, Grid, "an mlp_jax.Grid"),
-        ("dataset", dataset, Dataset, "an mlp_jax.Dataset, as load_dataset and Dataset.from_arrays make them"),
-        ("recipe", recipe, Recipe, "an mlp_jax.Recipe"),
-        ("use_bias", use_bias, bool, "True or False"),
-    ):
-        instance(argument, value, kind, expected)
-    if not isinstance(layout, str) or layout not in LAYOUTS:
-        raise InputError(f"unknown layout {shown(layout)}: expected one of {', '.join(LAYOUTS)}")
+    _check_kinds(grid, dataset, recipe, layout, use_bias)
     check_dtype(dtype)
     return Setup(
         grid=grid,
@@ -205,6 +197,18 @@ def make_setup(
         examples=(len(dataset.train), len(dataset.validation), len(dataset.test)),
         layout=_fastest()[0] if layout == "auto" else layout,
     )
+
+
+def _check_kinds(grid: Any, dataset: Any, recipe: Any, layout: Any, use_bias: Any) -> None:
+    for argument, value, kind, expected in (
+        ("grid", grid, Grid, "an mlp_jax.Grid"),
+        ("dataset", dataset, Dataset, "an mlp_jax.Dataset, as load_dataset and Dataset.from_arrays make them"),
+        ("recipe", recipe, Recipe, "an mlp_jax.Recipe"),
+        ("use_bias", use_bias, bool, "True or False"),
+    ):
+        instance(argument, value, kind, expected)
+    if not isinstance(layout, str) or layout not in LAYOUTS:
+        raise InputError(f"unknown layout {shown(layout)}: expected one of {', '.join(LAYOUTS)}")
 
 
 def _fastest() -> tuple[str, int | None]:
@@ -239,13 +243,19 @@ def prepare(
     if devices is not None:
         for each in listed("devices", devices, "a list of jax.Device, or None"):
             instance("a device", each, jax.Device, "a jax.Device")
+            if devices.count(each) > 1:
+                raise InputError(f"devices holds {each} {devices.count(each)} times: expected each once")
     replicas = len(setup.grid.replicas)
     program = make_program(setup, dataset, replicas_at_once or _fastest()[1] or replicas, devices)
     everything = jax.devices() if devices is None else devices
+    host = stack_splits(list(dataset.splits.values()), program.layout.columns)
     sharing = _sharing(program.layout, setup.grid, setup.examples[0], setup.recipe.epochs, len(everything))
     parts = divide(program, sharing, everything)
-    host = stack_splits(list(dataset.splits.values()), program.layout.columns)
-    plan = make_plan(parts, host, replicas, devices, memory)
+    try:
+        plan = make_plan(parts, host, replicas, devices, memory)
+    except InputError:  # too little memory: all trials on one device need less of it in all
+        parts = divide(program, undivided(program.layout, replicas, len(everything)), everything)
+        plan = make_plan(parts, host, replicas, devices, memory)
     return Prepared(program.layout.problem, parts.changed(at_once=plan.at_once), host, plan)
 
 
@@ -253,7 +263,7 @@ def _sharing(layout: Layout, grid: Grid, examples: int, epochs: int, devices: in
     """Which trials to train where. Several processes and padded trials are not divided, but share out replicas."""
     replicas = len(grid.replicas)
     if not isinstance(layout, PackedLayout) or several():
-        return Sharing((tuple(range(len(layout.slots))),), min(devices, replicas))
+        return undivided(layout, replicas, devices)
     by_example = sum(operations(layout.problem, trial.hidden_units) for trial in layout.architectures)
     return share_out(layout.rows, replicas, devices, by_example * examples * epochs)
 
@@ -263,10 +273,14 @@ def device_a_core(
 ) -> None:
     """Have JAX make a device of each core of this machine's CPU, as far as a sweep with these arguments gains by it.
 
-    The kernels of a sweep are small: divided among cores these wait for each other, with trials of its own each does
-    not (benchmarks/scaling.py). To be called before JAX does anything; where the user has said how many devices there
-    are to be, nothing is changed.
+    The kernels of a sweep are small: cores that share them wait for each other, and cores that have trials of their
+    own do not (benchmarks/scaling.py). To be called before JAX does anything; where it was said already how many
+    devices there are to be, by the user or by an earlier call, nothing is changed.
+
+    Raises:
+        InputError: an argument that makes no sense; the message says which and why.
     """
+    _check_kinds(grid, dataset, recipe, layout, use_bias)
     problem = _problem(dataset, use_bias, recipe)
     lying = make_layout("packed" if layout == "auto" else layout, grid.architectures, problem)
     sharing = _sharing(lying, grid, len(dataset.train), recipe.epochs, cores())
@@ -329,7 +343,8 @@ def sweep(
             None for what is fastest: one on a CPU, whose cores one pair already fills, all on anything else.
         use_bias: whether layers have biases.
         dtype: ``float32``, or ``float64`` if JAX has it enabled.
-        devices: to share the replicas out to; None for all that JAX has, in all its processes.
+        devices: to share the replicas out to, and the trials of a replica where devices would be idle otherwise; None
+            for all that JAX has, in all its processes.
         memory: bytes of each device to use; None for most of what is free. Replicas that do not fit together are
             trained one chunk after another, with the same results.
         checkpoints: directory for checkpoints, new or empty.

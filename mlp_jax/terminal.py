@@ -250,7 +250,12 @@ def forecast_record(forecast: Forecast) -> dict[str, Any]:
     plan, need = forecast.plan, forecast.plan.need
     return {
         **{key: getattr(forecast, key) for key in ("trials", "replicas", "epochs", "parameters", "operations")},
-        "devices": {"busy": plan.devices, "idle": plan.idle, "replicas_at_once": plan.at_once},
+        "devices": {
+            "busy": plan.devices,
+            "idle": plan.idle,
+            "parts_of_a_replica": plan.parts,
+            "replicas_at_once": plan.at_once,
+        },
         "chunks": {"count": plan.chunks, "replicas": plan.chunk},
         "memory_bytes": {
             "data": need.fixed,

@@ -78,7 +78,7 @@ def stack_splits(splits: Sequence[Split], columns: Sequence[int] | None = None) 
         some = [each / np.float32(255) if each.dtype == np.uint8 else each for each in some]
     dtype = dtypes.canonicalize_dtype(np.result_type(*some))
     wanted = np.arange(some[0].shape[1]) if columns is None else np.array(columns)
-    stacked = _aligned((sum(map(len, some)), len(wanted)), dtype)
+    stacked = aligned((sum(map(len, some)), len(wanted)), dtype)
     rows = np.cumsum([0, *map(len, some)])
     for each, first, last in zip(some, rows, rows[1:], strict=False):
         # An array as index would take four times as long, and so would a look at whether every place is there.
@@ -98,7 +98,7 @@ def put(array: np.ndarray, sharding: Sharding) -> Array:
     return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
 
 
-def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+def aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """Memory that all devices of a CPU can use as it is, and need no copy of: that is what XLA asks of it."""
     size = math.prod(shape) * dtype.itemsize
     room = np.empty(size + ALIGNMENT, np.uint8)

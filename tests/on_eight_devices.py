@@ -4,6 +4,7 @@ XLA_FLAGS=--xla_force_host_platform_device_count=8 pytest tests/on_eight_devices
 """
 
 import re
+import sys
 from typing import Any
 
 import jax
@@ -196,11 +197,40 @@ def test_divided_trials_without_bias_in_float64(dataset, divided):
 
 
 def test_more_widths_than_have_kernels_of_their_own_divided(dataset, divided):
-    """Neighbouring widths are padded to a common one: divided as they are, each with its padding."""
-    grid = Grid(tuple(range(1, 50)), ("tanh",), (1e-2,), 1)
+    """Neighbouring widths are padded to a common one: divided as they are, each with its padding, which stays 0."""
+    grid = Grid(tuple(range(1, 40)), ("sigmoid", "softplus"), (1e-2,), 1)  # f(0) is not 0
     one, three = (sweep(grid, dataset, recipe=RECIPE, devices=jax.devices()[:n]) for n in (1, 3))
     assert three.plan.parts == 3
-    assert_same(three, one, 2e-6)
+    assert_same(three, one, 5e-6)
+
+
+def test_a_part_without_a_hidden_layer(dataset, divided, tmp_path):
+    grid = Grid((0, 4), ("relu",), (1e-2,), 2)
+    one = sweep(grid, dataset, recipe=RECIPE, devices=jax.devices()[:1])
+    done = iter(range(100))
+    where = {"devices": jax.devices()[:4], "recipe": RECIPE}
+    with pytest.raises(SweepStopped):
+        sweep(grid, dataset, **where, checkpoints=tmp_path / "there", stop=lambda: next(done) == 2)
+    result = sweep(grid, dataset, **where, resume=tmp_path / "there")
+    assert (result.plan.parts, result.plan.devices) == (2, 4)
+    assert_same(result, one, 2e-6)
+
+
+def test_too_little_memory_for_parts_is_enough_undivided(dataset, divided, monkeypatch):
+    real = sys.modules["mlp_jax.sweep"].make_plan
+
+    def make_plan(programs, *arguments):
+        if len(programs.programs) > 1:
+            raise InputError("does not fit")
+        return real(programs, *arguments)
+
+    monkeypatch.setattr(sys.modules["mlp_jax.sweep"], "make_plan", make_plan)
+    assert sweep(wide_grid(1), dataset, recipe=RECIPE).plan.parts == 1
+
+
+def test_a_device_twice(dataset):
+    with pytest.raises(InputError, match="2 times: expected each once"):
+        sweep(grid(2), dataset, devices=2 * jax.devices()[:1])
 
 
 def test_divided_trials_stop_and_go_on_with_another_number_of_devices(dataset, wide_alone, divided, tmp_path):
