@@ -14,6 +14,7 @@ from conftest import make_dataset
 
 from mlp_jax import Grid, InputError, Recipe, SweepStopped, parts, sweep
 from mlp_jax.program import Compiled
+from mlp_jax.training import put, stack_splits
 
 RECIPE = Recipe(epochs=3, batch_size=32)
 COLLECTIVES = re.compile(r"all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter|collective-broadcast")
@@ -226,6 +227,13 @@ def test_too_little_memory_for_parts_is_enough_undivided(dataset, divided, monke
 
     monkeypatch.setattr(sys.modules["mlp_jax.sweep"], "make_plan", make_plan)
     assert sweep(wide_grid(1), dataset, recipe=RECIPE).plan.parts == 1
+
+
+def test_devices_of_one_cpu_share_the_examples(dataset):
+    features, _ = stack_splits(list(dataset.splits.values()), tuple(range(dataset.features)))
+    everywhere = jax.NamedSharding(jax.make_mesh((8,), ("x",)), jax.P())
+    shards = put(features, everywhere).addressable_shards
+    assert {shard.data.unsafe_buffer_pointer() for shard in shards} == {features.ctypes.data}
 
 
 def test_a_device_twice(dataset):

@@ -35,6 +35,13 @@ def test_minibatches_differ_by_epoch_and_seed_and_repeat():
     assert not np.array_equal(order(1, 0), np.arange(50))
 
 
+@pytest.mark.parametrize("count", [1, 2, 1000, 2**16, 2**16 + 1])
+@pytest.mark.parametrize("different", [3, 2**32])
+def test_the_order_of_an_epoch_is_that_of_a_stable_sort(count, different):
+    bits = np.random.default_rng(0).integers(0, different, count, np.uint32)
+    np.testing.assert_array_equal(jax.jit(training._argsort)(bits), np.argsort(bits, kind="stable"))
+
+
 def test_history_averages_by_example_over_minibatches_as_trained():
     """The first epoch's loss, worked out by hand: a vanishing learning rate leaves the model as it is."""
     dataset = make_dataset()
