@@ -450,12 +450,12 @@ def _three_more(parts: dict[str, Any], row: Sequence[Any]) -> None:
     colours = ("#1f3a5f", "#8a8f98", "#c46a1b")
     for (wide, seeds), marker, colour in zip(cases, "os^Dv*", 2 * colours, strict=False):
         here = [point for point in points if (tuple(point["widths"]), point["seeds"]) == (wide, seeds)]
-        times = [point["epoch"] for point in here]
+        times = [point["epoch"] / here[0]["epoch"] for point in here]
         label = f"{seeds} replica{'s' if seeds > 1 else ''}, ΣM {sum(wide):,}"
         shared.plot([str(p["devices"]) for p in here], times, marker, color=colour, label=label, alpha=0.8)
-    shared.set(title="Devices", xlabel="CPU devices, which share the cores", ylabel="seconds an epoch")
-    shared.legend(frameon=False, fontsize=8)
-    shared.set_ylim(bottom=0)
+    shared.set(title="Devices", xlabel="CPU devices, which share the cores", ylabel="time against one device")
+    shared.legend(frameon=False, fontsize=8, ncols=2, loc="lower center", columnspacing=0.6, handletextpad=0.2)
+    shared.set_ylim(0, 1.2)
     shared.set_visible(bool(points))
     points = parts.get("plan", {"points": []})["points"]
     most = max((max(p["foreseen"]["in_all"], p["measured"]["in_all"]) for p in points), default=1)

@@ -114,9 +114,7 @@ def aims() -> str:
     ):
         title = next(row["title"] for row in results if row["name"] == name)
         ours = (warm("jax-packed", widths), warm("jax-packed-one", widths), products[widths])
-        rows.append(
-            [f"{title}, {widths} widths", f"{aim} ×", *(f"{warm(name, widths) / each:.1f} ×" for each in ours)]
-        )
+        rows.append([f"{title}, {widths} widths", f"{aim} ×", *(f"{warm(name, widths) / each:.1f} ×" for each in ours)])
     keras = whole["Keras, TensorFlow backend, 1 seed"]
     for program, least_wanted in (
         ("mlp-jax sweep, 1 seed", "6 ×"),
