@@ -278,14 +278,14 @@ class Loop:
         epoch = begin.epoch if begin is not None else 0
         count = self._scalar(len(chunk))
 
-        seconds = self._seconds.setdefault(chunk.start, [])
+        seconds, validation_rows = self._seconds.setdefault(chunk.start, []), self._rows("validation")
         while epoch < self._epochs:
             if self._save_or_stop(chunk, states, epoch):
                 raise SweepStopped(self._saver.directory if self._saver is not None else None)
             begun = time.perf_counter()
             states, means = run.epoch(count, states, replicas, self._scalar(epoch), data)
             params = [state.params for state in states]
-            validation = run.evaluate(count, params, replicas, *self._rows("validation"), data)
+            validation = run.evaluate(count, params, replicas, *validation_rows, data)
             trained, scored = self._parts.by_slot(means), self._parts.by_slot(validation)
             seconds.append(time.perf_counter() - begun)
             self._note(chunk, epoch, trained, scored)

@@ -54,16 +54,15 @@ def share_out(rows: Sequence[int], replicas: int, devices: int, operations: floa
         devices: that there are.
         operations: in training one replica to the end.
     """
-    best, least = Sharing((tuple(range(len(rows))),), min(devices, replicas)), math.inf
     unit = operations / (FIXED_ROWS + sum(rows))
-    for count in range(1, min(devices, len(rows)) + 1):
-        sharing = Sharing(_balanced(rows, count), min(devices // count, replicas))
+
+    def cost(sharing: Sharing) -> float:
         turns = math.ceil(replicas / sharing.devices)
         busiest = max(sum(rows[slot] for slot in part) for part in sharing.slots)
-        cost = turns * (FIXED_ROWS + busiest) * unit + count * WORTH
-        if cost < least:
-            best, least = sharing, cost
-    return best
+        return turns * (FIXED_ROWS + busiest) * unit + len(sharing.slots) * WORTH
+
+    counts = range(1, min(devices, len(rows)) + 1)
+    return min((Sharing(_balanced(rows, count), min(devices // count, replicas)) for count in counts), key=cost)
 
 
 def _balanced(rows: Sequence[int], count: int) -> tuple[tuple[int, ...], ...]:

@@ -139,10 +139,10 @@ class Program:
     def shapes(self, replicas: int) -> tuple[State, Replicas]:
         """State of so many, and what is constant of them."""
 
-        def lying(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+        def placed(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
             return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=self.shared_out)
 
-        state, constant = jax.tree.map(lying, jax.eval_shape(self.init, *self.pairs(replicas)))
+        state, constant = jax.tree.map(placed, jax.eval_shape(self.init, *self.pairs(replicas)))
         return state, constant
 
     def epoch(

@@ -282,8 +282,8 @@ def device_a_core(
     """
     _check_kinds(grid, dataset, recipe, layout, use_bias)
     problem = _problem(dataset, use_bias, recipe)
-    lying = make_layout("packed" if layout == "auto" else layout, grid.architectures, problem)
-    sharing = _sharing(lying, grid, len(dataset.train), recipe.epochs, cores())
+    arranged = make_layout("packed" if layout == "auto" else layout, grid.architectures, problem)
+    sharing = _sharing(arranged, grid, len(dataset.train), recipe.epochs, cores())
     make_cpu_devices(len(sharing.slots) * sharing.devices)
 
 
@@ -332,7 +332,9 @@ def sweep(
     on_plan: Callable[[Plan], None] | None = None,
     on_epoch: Callable[[Progress], None] | None = None,
 ) -> SweepResult:
-    """Train every trial of a grid, in one compiled program, each as if it were trained alone.
+    """Train every trial of a grid, each as if it were trained alone.
+
+    All of them are one compiled program, or one for each part where trials are divided among devices.
 
     Args:
         grid: the trials.
