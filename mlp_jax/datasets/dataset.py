@@ -14,6 +14,7 @@ import psutil
 from jaxtyping import Num
 
 from mlp_jax.errors import DataError, InputError, instance, listed, shown, whole
+from mlp_jax.keys import drawing, root_key
 from mlp_jax.tasks import get_task
 
 DEFLATE_LIMIT = 1032
@@ -240,8 +241,9 @@ def _carve(train: Split, seed: int | None) -> tuple[Split, Split]:
     if seed is None:
         chosen, rest = slice(None, held_out), slice(held_out, None)
         return _take(train, rest), _take(train, chosen)
-    key = jax.random.fold_in(jax.random.key(seed), _CARVE)
-    order = np.asarray(jax.random.permutation(key, len(train)))
+    key = jax.random.fold_in(root_key(seed), _CARVE)
+    with drawing():
+        order = np.asarray(jax.random.permutation(key, len(train)))
     return _take(train, np.sort(order[held_out:])), _take(train, np.sort(order[:held_out]))
 
 
