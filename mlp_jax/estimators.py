@@ -18,9 +18,10 @@ from flax import nnx
 from jaxtyping import Array, Float, Num
 from scipy.special import log_softmax
 
+from mlp_jax.axes import check_seed, check_width
 from mlp_jax.datasets.dataset import Split
 from mlp_jax.errors import InputError, MissingExtraError, listed, real, whole
-from mlp_jax.models import MLP, check_seed, check_width
+from mlp_jax.models import MLP
 from mlp_jax.recipe import Recipe
 from mlp_jax.single import fit
 from mlp_jax.tasks import get_task

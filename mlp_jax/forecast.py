@@ -11,7 +11,7 @@ import numpy as np
 
 from mlp_jax.datasets.dataset import Dataset
 from mlp_jax.grid import Grid
-from mlp_jax.layouts import operations, parameter_count
+from mlp_jax.layers import parameter_count
 from mlp_jax.parts import Parts
 from mlp_jax.plan import Plan
 from mlp_jax.recipe import Recipe
@@ -106,15 +106,17 @@ def forecast(
         InputError: as ``sweep`` raises it.
     """
     setup = make_setup(grid, dataset, recipe=recipe, layout=layout, use_bias=use_bias, dtype=dtype)
-    problem, parts, host, plan = prepare(setup, dataset, replicas_at_once, devices, memory)
+    parts, host, plan = prepare(setup, dataset, replicas_at_once, devices, memory)
     examples, mesh = setup.examples, parts.mesh_size
-    by_trial = [operations(problem, architecture.hidden_units) for architecture in grid.architectures]
+    arranged = parts.whole.layout
+    by_trial = [arranged.problem.operations(network) for network in arranged.networks]
     calibration = _calibrate(parts, host, grid, sum(by_trial) * recipe.batch_size * plan.at_once * mesh)
     turns = plan.chunks * math.ceil(plan.share / plan.at_once)
     if plan.at_once == 1:  # rows for no replica take no time
         turns -= plan.share - math.ceil((plan.chunk - plan.padding) / mesh)
     steps = math.ceil(examples[0] / recipe.batch_size)
-    parameters = sum(parameter_count(trial.hidden_units, problem) for trial in grid.trials)
+    one_replica = sum(parameter_count(network, arranged.problem.shape) for network in arranged.networks)
+    parameters = one_replica * len(grid.replicas)
     return Forecast(
         trials=len(grid.trials),
         replicas=len(grid.replicas),
@@ -139,13 +141,13 @@ def _calibrate(parts: Parts, host: tuple[np.ndarray, np.ndarray], grid: Grid, st
     few = min(train, wanted * batch)
     parts = parts.changed(examples=(few, validation, test))
     rows = parts.whole.at_once * parts.mesh_size
-    pairs = [grid.replicas[i % len(grid.replicas)] for i in range(rows)]
+    seeds = [grid.replicas[i % len(grid.replicas)] for i in range(rows)]
     data = parts.put_data(*(_without(array, few, train) for array in host))
     count, epoch, first, last = (parts.put(np.array(value, np.int32)) for value in (rows, 0, few, few + validation))
     before = time.perf_counter()
     run = parts.compile(rows, data)
     compiled = time.perf_counter() - before
-    states, replicas = parts.init(run, pairs)
+    states, replicas = parts.init(run, seeds, grid.numbers)
     params = [state.params for state in states]
 
     def train_once() -> Any:

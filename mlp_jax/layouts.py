@@ -1,15 +1,23 @@
-"""Layouts: how the trials of one replica (same minibatches, same learning rate) lie in memory.
+"""Layouts: how the networks of one replica, which see the same minibatches, lie in memory.
 
-A layout is a plan, fixed before anything is compiled; parameters are a pytree that the plan says how to read.
-``VmapLayout`` is the plain form: every trial padded to the widest, masked, mapped. ``PackedLayout`` is the fast
-form: hidden layers side by side in one matrix. Both compute, for every trial, what the trial alone would compute.
+Parameters of many networks are a dict of arrays, in each of which every leading row belongs to one trial: its *owner*.
+Leaves of the same kind (place counted from the output, name, trailing shape) lie one below the other. Equal networks
+are next to each other, and one group is one mapped call of the functions in ``mlp_jax.layers``. Everything else follows
+from groups and owners by one rule each: which parameters are finite, the weights of a trial, the parameters of some
+trials, a number of each trial by row.
+
+Two layouts differ in what a group is, and in the first layers:
+
+- ``packed``: the fast form. First layers, which all see the same x, lie below each other in one matrix A of ΣM rows:
+  one product ``A xᵀ`` serves every width, and one its gradient. Groups are of equal networks.
+- ``vmap``: the plain form. Networks of one activation and depth are padded to the widest, masked, and mapped.
 """
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any
 
 import jax
@@ -19,34 +27,35 @@ from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from mlp_jax.models import (
+from mlp_jax.layers import (
     ACTIVATIONS,
-    HIDDEN,
-    OUTPUT,
-    Weights,
+    Dense,
+    Network,
+    Rows,
+    Shape,
     first_product,
-    glorot_limit,
-    initial_weights,
-    unit_weights,
+    init_network,
+    parameter_count,
+    symbols,
+    unit_rows,
+    walk,
 )
 
-Params = dict[str, Any]
-"""Parameters of all trials of one replica, as its layout arranges them: a pytree of arrays."""
+Arrays = dict[str, Any]
+"""Parameters of the trials that one optimizer trains, as a packing arranges them, by key."""
+
+Params = dict[str, Arrays]
+"""Parameters of all trials of one replica, by optimizer."""
+
+FIRST = "A"
+"""Name of the first layers that lie below each other: ``[ΣM, C]``, a row per unit, the biases its column ``ONES``."""
 
 ONES = -1
 """Stands for a column of ones among feature columns."""
 
 MOST_GROUPS = 32
-"""Groups of equal width that a packed layout compiles kernels for; where a grid has more widths, neighbouring ones
-are padded to a common width, chosen so that the padding is least (3 % of the units for widths 10, 20, ..., 4000)."""
-
-
-@dataclass(frozen=True, order=True)
-class Architecture:
-    """What distinguishes the trials of a replica: f and M."""
-
-    activation: str
-    hidden_units: int
+"""Groups that a packed layout compiles kernels for; where a grid has more networks, neighbouring ones are padded to
+common widths, chosen so that the padding is least (3 % of the units for widths 10, 20, ..., 4000)."""
 
 
 @dataclass(frozen=True)
@@ -54,386 +63,532 @@ class Problem:
     """What all trials of a sweep share.
 
     Attributes:
-        features: D.
+        shape: of an example as the first layers see it.
         outputs: K.
-        use_bias: whether c1 and c2 are there.
-        live: the features that are not 0 in every training example. The weights of the others get no gradient and so,
-            under Adam, no update: a layout may leave them out of training.
+        use_bias: whether layers have biases.
+        live: the features that are not 0 in every training example, or all of them where weights decay. The weights of
+            the others get no gradient and so no update: a layout may leave them out of training.
         precision: of the first layers' products, as in ``Recipe``.
     """
 
-    features: int
+    shape: Shape
     outputs: int
     use_bias: bool
     live: tuple[int, ...]
     precision: str = "float32"
 
-
-def parameter_count(units: int, problem: Problem) -> int:
-    """How many parameters a trial of that width has."""
-    first = units or problem.outputs
-    count = (problem.features + problem.use_bias) * first
-    return count + (units + problem.use_bias) * problem.outputs if units else count
-
-
-def operations(problem: Problem, units: int) -> int:
-    """Useful floating-point operations of training one trial on one example, 2 for a multiplication and addition.
-
-    The first layer's product forward and that of its gradient, over the C features that get a gradient (and the bias);
-    the second layer's forward, its gradient, and that of the hidden layer: 2 (2 C M + 3 M K). Nothing padded counts.
-    """
-    columns = len(problem.live) + problem.use_bias
-    if units == 0:
-        return 2 * 2 * columns * problem.outputs
-    return 2 * (2 * columns * units + 3 * units * problem.outputs)
-
-
-@dataclass(frozen=True)
-class Layout(ABC):
-    """What training needs to know of a layout.
-
-    Attributes:
-        architectures: the trials of a replica, in any order.
-        problem: what they share.
-    """
-
-    architectures: tuple[Architecture, ...]
-    problem: Problem
+    @property
+    def features(self) -> int:
+        """D, the numbers of an example."""
+        return math.prod(self.shape)
 
     @cached_property
-    def slots(self) -> tuple[Architecture, ...]:
-        """The architecture of each trial of a replica, in the order of the axis T below."""
-        return tuple(a for _, group in _by_activation(self.architectures) for a in group)
-
-    @property
-    @abstractmethod
     def columns(self) -> tuple[int, ...]:
-        """The columns C that examples are to have: all D features in some order, and ONES if wanted."""
-
-    @property
-    @abstractmethod
-    def trained(self) -> int:
-        """How many of the columns, from the left, training needs."""
-
-    @abstractmethod
-    def init(self, key: PRNGKeyArray, dtype: DTypeLike) -> tuple[Params, Params]:
-        """Initial parameters: those that are trained, and those that never change."""
-
-    @abstractmethod
-    def merge(self, params: Params, frozen: Params) -> Params:
-        """The parameters that ``logits`` needs for examples with all columns."""
-
-    @abstractmethod
-    def logits(self, params: Params, x: Float[Array, "B C"]) -> Float[Array, "T B K"]:
-        """Logits of every trial for the same examples, which have all columns, or the trained ones."""
-
-    @abstractmethod
-    def finite(self, params: Params) -> Bool[Array, "T"]:
-        """Whether all parameters of a trial are finite."""
-
-    @abstractmethod
-    def weights(self, params: Params, frozen: Params, slot: int) -> dict[str, np.ndarray]:
-        """The parameters of one trial (``Weights``), from NumPy arrays of its replica."""
-
-
-def make_layout(name: str, architectures: Sequence[Architecture], problem: Problem) -> Layout:
-    """The layout called ``packed`` or ``vmap`` for these trials."""
-    layouts: dict[str, type[PackedLayout] | type[VmapLayout]] = {"packed": PackedLayout, "vmap": VmapLayout}
-    return layouts[name](tuple(architectures), problem)
-
-
-def _by_activation(architectures: Sequence[Architecture]) -> Iterator[tuple[str | None, list[Architecture]]]:
-    """The trials with a hidden layer by activation, narrow to wide; then, under None, those without."""
-    hidden = sorted(a for a in architectures if a.hidden_units)
-    for activation, group in groupby(hidden, key=lambda a: a.activation):
-        yield activation, list(group)
-    linear = [a for a in architectures if not a.hidden_units]
-    if linear:
-        yield None, linear
-
-
-class VmapLayout(Layout):
-    """Every trial padded to the widest M and masked, ``jax.vmap`` over trials: the readable reference.
-
-    Padded units must be masked, since f(0) need not be 0 (sigmoid(0) = 0.5). One ``jax.vmap`` an activation, and
-    one for the trials without a hidden layer.
-    """
-
-    @cached_property
-    def _groups(self) -> dict[str, list[Architecture]]:
-        return {activation or "": group for activation, group in _by_activation(self.architectures)}
-
-    @property
-    def columns(self) -> tuple[int, ...]:
-        return tuple(range(self.problem.features))
+        """The columns C that examples are to have: live features, ``ONES`` if there are biases, the other features."""
+        dead = sorted(set(range(self.features)) - set(self.live))
+        return (*self.live, *([ONES] if self.use_bias else []), *dead)
 
     @property
     def trained(self) -> int:
-        return self.problem.features
+        """How many of the columns, from the left, training needs."""
+        return len(self.live) + self.use_bias
 
-    def init(self, key: PRNGKeyArray, dtype: DTypeLike) -> tuple[Params, Params]:
-        problem = self.problem
+    def operations(self, network: Network) -> int:
+        """Useful floating-point operations of training on one example, 2 for a multiplication and addition.
 
-        def padded(trial: Architecture, widest: int) -> Weights:
-            units = trial.hidden_units
-            weights = initial_weights(key, problem.features, units, problem.outputs, problem.use_bias, dtype)
-            extra = widest - units
-            axes = {"A": ((0, 0), (0, extra)), "c1": ((0, extra),), "B": ((0, extra), (0, 0)), "c2": ((0, 0),)}
-            return {symbol: jnp.pad(array, axes[symbol]) for symbol, array in weights.items()}
-
-        params = {}
-        for activation, group in self._groups.items():
-            alone = [padded(trial, max(t.hidden_units for t in group)) for trial in group]
-            params[activation] = jax.tree.map(lambda *arrays: jnp.stack(arrays), *alone)
-        return params, {}
-
-    def merge(self, params: Params, frozen: Params) -> Params:
-        return params
-
-    def logits(self, params: Params, x: Float[Array, "B C"]) -> Float[Array, "T B K"]:
-        out = []
-
-        def first(weights: Params) -> Float[Array, "B M"]:
-            product = first_product(weights["A"].T, x, self.problem.precision).T
-            return product + weights["c1"][None] if "c1" in weights else product
-
-        for activation, group in self._groups.items():
-            if not activation:
-                out.append(jax.vmap(first)(params[activation]))
-                continue
-            units = jnp.array([trial.hidden_units for trial in group])
-
-            def one(weights: Params, units: Array, f: str = activation) -> Float[Array, "B K"]:
-                z = ACTIVATIONS[f](first(weights))
-                z = jnp.where(jnp.arange(z.shape[1])[None] < units, z, 0)
-                out = z @ weights["B"]
-                return out + weights["c2"][None] if "c2" in weights else out
-
-            out.append(jax.vmap(one)(params[activation], units))
-        return jnp.concatenate(out)
-
-    def finite(self, params: Params) -> Bool[Array, "T"]:
-        def one(weights: Weights) -> Bool[Array, ""]:
-            return jnp.stack([jnp.isfinite(array).all() for array in weights.values()]).all()
-
-        return jnp.concatenate([jax.vmap(one)(params[activation]) for activation in self._groups])
-
-    def weights(self, params: Params, frozen: Params, slot: int) -> dict[str, np.ndarray]:
-        for activation, group in self._groups.items():
-            if slot < len(group):
-                units = group[slot].hidden_units or self.problem.outputs
-                cut = {"A": np.s_[:, :units], "c1": np.s_[:units], "B": np.s_[:units], "c2": np.s_[:]}
-                return {symbol: array[slot][cut[symbol]] for symbol, array in params[activation].items()}
-            slot -= len(group)
-        raise IndexError(slot)
+        The first layer's product forward and that of its gradient, over the C features that get a gradient (and the
+        bias); every other layer's forward, its gradient, and that of what it is given: for one dense hidden layer
+        2 (2 C M + 3 M K). Nothing padded counts.
+        """
+        (first, before), *rest = walk(network, self.shape)
+        of_first = 2 * (self.trained * first.units if first.stackable else first.products(before))
+        return 2 * (of_first + sum(3 * layer.products(each) for layer, each in rest))
 
 
 @dataclass(frozen=True)
-class _Group:
-    """Trials of one activation and one width, next to each other in a packed layout.
+class Group:
+    """Trials next to each other, whose networks are padded to one.
 
     Attributes:
-        activation: f; None for trials without a hidden layer, whose rows are their K outputs.
-        width: rows a trial: its hidden units and, where widths are padded together, some that stay 0.
-        units: the true number of rows of each trial.
-        row: where its rows begin in A; those with a hidden layer come first, so that B has the same rows.
-        slot: where its trials begin.
+        network: what they are padded to.
+        members: the true network of each.
     """
 
-    activation: str | None
-    width: int
-    units: tuple[int, ...]
-    row: int
-    slot: int
-
-    @property
-    def rows(self) -> int:
-        return self.width * len(self.units)
+    network: Network
+    members: tuple[Network, ...]
 
     @property
     def padded(self) -> bool:
-        return any(u != self.width for u in self.units)
+        """Whether any member is narrower than the group."""
+        return any(member != self.network for member in self.members)
 
-    @cached_property
-    def mask(self) -> np.ndarray:
-        """``[rows]``, whether a row is a unit of its trial."""
-        return (np.arange(self.width) < np.array(self.units)[:, None]).ravel()
+    def mask(self, place: int) -> Bool[np.ndarray, "T units"]:
+        """Which outputs of a layer are a member's own."""
+        own = np.array([member[place].units for member in self.members])
+        return np.arange(self.network[place].units) < own[:, None]
 
 
 @dataclass(frozen=True)
-class PackedLayout(Layout):
-    """Hidden layers side by side in one matrix: one product for the first layers of all trials.
-
-    Parameters of one replica: A ``[H, C]``, a row a hidden unit, H = ΣM (a trial with M = 0 has K rows, its outputs);
-    B ``[H′, K]``, the same rows, of the trials with a hidden layer (H′ of them); c2 ``[T′, K]``. Rows are units and not
-    columns so that a trial is one block of memory. The biases c1 are A's column for the constant feature 1: they cost
-    no kernel of their own. Features that are 0 in every training example are left out of A and kept apart, unchanged.
-
-    Second layers go group by group, one batched product over the trials of equal width: T of them cost ΣM·K, where
-    one block-diagonal matrix would cost T·ΣM·K, and would let one trial's NaN reach the others.
+class Leaf:
+    """Parameters of one name of one layer of a group.
 
     Attributes:
-        widths: rows that each slot has in A, at least its units; None for the least that ``MOST_GROUPS`` allows.
+        key: of the array that they are rows of.
+        group: number of the group.
+        place: of the layer, from the input.
+        name: of the parameter.
+        shape: of one trial's, padded; for ``FIRST`` of the units alone.
     """
 
-    widths: tuple[int, ...] | None = None
+    key: str
+    group: int
+    place: int
+    name: str
+    shape: Shape
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How the networks that one optimizer trains lie in memory: a plan, fixed before anything is compiled.
+
+    Attributes:
+        groups: of trials; a trial's number, counted through the groups, is its slot.
+        problem: what all trials share.
+        stacked: whether first layers that can lie below each other in ``FIRST``.
+    """
+
+    groups: tuple[Group, ...]
+    problem: Problem
+    stacked: bool
+
+    # The plan
 
     @cached_property
-    def _groups(self) -> tuple[_Group, ...]:
-        by_activation = dict(_by_activation(self.architectures))
-        most = max(1, MOST_GROUPS // max(1, len(by_activation)))
-        groups, row, slot = [], 0, 0
-        for activation, trials in by_activation.items():
-            units = [trial.hidden_units if activation is not None else self.problem.outputs for trial in trials]
-            if self.widths is None:
-                runs = _padded_groups(units, most)
+    def networks(self) -> tuple[Network, ...]:
+        """The network of each slot."""
+        return tuple(member for group in self.groups for member in group.members)
+
+    @cached_property
+    def firsts(self) -> tuple[int, ...]:
+        """Groups whose first layers lie in ``FIRST``; they come before the others."""
+        return tuple(g for g, group in enumerate(self.groups) if self.stacked and group.network[0].stackable)
+
+    @property
+    def _last_bias(self) -> str:
+        """Name of the output layers' biases."""
+        return "bias-1"
+
+    @cached_property
+    def leaves(self) -> tuple[Leaf, ...]:
+        """Every group's parameters but those of stacked first layers, by array in the order of its rows."""
+        found = []
+        for number, group in enumerate(self.groups):
+            for place, (layer, before) in enumerate(walk(group.network, self.problem.shape)):
+                if place == 0 and number in self.firsts:
+                    continue
+                for name, shape in layer.shapes(before).items():
+                    trailing = "x".join(map(str, shape[1:]))
+                    key = f"{name}{place - len(group.network)}{trailing and f'[{trailing}]'}"
+                    found.append(Leaf(key, number, place, name, shape))
+        return tuple(sorted(found, key=lambda leaf: leaf.key))
+
+    @cached_property
+    def owner(self) -> dict[str, Int[np.ndarray, "rows"]]:
+        """Of each array of the parameters, the slot that each leading row belongs to."""
+        starts = np.cumsum([0, *(len(group.members) for group in self.groups)])
+        slots = [np.arange(first, last) for first, last in pairwise(starts)]
+        owner = {}
+        if self.firsts:
+            owner[FIRST] = np.concatenate([np.repeat(slots[g], self.groups[g].network[0].units) for g in self.firsts])
+        for key, leaves in groupby(self.leaves, key=lambda leaf: leaf.key):
+            owner[key] = np.concatenate([np.repeat(slots[leaf.group], leaf.shape[0]) for leaf in leaves])
+        return owner
+
+    # Parameters
+
+    def init(self, key: PRNGKeyArray, dtype: DTypeLike) -> tuple[Arrays, Arrays]:
+        """Initial parameters: those that are trained, and those that never change."""
+        rows = _shared_rows(key, dtype, set(self.networks), self.problem.shape)
+        alone = {network: init_network(network, self.problem.shape, rows) for network in dict.fromkeys(self.networks)}
+        params: Arrays = {}
+        frozen: Arrays = {}
+        if self.firsts:
+            units = [
+                _stacked(alone[member][0], group.network[0].units)
+                for group in (self.groups[g] for g in self.firsts)
+                for member in group.members
+            ]
+            wide = jnp.concatenate(units)  # [ΣM, D + 1]: the bias is the last column, as ONES is in Python
+            a = wide[:, np.array(self.problem.columns)]
+            params[FIRST] = a[:, : self.problem.trained]
+            if self.problem.trained < a.shape[1]:
+                frozen[FIRST] = a[:, self.problem.trained :]
+        for array, leaves in groupby(self.leaves, key=lambda leaf: leaf.key):
+            params[array] = jnp.concatenate(
+                [
+                    _padded(alone[member][leaf.place][leaf.name], leaf.shape)
+                    for leaf in leaves
+                    for member in self.groups[leaf.group].members
+                ]
+            )
+        return params, frozen
+
+    def merge(self, params: Arrays, frozen: Arrays) -> Arrays:
+        """The parameters that ``logits`` needs for examples with all columns."""
+        return params | {key: jnp.concatenate([params[key], rest], axis=1) for key, rest in frozen.items()}
+
+    def logits(self, params: Arrays, x: Float[Array, "B C"]) -> Float[Array, "T B K"]:
+        """Logits of every trial for the same examples, which have all columns, or the trained ones."""
+        by_group: list[list[dict[str, Array]]] = [[{} for _ in group.network] for group in self.groups]
+        for key, leaves in groupby(self.leaves, key=lambda leaf: leaf.key):
+            each = list(leaves)
+            sizes = [len(self.groups[leaf.group].members) * leaf.shape[0] for leaf in each]
+            # lax.split, not slices: its gradient is one concatenation, where slices' is a sum of padded arrays.
+            for leaf, rows in zip(each, lax.split(params[key], sizes), strict=True):
+                by_group[leaf.group][leaf.place][leaf.name] = rows.reshape(-1, *leaf.shape)
+        hidden = self._first_units(params, x) if self.firsts else {}
+        features = self.problem.features
+        out = []
+        for number, group in enumerate(self.groups):
+            if number in hidden:
+                z, rest = hidden[number], slice(1, None)
+                out.append(_group_logits(group, 1, by_group[number][rest], z))
             else:
-                wide = zip(self.widths[slot : slot + len(units)], units, strict=True)
-                runs = [(width, [u for _, u in run]) for width, run in groupby(wide, key=lambda each: each[0])]
-            for width, members in runs:
-                groups.append(_Group(activation, width, tuple(members), row, slot))
-                row += groups[-1].rows
-                slot += len(members)
-        return tuple(groups)
+                image = x[:, :features].reshape(len(x), *self.problem.shape)
+                out.append(_group_logits(group, 0, by_group[number], image, self.problem.precision))
+        logits = jnp.concatenate(out)  # [T, K, B]
+        if self._last_bias in params:  # of all groups at once, which is a kernel and not one per group
+            biases = params[self._last_bias].reshape(-1, logits.shape[1])
+            places = np.unique(self.owner[self._last_bias])
+            apart = len(biases) < len(logits)  # trials of a single, stacked layer have theirs in FIRST
+            logits += (jnp.zeros(logits.shape[:2], logits.dtype).at[places].set(biases) if apart else biases)[
+                :, :, None
+            ]
+        return logits.transpose(0, 2, 1)
+
+    def _first_units(self, params: Arrays, x: Float[Array, "B C"]) -> dict[int, Float[Array, "T M B"]]:
+        """Outputs of the stacked first layers, by group; a row per unit."""
+        # One activation a block, not a group: fewer kernels to compile and to start.
+        blocks = [list(block) for _, block in groupby(self.firsts, key=lambda g: self.groups[g].network[0].activation)]
+        sizes = {g: len(self.groups[g].members) * self.groups[g].network[0].units for g in self.firsts}
+        product = first_product(params[FIRST], x, self.problem.precision)
+        found = {}
+        for block, rows in zip(blocks, lax.split(product, [sum(sizes[g] for g in b) for b in blocks]), strict=True):
+            z = ACTIVATIONS[self.groups[block[0]].network[0].activation](rows)
+            for g, units in zip(block, lax.split(z, [sizes[g] for g in block]), strict=True):
+                group = self.groups[g]
+                found[g] = units.reshape(len(group.members), -1, len(x))
+                if len(group.network) > 1 and group.padded:
+                    found[g] = jnp.where(group.mask(0)[:, :, None], found[g], 0)
+        return found
+
+    # By owner
+
+    def finite(self, params: Arrays) -> Bool[Array, "T"]:
+        """Whether all parameters of a trial are finite."""
+        finite = jnp.ones(len(self.networks), bool)
+        for key, array in params.items():
+            rows = jnp.isfinite(array).all(axis=tuple(range(1, array.ndim)))
+            finite = finite.at[self.owner[key]].min(rows)
+        return finite
+
+    def rows_of(self, slots: Sequence[int]) -> dict[str, Int[np.ndarray, "n"]]:
+        """Of each array, the rows that belong to some trials."""
+        return {key: np.flatnonzero(np.isin(owner, slots)) for key, owner in self.owner.items()}
+
+    def part(self, slots: Sequence[int]) -> "Packing":
+        """Some of the trials, by ascending slot, by themselves: their rows are ``rows_of(slots)``."""
+        groups, first = [], 0
+        for group in self.groups:
+            kept = [slot for slot in slots if first <= slot < first + len(group.members)]
+            if kept:
+                groups.append(Group(group.network, tuple(group.members[slot - first] for slot in kept)))
+            first += len(group.members)
+        return replace(self, groups=tuple(groups))
+
+    def weights(self, params: Arrays, frozen: Arrays, slot: int) -> dict[str, np.ndarray]:
+        """The parameters of one trial by the article's symbols, from NumPy arrays of its replica."""
+        network, number, first = self.networks[slot], 0, 0
+        while slot >= first + len(self.groups[number].members):
+            first += len(self.groups[number].members)
+            number += 1
+        own: list[dict[str, np.ndarray]] = [{} for _ in network]
+        shapes = [layer.shapes(before) for layer, before in walk(network, self.problem.shape)]
+        if number in self.firsts:
+            rows = np.flatnonzero(self.owner[FIRST] == slot)[: network[0].units]
+            wide = np.concatenate([part[FIRST][rows] for part in (params, frozen) if FIRST in part], axis=1)
+            place = {column: i for i, column in enumerate(self.problem.columns)}
+            own[0] = {"kernel": wide[:, [place[d] for d in range(self.problem.features)]].T}
+            if network[0].use_bias:
+                own[0]["bias"] = wide[:, place[ONES]]
+        for leaf in self.leaves:
+            if leaf.group == number:
+                rows = np.flatnonzero(self.owner[leaf.key] == slot)
+                true = tuple(slice(size) for size in shapes[leaf.place][leaf.name])
+                own[leaf.place][leaf.name] = params[leaf.key][rows].reshape(leaf.shape)[true]
+        return {
+            symbol: np.asarray(layer[name])
+            for layer, named in zip(own, symbols(network), strict=True)
+            for name, symbol in named.items()
+        }
+
+
+def _group_logits(
+    group: Group, place: int, params: Sequence[dict[str, Array]], x: Array, precision: str = "float32"
+) -> Float[Array, "T K B"]:
+    """Logits of a group from the outputs of the layers before a place, or, for place 0, from the examples."""
+    rest = group.network[place:]
+    masks = [jnp.asarray(group.mask(i)) for i in range(place, len(group.network) - 1)] if group.padded else []
+
+    def one(params: Any, masks: Any, x: Any) -> Float[Array, "K B"]:
+        for i, (layer, each) in enumerate(zip(rest, params, strict=True)):
+            unbiased = replace(layer, use_bias=False) if i == len(rest) - 1 else layer  # added for all groups at once
+            if isinstance(unbiased, Dense) and place:
+                x = unbiased.across(each, x)
+            else:
+                x = unbiased.apply(each, x, precision if i == 0 else "float32")
+            if masks and i < len(masks):  # f(0) need not be 0, as with the sigmoid
+                x = jnp.where(masks[i][:, None] if place else masks[i], x, 0)
+        return x if place else x.T
+
+    if len(group.members) == 1:  # compiles and runs faster than a batched product
+        alone, own = jax.tree.map(lambda leaf: leaf[0], (list(params), masks))
+        return one(alone, own, x[0] if place else x)[None]
+    return jax.vmap(one, in_axes=(0, 0, 0 if place else None))(list(params), masks, x)
+
+
+def _stacked(layer: dict[str, Array], units: int) -> Float[Array, "units columns"]:
+    """A first layer as rows, the bias (or 0) in the last column, padded with rows of 0."""
+    kernel = layer["kernel"].T
+    bias = layer["bias"] if "bias" in layer else jnp.zeros(len(kernel), kernel.dtype)
+    return _padded(jnp.concatenate([kernel, bias[:, None]], axis=1), (units, kernel.shape[1] + 1))
+
+
+def _padded(array: Array, shape: Shape) -> Array:
+    """With zeros at the end of each axis."""
+    return jnp.pad(array, [(0, size - own) for own, size in zip(array.shape, shape, strict=True)])
+
+
+def _shared_rows(
+    key: PRNGKeyArray, dtype: DTypeLike, networks: Iterable[Network], shape: Shape
+) -> Callable[[int], Rows]:
+    """``unit_rows`` for several networks: drawn once for the widest, of which the others have the first ones."""
+    most: dict[tuple[int, int], int] = {}
+
+    def counted(place: int) -> Rows:
+        def rows(units: int, count: int) -> Float[Array, "units count"]:
+            most[place, count] = max(units, most.get((place, count), 0))
+            return jnp.zeros((units, count), dtype)
+
+        return rows
+
+    for network in networks:
+        jax.eval_shape(lambda network=network: init_network(network, shape, counted))
+    drawn = {(place, count): unit_rows(key, place, dtype)(units, count) for (place, count), units in most.items()}
+    return lambda place: lambda units, count: drawn[place, count][:units]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What training needs to know of the trials of a replica: one packing for each optimizer.
+
+    Attributes:
+        packings: by optimizer. A trial's number, counted through them, is its slot.
+        order: of each slot, the number of its trial as they were given.
+        problem: what all trials share.
+    """
+
+    packings: tuple[tuple[str, Packing], ...]
+    order: tuple[int, ...]
+    problem: Problem
 
     @cached_property
-    def rows(self) -> tuple[int, ...]:
-        """How many rows of A each slot has."""
-        return tuple(group.width for group in self._groups for _ in group.units)
-
-    def part(self, slots: Sequence[int]) -> "PackedLayout":
-        """Some of the trials, by ascending slot, in a layout of their own: values as here, at ``places(slots)``."""
-        widths = tuple(self.rows[slot] for slot in slots)
-        return PackedLayout(tuple(self.slots[slot] for slot in slots), self.problem, widths)
-
-    def places(self, slots: Sequence[int]) -> dict[str, Int[np.ndarray, "n"]]:
-        """By name of a parameter, where the values of some slots are along its first axis."""
-        ends = np.cumsum(self.rows)
-        hidden = [slot for slot in slots if self.slots[slot].hidden_units]
-        a, b = (
-            np.concatenate([np.arange(ends[s] - self.rows[s], ends[s]) for s in some] or [np.zeros(0, int)])
-            for some in (slots, hidden)
-        )
-        return {"A": a, "B": b, "c2": np.array(hidden, int)}
+    def networks(self) -> tuple[Network, ...]:
+        """The network of each slot."""
+        return tuple(network for _, packing in self.packings for network in packing.networks)
 
     @cached_property
+    def optimizers(self) -> tuple[str, ...]:
+        """The optimizer of each slot."""
+        return tuple(name for name, packing in self.packings for _ in packing.networks)
+
+    @property
+    def trials(self) -> int:
+        """T, how many there are."""
+        return len(self.order)
+
+    @property
     def columns(self) -> tuple[int, ...]:
-        dead = sorted(set(range(self.problem.features)) - set(self.problem.live))
-        return (*self.problem.live, *([ONES] if self.problem.use_bias else []), *dead)
+        """The columns C that examples are to have."""
+        return self.problem.columns
 
     @property
     def trained(self) -> int:
-        return len(self.problem.live) + self.problem.use_bias
+        """How many of the columns, from the left, training needs."""
+        return self.problem.trained
 
-    @property
-    def _hidden(self) -> list[_Group]:
-        return [group for group in self._groups if group.activation is not None]
+    @cached_property
+    def _slots(self) -> dict[str, range]:
+        ends = np.cumsum([0, *(len(packing.networks) for _, packing in self.packings)])
+        return {name: range(*ends[i : i + 2]) for i, (name, _) in enumerate(self.packings)}
+
+    @cached_property
+    def owner(self) -> dict[str, dict[str, Int[np.ndarray, "rows"]]]:
+        """Of each array of the parameters, the slot that each leading row belongs to."""
+        return {
+            name: {key: owner + self._slots[name].start for key, owner in packing.owner.items()}
+            for name, packing in self.packings
+        }
+
+    @cached_property
+    def kernels(self) -> dict[str, dict[str, Any]]:
+        """Of each array of the parameters 1 where a value is a weight and 0 where it is a bias, to be broadcast."""
+
+        def one(packing: Packing, key: str) -> Any:
+            if key != FIRST:
+                return float(key.startswith("kernel"))
+            return (np.array(self.columns[: self.trained]) != ONES).astype(np.float32)[None]
+
+        return {name: {key: one(packing, key) for key in packing.owner} for name, packing in self.packings}
 
     def init(self, key: PRNGKeyArray, dtype: DTypeLike) -> tuple[Params, Params]:
-        features, outputs = self.problem.features, self.problem.outputs
-
-        def draw(layer: int, groups: Sequence[_Group], count: int) -> Float[Array, "H count"]:
-            units = np.concatenate([np.tile(np.arange(g.width), len(g.units)) for g in groups])
-            fans = np.concatenate([np.repeat(g.units, g.width) for g in groups]) + count
-            mask = np.concatenate([g.mask for g in groups])
-            limits = jnp.asarray(np.where(mask, glorot_limit(fans), 0), dtype)
-            return unit_weights(key, layer, jnp.asarray(units), limits, count)
-
-        rows = draw(HIDDEN, self._groups, features)
-        wide = jnp.concatenate([rows, jnp.zeros((len(rows), 1), dtype)], axis=1)  # ONES is its last column
-        a = wide[:, np.array(self.columns)]
-        params, frozen = {"A": a[:, : self.trained]}, {"A": a[:, self.trained :]}
-        if self._hidden:
-            params["B"] = draw(OUTPUT, self._hidden, outputs)
-            if self.problem.use_bias:
-                params["c2"] = jnp.zeros((sum(len(g.units) for g in self._hidden), outputs), dtype)
-        return params, frozen
+        """Initial parameters of a seed: those that are trained, and those that never change."""
+        both = {name: packing.init(key, dtype) for name, packing in self.packings}
+        return {name: each[0] for name, each in both.items()}, {name: each[1] for name, each in both.items()}
 
     def merge(self, params: Params, frozen: Params) -> Params:
-        return params | {"A": jnp.concatenate([params["A"], frozen["A"]], axis=1)}
+        """The parameters that ``logits`` needs for examples with all columns."""
+        return {name: packing.merge(params[name], frozen[name]) for name, packing in self.packings}
 
     def logits(self, params: Params, x: Float[Array, "B C"]) -> Float[Array, "T B K"]:
-        # One activation a block, not a group: fewer kernels to compile and to start. And lax.split, not slices: its
-        # gradient is one concatenation, where T slices' is a sum of T padded arrays.
-        blocks = [(f, list(groups)) for f, groups in groupby(self._groups, key=lambda group: group.activation)]
-        first = first_product(params["A"], x, self.problem.precision)
-        pre = lax.split(first, [sum(group.rows for group in groups) for _, groups in blocks])
-        b = iter(lax.split(params["B"], [group.rows for group in self._hidden]) if self._hidden else [])
-        out = []
-        for (activation, groups), block in zip(blocks, pre, strict=True):
-            z = block if activation is None else ACTIVATIONS[activation](block)
-            for group, rows in zip(groups, lax.split(z, [group.rows for group in groups]), strict=True):
-                if activation is None:
-                    out.append(rows.reshape(len(group.units), group.width, -1))
-                    continue
-                second = next(b)
-                if len(group.units) == 1 and not group.padded:  # compiles and runs faster than a batched product
-                    out.append((second.T @ rows)[None])
-                    continue
-                units = rows.reshape(len(group.units), group.width, -1)
-                if group.padded:
-                    units = jnp.where(group.mask.reshape(len(group.units), group.width, 1), units, 0)
-                out.append(jnp.einsum("tmb,tmk->tkb", units, second.reshape(len(group.units), group.width, -1)))
-        logits = jnp.concatenate(out)  # [T, K, B]
-        if "c2" in params:
-            linear = len(logits) - len(params["c2"])
-            logits += jnp.pad(params["c2"], ((0, linear), (0, 0)))[:, :, None]
-        return logits.transpose(0, 2, 1)
+        """Logits of every trial for the same examples, which have all columns, or the trained ones."""
+        return jnp.concatenate([packing.logits(params[name], x) for name, packing in self.packings])
 
     def finite(self, params: Params) -> Bool[Array, "T"]:
-        rows = jnp.isfinite(params["A"]).all(axis=1)
-        if self._hidden:
-            hidden = len(params["B"])
-            rows = rows.at[:hidden].set(rows[:hidden] & jnp.isfinite(params["B"]).all(axis=1))
-        slot_of_row = np.repeat(np.arange(len(self.rows)), self.rows)
-        lost = jax.ops.segment_sum((~rows).astype(jnp.int32), slot_of_row, len(self.rows), indices_are_sorted=True)
-        finite = lost == 0
-        if "c2" in params:
-            biases = jnp.isfinite(params["c2"]).all(axis=1)
-            finite = finite.at[: len(biases)].set(finite[: len(biases)] & biases)
-        return finite
+        """Whether all parameters of a trial are finite."""
+        return jnp.concatenate([packing.finite(params[name]) for name, packing in self.packings])
+
+    def by_row(self, numbers: Float[Array, "T"], params: Params) -> Params:
+        """A number of each trial as one for each row of every array, to be broadcast along its other axes."""
+
+        def one(array: Array, owner: np.ndarray) -> Array:
+            return numbers[owner].reshape(-1, *(1,) * (array.ndim - 1))
+
+        return jax.tree.map(one, params, self.owner)
 
     def weights(self, params: Params, frozen: Params, slot: int) -> dict[str, np.ndarray]:
-        group = next(g for g in self._groups if g.slot <= slot < g.slot + len(g.units))
-        first = group.row + (slot - group.slot) * group.width
-        rows = slice(first, first + group.units[slot - group.slot])
-        wide = np.concatenate([params["A"][rows], frozen["A"][rows]], axis=1)
-        place = {column: i for i, column in enumerate(self.columns)}
-        weights = {"A": wide[:, [place[d] for d in range(self.problem.features)]].T}
-        if self.problem.use_bias:
-            weights["c1"] = wide[:, place[ONES]]
-        if group.activation is not None:
-            weights["B"] = np.asarray(params["B"][rows])
-            if self.problem.use_bias:
-                weights["c2"] = np.asarray(params["c2"][slot])
-        return weights
+        """The parameters of one trial by the article's symbols, from NumPy arrays of its replica."""
+        name = self.optimizers[slot]
+        packing = dict(self.packings)[name]
+        return packing.weights(params[name], frozen[name], slot - self._slots[name].start)
+
+    def rows_of(self, slots: Sequence[int]) -> dict[str, dict[str, Int[np.ndarray, "n"]]]:
+        """Of each array of the parameters, the rows that belong to some trials; without arrays that have none."""
+        rows = jax.tree.map(lambda owner: np.flatnonzero(np.isin(owner, slots)), self.owner)
+        kept = {name: {key: each for key, each in arrays.items() if len(each)} for name, arrays in rows.items()}
+        return {name: arrays for name, arrays in kept.items() if arrays}
+
+    def part(self, slots: Sequence[int]) -> "Layout":
+        """Some of the trials, by ascending slot, in a layout of their own: its rows are ``rows_of(slots)``."""
+        kept = {name: [slot - own.start for slot in slots if slot in own] for name, own in self._slots.items()}
+        packings = tuple((name, packing.part(kept[name])) for name, packing in self.packings if kept[name])
+        return Layout(packings, tuple(self.order[slot] for slot in slots), self.problem)
 
 
-def _padded_groups(widths: Sequence[int], most: int) -> list[tuple[int, list[int]]]:
-    """Divide ascending widths into at most ``most`` runs, each padded to its widest, with the least padding.
+# Which layout
+
+
+NAMES = ("packed", "vmap")
+
+
+def make_layout(
+    name: str, networks: Sequence[Network], problem: Problem, optimizers: Sequence[str] | None = None
+) -> Layout:
+    """The layout called ``packed`` or ``vmap`` for these networks, and the optimizer of each (None: Adam for all)."""
+    optimizers = ["adam"] * len(networks) if optimizers is None else optimizers
+    if name == "vmap" or not all(network[0].stackable for network in networks):
+        problem = replace(problem, live=tuple(range(problem.features)))  # examples as they are, for layers to take
+    packings, order = [], []
+    for optimizer in dict.fromkeys(optimizers):
+        numbers = [i for i, each in enumerate(optimizers) if each == optimizer]
+        classes = [[numbers[i] for i in members] for members in _classes([networks[i] for i in numbers])]
+        runs: list[tuple[Network, list[int]]] = []
+        for members in classes:
+            of_class = [networks[i] for i in members]
+            if name == "vmap":
+                runs.append((_widest(of_class), members))
+            else:
+                runs += _runs(of_class, members, max(1, MOST_GROUPS // len(classes)), problem.shape)
+        groups = tuple(Group(network, tuple(networks[i] for i in members)) for network, members in runs)
+        packings.append((optimizer, Packing(groups, problem, stacked=name == "packed")))
+        order += [i for _, members in runs for i in members]
+    return Layout(tuple(packings), tuple(order), problem)
+
+
+def _kind(network: Network) -> tuple[Any, ...]:
+    """What networks that can be padded to each other have in common."""
+    return tuple(layer.widened(1) for layer in network)
+
+
+def _classes(networks: Sequence[Network]) -> list[list[int]]:
+    """Numbers of the networks that can be padded to each other, narrow to wide; those without hidden layers last."""
+
+    def units(i: int) -> tuple[int, ...]:
+        return tuple(layer.units for layer in networks[i])
+
+    order = sorted(
+        range(len(networks)),
+        # Stackable first layers first, those of one activation next to each other.
+        key=lambda i: (
+            not networks[i][0].stackable,
+            len(networks[i]) == 1,
+            networks[i][0].activation,
+            str(_kind(networks[i])),
+            units(i),
+        ),
+    )
+    return [list(members) for _, members in groupby(order, key=lambda i: _kind(networks[i]))]
+
+
+def _widest(networks: Sequence[Network]) -> Network:
+    """What networks of one kind are padded to."""
+    return tuple(max(layers, key=lambda layer: layer.units) for layers in zip(*networks, strict=True))
+
+
+def _runs(
+    networks: Sequence[Network], numbers: Sequence[int], most: int, shape: Shape
+) -> list[tuple[Network, list[int]]]:
+    """Divide networks of one kind, narrow to wide, into at most ``most`` runs with the least padding.
 
     Returns:
-        For each run the width that it is padded to and its members.
+        For each run the network that it is padded to and the numbers of its members.
     """
-    distinct, counts = np.unique(np.asarray(widths), return_counts=True)
+    distinct = list(dict.fromkeys(networks))
+    members = {
+        network: [i for i, each in zip(numbers, networks, strict=True) if each == network] for network in distinct
+    }
     n = len(distinct)
-    total = np.concatenate([[0], np.cumsum(counts)])
-    # least[j]: the fewest rows that the first j distinct widths take, in the number of runs allowed so far.
-    least = np.concatenate([[0], np.full(n, np.inf)])
-    choices = []
-    for _ in range(min(most, n)):
-        cost = least[:, None] + np.where(
-            np.arange(n + 1)[:, None] < np.arange(1, n + 1)[None],
-            (total[None, 1:] - total[:, None]) * distinct[None],
-            np.inf,
-        )
-        choices.append(cost.argmin(axis=0))
-        least = np.concatenate([[0], cost.min(axis=0)])
-    runs, end = [], n
+    if n <= most:
+        return [(network, members[network]) for network in distinct]
+    count = np.cumsum([0, *(len(members[network]) for network in distinct)])
+    cost = np.full((n, n), np.inf)  # of the run from the first to the last (included), in parameters
+    for first in range(n):
+        widest = distinct[first]
+        for last in range(first, n):
+            widest = _widest([widest, distinct[last]])
+            cost[first, last] = (count[last + 1] - count[first]) * parameter_count(widest, shape)
+    # least[j]: the fewest parameters that the first j distinct networks take, in the number of runs allowed so far.
+    least, choices = np.concatenate([[0.0], np.full(n, np.inf)]), []
+    for _ in range(most):
+        total = least[:-1, None] + cost
+        choices.append(total.argmin(axis=0))
+        least = np.concatenate([[0.0], total.min(axis=0)])
+    runs: list[tuple[Network, list[int]]] = []
+    end = n
     for choice in reversed(choices):
         start = int(choice[end - 1])
-        members = [int(w) for w, c in zip(distinct[start:end], counts[start:end], strict=True) for _ in range(c)]
-        runs.append((int(distinct[end - 1]), members))
+        run = distinct[start:end]
+        runs.append((_widest(run), [i for network in run for i in members[network]]))
         end = start
         if end == 0:
             break

@@ -16,7 +16,7 @@ from mlp_jax.datasets.dataset import Dataset
 from mlp_jax.distributed import from_all, several, to_host
 from mlp_jax.errors import InputError, SweepStopped, SweepWarning
 from mlp_jax.grid import Grid
-from mlp_jax.layouts import Architecture, Layout, Params
+from mlp_jax.layouts import Layout, Params
 from mlp_jax.parts import Parts
 from mlp_jax.plan import Plan
 from mlp_jax.program import EpochMeans, Program
@@ -128,7 +128,7 @@ class Loop:
         program = parts.whole
         self._places = places(grid, program.layout)
         self._epochs = program.recipe.epochs
-        shape = (len(grid.replicas), len(program.layout.slots))
+        shape = (len(grid.replicas), program.layout.trials)
         # As the devices report it: means of loss and hit of each replica and slot, and whether all was finite.
         self._curves = {key: np.full((*shape, self._epochs), np.nan, program.dtype) for key in _CURVES}
         self._curves["finite"] = np.ones((*shape, self._epochs), bool)
@@ -249,14 +249,14 @@ class Loop:
             self._curves[key][span.start : span.stop, :, : saved.epoch] = values
         self._seconds[span.start] = list(saved.seconds)
         self._done += saved.count * saved.epoch
-        return _Resumed(span, rows, saved.epoch, self._parts.split(state))
+        return _Resumed(span, rows, saved.epoch, self._parts.split_state(state))
 
     def _padded(self, replicas: int) -> int:
         """So many replicas, and as many more as it takes to give each device the same number."""
         return math.ceil(replicas / self._parts.mesh_size) * self._parts.mesh_size
 
-    def _pairs(self, chunk: range, rows: int) -> list[tuple[float, int]]:
-        """Learning rate and seed of the chunk's replicas; of the last one again for rows past the end."""
+    def _seeds(self, chunk: range, rows: int) -> list[int]:
+        """The seed of each of the chunk's replicas; of the last one again for rows past the end."""
         return [self._grid.replicas[min(i, chunk.stop - 1)] for i in range(chunk.start, chunk.start + rows)]
 
     # Training
@@ -269,7 +269,7 @@ class Loop:
         if len(chunk) > self._parts.mesh_size and run.bytes > self._plan.memory:
             raise _TooLargeError
         compiled = time.perf_counter()
-        states, replicas = self._parts.init(run, self._pairs(chunk, rows))
+        states, replicas = self._parts.init(run, self._seeds(chunk, rows), self._grid.numbers)
         if begin is not None:
             states = begin.states
         jax.block_until_ready(states)
@@ -336,7 +336,9 @@ class Loop:
             begun = time.perf_counter()
             span = slice(chunk.start, chunk.stop)
             history = {key: values[span, :, :epoch] for key, values in self._curves.items()}
-            self._saver.save(chunk.start, len(chunk), self._parts.join(states), history, self._seconds[chunk.start])
+            self._saver.save(
+                chunk.start, len(chunk), self._parts.join_states(states), history, self._seconds[chunk.start]
+            )
             if stop:
                 self._saver.wait()
             self._saving += time.perf_counter() - begun
@@ -414,7 +416,7 @@ def saved_shapes(program: Program, saved: Saved, rows: int) -> tuple[Any, dict[s
         rows: R of the state's leaves, a multiple of the number of the program's devices.
     """
     state, _ = program.shapes(rows)
-    shape = (saved.count, len(program.layout.slots), saved.epoch)
+    shape = (saved.count, program.layout.trials, saved.epoch)
     history = {key: jax.ShapeDtypeStruct(shape, program.dtype) for key in _CURVES}
     return state, history | {"finite": jax.ShapeDtypeStruct(shape, np.bool_)}
 
@@ -437,9 +439,5 @@ def _out_of_memory(error: Exception) -> bool:
 
 def places(grid: Grid, layout: Layout) -> tuple[np.ndarray, np.ndarray]:
     """Where each trial of the grid is in arrays ``[R, T]``."""
-    replica = {pair: i for i, pair in enumerate(grid.replicas)}
-    slot = {architecture: i for i, architecture in enumerate(layout.slots)}
-    return (
-        np.array([replica[t.learning_rate, t.seed] for t in grid.trials]),
-        np.array([slot[Architecture(t.activation, t.hidden_units)] for t in grid.trials]),
-    )
+    replicas, slots = np.arange(len(grid.replicas)), np.argsort(layout.order)
+    return np.tile(replicas, len(slots)), np.repeat(slots, len(replicas))

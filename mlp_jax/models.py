@@ -1,103 +1,31 @@
-"""The article's model: a perceptron with one hidden layer of M units, or none.
+"""The article's model: a perceptron with a hidden layer of M units, or none, or several.
 
     h(x) = B f(A x + c1) + c2        (M > 0)
     h(x) = A x + c1                  (M = 0, the generalized linear model)
 
 in the article's symbols, where f is the activation; the task's output function turns the logits h into predictions.
-Arrays are stored the way Flax stores them: A as ``[D, M]``, B as ``[M, K]``, examples as rows.
+Arrays are stored the way Flax stores them: A as ``[D, M]``, B as ``[M, K]``, examples as rows. Between A and B, further
+hidden layers have the symbols A2 and c2, A3 and c3, and so on, and the biases of B the next number.
 """
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Mapping
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.typing import ArrayLike, DTypeLike
-from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
+from jaxtyping import Array, Float, Num, PRNGKeyArray
 
+from mlp_jax.axes import MOST_UNITS, Widths, check_activation, check_widths, layers_of
 from mlp_jax.errors import InputError, instance, shown, whole
-from mlp_jax.keys import drawing, next_key, root_key
+from mlp_jax.keys import next_key, root_key
+from mlp_jax.layers import Layer, Network, apply_network, init_network, perceptron, symbols, unit_rows
 from mlp_jax.tasks import get_task
-
-ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
-    "sigmoid": jax.nn.sigmoid,
-    "tanh": jnp.tanh,
-    "relu": jax.nn.relu,
-    "gelu": lambda z: jax.nn.gelu(z, approximate=False),
-    "silu": jax.nn.silu,
-    "elu": jax.nn.elu,
-    "softplus": jax.nn.softplus,
-    "identity": lambda z: z,
-}
 
 Weights = dict[str, Array]
 """One trial's parameters by the article's symbols: A [D, M], c1 [M], B [M, K], c2 [K]; for M = 0 A [D, K], c1 [K]."""
-
-MOST_ROWS = 2**31 - 1
-"""Of an array, in any direction: what an int32 can count."""
-
-HIDDEN, OUTPUT = 0, 1  # what a layer's initial weights are drawn for
-
-
-def check_width(hidden_units: Any) -> int:
-    """M as an int; raises InputError unless it is a whole number, 0 or more."""
-    return whole("hidden_units", hidden_units, 0, MOST_ROWS)
-
-
-def check_activation(activation: Any) -> str:
-    """The name; raises InputError unless there is such an activation."""
-    if not isinstance(activation, str) or activation not in ACTIVATIONS:
-        raise InputError(f"unknown activation {shown(activation)}: expected one of {', '.join(ACTIVATIONS)}")
-    return activation
-
-
-def check_seed(seed: Any) -> int:
-    """The seed as an int; raises InputError unless it is a whole number that JAX makes a key of its own from."""
-    return whole("seed", seed, 0, 2**32 - 1)
-
-
-def first_product(a: Float[Array, "M D"], x: Float[Array, "B D"], precision: str) -> Float[Array, "M B"]:
-    """A xᵀ, the product of a first layer, in a precision of ``Recipe``.
-
-    Raises:
-        InputError: a precision below float32 for weights of another type.
-    """
-    if precision != "float32" and a.dtype != jnp.float32:
-        raise InputError(f"precision {precision} is for dtype float32: got {a.dtype}")
-    if precision == "bfloat16":
-        return _rounded_product(a, x)
-    if precision == "tensorfloat32":
-        with jax.default_matmul_precision("tensorfloat32"):
-            return a @ x.T
-    return a @ x.T
-
-
-@jax.custom_vjp
-def _rounded_product(a: Float[Array, "M D"], x: Float[Array, "B D"]) -> Float[Array, "M B"]:
-    # With a gradient of its own: JAX's would multiply the float32 cotangent by bfloat16 values, a product that no
-    # hardware has, so that XLA does it in float32; and it would round the sum besides.
-    return _bfloat16_product(a, x, (1, 1))
-
-
-def _rounded_forward(a: Array, x: Array) -> tuple[Array, tuple[Array, Array]]:
-    return _bfloat16_product(a, x, (1, 1)), (a, x)
-
-
-def _rounded_backward(factors: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
-    a, x = factors
-    return _bfloat16_product(cotangent, x, (1, 0)), _bfloat16_product(cotangent, a, (0, 0))
-
-
-_rounded_product.defvjp(_rounded_forward, _rounded_backward)
-
-
-def _bfloat16_product(left: Array, right: Array, contracted: tuple[int, int]) -> Array:
-    """Of matrices rounded to bfloat16, added up in float32, along one axis of each."""
-    axes = (((contracted[0],), (contracted[1],)), ((), ()))
-    left, right = left.astype(jnp.bfloat16), right.astype(jnp.bfloat16)
-    return jax.lax.dot_general(left, right, axes, preferred_element_type=jnp.float32)
 
 
 def scale_features(x: Num[Array, "B D"], dtype: DTypeLike) -> Float[Array, "B D"]:
@@ -111,55 +39,6 @@ def parameter_key(seed: ArrayLike) -> PRNGKeyArray:
     return next_key(nnx.Rngs(root_key(seed)))
 
 
-def glorot_limit(fans: int | np.ndarray) -> np.floating | np.ndarray:
-    """Bound of Glorot's uniform distribution, √(6 / (fan_in + fan_out)), from fan_in + fan_out (AISTATS 2010)."""
-    return np.sqrt(6.0 / fans)
-
-
-def unit_weights(
-    key: PRNGKeyArray, layer: int, units: Int[Array, "H"], limits: Float[Array, "H"], count: int
-) -> Float[Array, "H count"]:
-    """Draw uniform initial weights, one row a unit, each row from a key of its own.
-
-    A unit's draw depends on the key, the layer and its number within its trial: not on how many units lie beside
-    it. So the rows of any number of trials can be drawn in one call, and they are what each trial alone would get.
-
-    Args:
-        key: of the trial's seed.
-        layer: HIDDEN for the weights into a unit, OUTPUT for those out of it.
-        units: number of each unit within its trial, from 0.
-        limits: bound of each unit's distribution.
-        count: weights a unit.
-    """
-    key = jax.random.fold_in(key, layer)
-
-    def row(unit: Int[Array, ""]) -> Float[Array, "count"]:
-        return jax.random.uniform(jax.random.fold_in(key, unit), (count,), limits.dtype, -1.0, 1.0)
-
-    with drawing():
-        return jax.vmap(row)(units) * limits[:, None]
-
-
-def initial_weights(
-    key: PRNGKeyArray, features: int, hidden_units: int, outputs: int, use_bias: bool, dtype: DTypeLike
-) -> Weights:
-    """Initial weights of one trial: Glorot-uniform kernels, zero biases, as Keras's Dense layers have them."""
-
-    def rows(layer: int, units: int, count: int) -> Float[Array, "units count"]:
-        limits = jnp.full(units, glorot_limit(units + count), dtype)
-        return unit_weights(key, layer, jnp.arange(units), limits, count)
-
-    first = hidden_units or outputs
-    weights = {"A": rows(HIDDEN, first, features).T}
-    if use_bias:
-        weights["c1"] = jnp.zeros(first, dtype)
-    if hidden_units:
-        weights["B"] = rows(OUTPUT, hidden_units, outputs)
-        if use_bias:
-            weights["c2"] = jnp.zeros(outputs, dtype)
-    return weights
-
-
 def _dtype(dtype: Any) -> Any:
     """The NumPy dtype that is meant; bool, which no model has, if none is."""
     try:
@@ -168,18 +47,27 @@ def _dtype(dtype: Any) -> Any:
         return np.dtype(bool)
 
 
+class Parameters(nnx.Module):
+    """The parameters of one layer, each a ``nnx.Param`` by its name."""
+
+    def __init__(self, values: Mapping[str, Array]) -> None:
+        for name, value in values.items():
+            setattr(self, name, nnx.Param(value))
+
+
 class MLP(nnx.Module):
-    """Multilayer perceptron with one hidden layer of M units, or none; Glorot-uniform kernels, zero biases.
+    """Multilayer perceptron with a hidden layer of M units, or none, or several; Glorot-uniform kernels, zero biases.
 
     Attributes:
-        hidden: A ``[D, M]`` and c1 ``[M]``; None for M = 0.
-        output: B ``[M, K]`` and c2 ``[K]``; for M = 0 A ``[D, K]`` and c1 ``[K]``.
+        network: its layers (``mlp_jax.layers``).
+        layers: the parameters of each.
+        task: what the logits mean.
     """
 
     def __init__(
         self,
         features: int,
-        hidden_units: int,
+        hidden_units: Widths,
         outputs: int,
         *,
         activation: str = "sigmoid",
@@ -192,10 +80,10 @@ class MLP(nnx.Module):
 
         Args:
             features: D, the number of input features.
-            hidden_units: M, the width of the hidden layer; 0 for none.
+            hidden_units: M, the width of the hidden layer; 0 for none, a tuple for several layers.
             outputs: K, the number of logits.
             activation: f, a name in ``ACTIVATIONS``.
-            use_bias: whether c1 and c2 are there.
+            use_bias: whether layers have biases.
             task: what the logits mean (``mlp_jax.tasks``).
             dtype: of the parameters and of the arithmetic.
             rngs: ``nnx.Rngs(seed)``.
@@ -203,46 +91,39 @@ class MLP(nnx.Module):
         Raises:
             InputError: a size, activation or task that does not exist.
         """
-        hidden_units, activation = check_width(hidden_units), check_activation(activation)
-        features, outputs = whole("features", features, 1, MOST_ROWS), whole("outputs", outputs, 1, MOST_ROWS)
+        hidden_units, activation = check_widths(hidden_units), check_activation(activation)
+        features, outputs = whole("features", features, 1, MOST_UNITS), whole("outputs", outputs, 1, MOST_UNITS)
         instance("use_bias", use_bias, bool, "True or False")
         instance("rngs", rngs, nnx.Rngs, "nnx.Rngs(seed)")
         if dtype is None or not jnp.issubdtype(_dtype(dtype), jnp.floating):
             raise InputError(f"dtype is {shown(dtype)}: expected a floating-point type, such as float32")
         self.task = get_task(task).name
         self.activation = activation
-        weights = initial_weights(next_key(rngs), features, hidden_units, outputs, use_bias, dtype)
-
-        def linear(fan_in: int, fan_out: int, symbol: str) -> nnx.Linear:
-            return nnx.Linear(
-                fan_in,
-                fan_out,
-                use_bias=use_bias,
-                dtype=dtype,
-                param_dtype=dtype,
-                kernel_init=lambda *_: weights[symbol],
-                rngs=rngs,
-            )
-
-        self.hidden = linear(features, hidden_units, "A") if hidden_units else None
-        self.output = linear(hidden_units, outputs, "B") if hidden_units else linear(features, outputs, "A")
+        self.features = features
+        self.network: Network = perceptron(layers_of(hidden_units), outputs, activation, use_bias)
+        key = next_key(rngs)
+        values = init_network(self.network, (features,), lambda place: unit_rows(key, place, dtype))
+        self.layers = nnx.List([Parameters(each) for each in values])
 
     @classmethod
     def from_weights(
         cls, weights: Mapping[str, Array | np.ndarray], *, activation: str = "sigmoid", task: str = "multiclass"
     ) -> "MLP":
-        """Make a model that has these weights (no B and c2 for M = 0, no c1 and c2 where there are no biases).
+        """Make a model that has these weights, by the article's symbols (no B and c2 for M = 0, no c without biases).
 
         Raises:
             InputError: shapes that do not fit each other, or an activation or task that does not exist.
         """
-        features, first = weights["A"].shape
+        features = weights["A"].shape[0]
+        between = sorted((name for name in weights if re.fullmatch(r"A\d+", name)), key=lambda name: int(name[1:]))
+        kernels = ["A", *between, *(["B"] if "B" in weights else [])]
+        *hidden, outputs = (weights[name].shape[-1] for name in kernels)
 
         def create() -> MLP:
             return cls(
                 features,
-                first if "B" in weights else 0,
-                weights["B"].shape[1] if "B" in weights else first,
+                tuple(hidden),
+                outputs,
                 activation=activation,
                 use_bias="c1" in weights,
                 task=task,
@@ -259,11 +140,11 @@ class MLP(nnx.Module):
         return model
 
     def _params(self) -> dict[str, nnx.Param[Array]]:
-        first, second = (self.output, None) if self.hidden is None else (self.hidden, self.output)
-        named = {"A": first.kernel, "c1": first.bias}
-        if second is not None:
-            named |= {"B": second.kernel, "c2": second.bias}
-        return {symbol: param for symbol, param in named.items() if param is not None}
+        return {
+            symbol: getattr(layer, name)
+            for layer, named in zip(self.layers, symbols(self.network), strict=True)
+            for name, symbol in named.items()
+        }
 
     @property
     def weights(self) -> Weights:
@@ -271,16 +152,20 @@ class MLP(nnx.Module):
         return {symbol: param[...] for symbol, param in self._params().items()}
 
     @property
-    def hidden_units(self) -> int:
-        """M, the width of the hidden layer; 0 if there is none."""
-        return 0 if self.hidden is None else self.hidden.out_features
+    def hidden_units(self) -> Widths:
+        """M, the width of the hidden layer; 0 if there is none, a tuple if there are several."""
+        widths = tuple(layer.units for layer in self.network[:-1])
+        return widths if len(widths) > 1 else widths[0] if widths else 0
+
+    @property
+    def outputs(self) -> int:
+        """K, the number of logits."""
+        return self.network[-1].units
 
     def __call__(self, x: Num[Array | np.ndarray, "B D"]) -> Float[Array, "B K"]:
         """Logits of each example; uint8 features are scaled to [0, 1]."""
-        z = scale_features(jnp.asarray(x), self.output.param_dtype)
-        if self.hidden is not None:
-            z = ACTIVATIONS[self.activation](self.hidden(z))
-        return self.output(z)
+        params = layer_parameters(self.network, self.weights)
+        return apply_network(self.network, params, scale_features(jnp.asarray(x), params[0]["kernel"].dtype))
 
     def predict_proba(self, x: Num[Array | np.ndarray, "B D"]) -> Float[Array, "B *K"]:
         """The task's output function of the logits: ``[B, K]`` probabilities, ``[B]`` if binary, or values."""
@@ -300,3 +185,17 @@ class MLP(nnx.Module):
     def predict(self, x: Num[Array | np.ndarray, "B D"]) -> Num[Array, "B *K"]:
         """Class labels ``[B]``, or for regression values ``[B, K]``."""
         return get_task(self.task).predict(self(x))
+
+
+def layer_parameters(network: Network, weights: Mapping[str, Array]) -> list[dict[str, Array]]:
+    """The parameters of each layer, by name, from those by the article's symbols."""
+    return [{name: weights[symbol] for name, symbol in named.items()} for named in symbols(network)]
+
+
+def by_symbol(network: tuple[Layer, ...], params: list[dict[str, Array]]) -> Weights:
+    """The reverse of ``layer_parameters``."""
+    return {
+        symbol: layer[name]
+        for layer, named in zip(params, symbols(network), strict=True)
+        for name, symbol in named.items()
+    }

@@ -2,7 +2,7 @@
 
 import heapq
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from mlp_jax.distributed import cores, to_host
-from mlp_jax.layouts import Layout, PackedLayout
+from mlp_jax.layouts import Arrays, Layout, Params
 from mlp_jax.program import AXIS, Compiled, EpochMeans, Program, Replicas, jitted
 from mlp_jax.training import DeviceData, Means, State, put
 
@@ -42,7 +42,7 @@ class Sharing:
 
 def undivided(layout: Layout, replicas: int, devices: int) -> Sharing:
     """All trials together; replicas alone are shared out."""
-    return Sharing((tuple(range(len(layout.slots))),), min(devices, replicas))
+    return Sharing((tuple(range(layout.trials)),), min(devices, replicas))
 
 
 def share_out(rows: Sequence[int], replicas: int, devices: int, operations: float) -> Sharing:
@@ -167,67 +167,131 @@ class Parts:
                 for jit, (scalar, state, constant), mine in zip(jits, arguments, data, strict=True)
             ]
             # The initial state by the program of all trials: each part's would take as long again to compile.
-            begin = pool.submit(whole.init.lower(*self.whole.pairs(replicas)).compile)
+            begin = pool.submit(whole.init.lower(*self.whole.asked(replicas)).compile)
             score = [
                 pool.submit(jit.evaluate.lower(scalar, state.params, constant, scalar, scalar, mine).compile)
                 for jit, (scalar, state, constant), mine in zip(jits, arguments, data, strict=True)
             ]
         return Runs(begin.result(), tuple(each.result() for each in train), tuple(each.result() for each in score))
 
-    def init(self, runs: Runs, pairs: Sequence[tuple[float, int]]) -> tuple[tuple[State, ...], tuple[Replicas, ...]]:
-        """Initial states of replicas, (learning rate, seed) each; of each part."""
-        seeds, rates = np.array([s for _, s in pairs], np.uint32), np.array([r for r, _ in pairs], self.whole.dtype)
-        state, replicas = runs.begin(put(seeds, self.whole.shared_out), put(rates, self.whole.shared_out))
-        return self.split(state), self.split(replicas)
+    def init(
+        self, runs: Runs, seeds: Sequence[int], numbers: Mapping[str, np.ndarray]
+    ) -> tuple[tuple[State, ...], tuple[Replicas, ...]]:
+        """Initial states of replicas, of each part.
+
+        Args:
+            runs: of these parts.
+            seeds: one for each replica.
+            numbers: of the trials of a replica as they were given to the layout, ``[T]``.
+        """
+        whole = self.whole
+        by_slot = {
+            name: np.tile(each[list(whole.layout.order)].astype(whole.dtype), (len(seeds), 1))
+            for name, each in numbers.items()
+        }
+        state, replicas = runs.begin(
+            put(np.array(seeds, np.uint32), whole.shared_out),
+            {name: put(each, whole.shared_out) for name, each in by_slot.items()},
+        )
+        constants = [
+            Replicas(frozen, self._place(replicas.key, program), self._numbers(replicas.numbers, slots, program))
+            for frozen, program, slots in zip(self.split(replicas.frozen), self.programs, self.slots, strict=True)
+        ]
+        return self.split_state(state), tuple(constants)
+
+    def _place(self, tree: Any, program: Program) -> Any:
+        return tree if len(self.programs) == 1 else jax.device_put(tree, program.shared_out)
+
+    def _numbers(self, numbers: Mapping[str, Any], slots: Sequence[int], program: Program) -> dict[str, jax.Array]:
+        if len(self.programs) == 1:
+            return dict(numbers)
+        return {name: self._place(np.asarray(each)[:, list(slots)], program) for name, each in numbers.items()}
 
     def by_slot(self, trees: Sequence[T]) -> T:
         """Arrays ``[R, slots of a part]`` of each part as NumPy arrays ``[R, T]``, in the order of all slots."""
         order = np.argsort(np.concatenate(self.slots))
         return jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=1)[:, order], *map(to_host, trees))
 
-    def join(self, trees: Sequence[Any]) -> Any:
-        """Parameters, optimizer states of each part, as those of all trials."""
+    # One packing's arrays (``Arrays``) of all parts, or what lies as they do: an optimizer's moments.
+
+    @cached_property
+    def _rows(self) -> tuple[Mapping[str, Mapping[str, np.ndarray]], ...]:
+        """Of each part, which rows of the arrays of all trials it has."""
+        return tuple(self.whole.layout.rows_of(slots) for slots in self.slots)
+
+    def _joined(self, optimizer: str, parts: Mapping[int, Arrays]) -> Arrays:
+        """Those of all trials, from parts by their number."""
+        joined: Arrays = {}
+        for key in {key: None for arrays in parts.values() for key in arrays}:
+            having = [number for number, arrays in parts.items() if key in arrays]
+            order = np.argsort(np.concatenate([self._rows[number][optimizer][key] for number in having]))
+            joined[key] = np.concatenate([parts[number][key] for number in having], axis=1)[:, order]
+        return joined
+
+    def _own(self, optimizer: str, arrays: Arrays, number: int) -> Arrays:
+        """Those of one part."""
+        rows = self._rows[number][optimizer]
+        return {key: np.asarray(array)[:, rows[key]] for key, array in arrays.items() if key in rows}
+
+    def join(self, trees: Sequence[Params]) -> Params:
+        """Parameters of each part as those of all trials."""
         if len(trees) == 1:
             return trees[0]
-        places = [self._packed.places(slots) for slots in self.slots]
+        host = [to_host(tree) for tree in trees]
+        return {name: self._joined(name, self._having(name, host)) for name in self.whole.layout.owner}
 
-        def one(*nodes: Any) -> Any:
-            if not _named(nodes[0]):  # the optimizer's count
-                return nodes[0]
-            joined = {}
-            for name in {name: None for node in nodes for name in node}:
-                order = np.argsort(np.concatenate([where[name] for where in places]))
-                joined[name] = np.concatenate([node[name] for node in nodes if name in node], axis=1)[:, order]
-            return joined
+    @staticmethod
+    def _having(name: str, trees: Sequence[Mapping[str, T]]) -> dict[int, T]:
+        return {number: tree[name] for number, tree in enumerate(trees) if name in tree}
 
-        return jax.tree.map(one, *map(to_host, trees), is_leaf=_named)
-
-    def split(self, tree: Any) -> tuple[Any, ...]:
+    def split(self, tree: Params) -> tuple[Params, ...]:
         """The reverse of ``join``: of each part, on its devices."""
         if len(self.programs) == 1:
             return (tree,)
+        return tuple(
+            jax.device_put({name: self._own(name, tree[name], number) for name in rows}, program.shared_out)
+            for number, (program, rows) in enumerate(zip(self.programs, self._rows, strict=True))
+        )
 
-        def part(program: Program, slots: Sequence[int]) -> Any:
-            places = self._packed.places(slots)
+    def join_states(self, states: Sequence[State]) -> State:
+        """The states of each part as that of all trials."""
+        if len(states) == 1:
+            return states[0]
+        host = [to_host(state) for state in states]
+        joined = {}
+        for name in self.whole.layout.owner:
+            here = self._having(name, [state.opt_state for state in host])
+            nodes = {number: _moments(host[number].params[name], here[number]) for number in here}
+            first, treedef = next(iter(nodes.values()))
+            leaves = [
+                self._joined(name, {number: each[0][i] for number, each in nodes.items()})
+                if isinstance(leaf, dict)
+                else leaf
+                for i, leaf in enumerate(first)
+            ]
+            joined[name] = jax.tree.unflatten(treedef, leaves)
+        return State(self.join([state.params for state in states]), joined)
 
-            def one(node: Any) -> Any:
-                if _named(node):  # without what the part has nothing of: a trial without a hidden layer has no B
-                    node = {name: np.asarray(leaf)[:, places[name]] for name, leaf in node.items() if len(places[name])}
-                return jax.device_put(node, program.shared_out)
+    def split_state(self, state: State) -> tuple[State, ...]:
+        """The reverse of ``join_states``."""
+        if len(self.programs) == 1:
+            return (state,)
+        parts = []
+        for number, (program, params) in enumerate(zip(self.programs, self.split(state.params), strict=True)):
+            own = {}
+            for name in params:
+                leaves, treedef = _moments(state.params[name], state.opt_state[name])
+                mine = [
+                    self._own(name, leaf, number) if isinstance(leaf, dict) else np.asarray(leaf) for leaf in leaves
+                ]
+                own[name] = jax.tree.unflatten(treedef, mine)
+            parts.append(State(params, jax.device_put(own, program.shared_out)))
+        return tuple(parts)
 
-            return jax.tree.map(one, tree, is_leaf=_named)
 
-        return tuple(part(program, slots) for program, slots in zip(self.programs, self.slots, strict=True))
-
-    @property
-    def _packed(self) -> PackedLayout:
-        assert isinstance(self.whole.layout, PackedLayout)
-        return self.whole.layout
-
-
-def _named(node: Any) -> bool:
-    """Whether part of a pytree is parameters by name (or what an optimizer keeps of each)."""
-    return isinstance(node, dict)
+def _moments(params: Arrays, opt_state: Any) -> tuple[list[Any], Any]:
+    """An optimizer's state taken apart: what has the form of the parameters, as one leaf each, and the rest."""
+    return jax.tree.flatten(opt_state, is_leaf=lambda node: isinstance(node, dict) and node.keys() == params.keys())
 
 
 def divide(program: Program, sharing: Sharing, devices: Sequence[jax.Device]) -> Parts:
@@ -240,7 +304,6 @@ def divide(program: Program, sharing: Sharing, devices: Sequence[jax.Device]) ->
     """
     if len(sharing.slots) == 1:
         return Parts(program, sharing.slots, (program,))
-    assert isinstance(program.layout, PackedLayout)
     own = [devices[first : first + sharing.devices] for first in range(0, len(devices), sharing.devices)]
     parts = tuple(
         replace(program, layout=program.layout.part(slots), mesh=Mesh(np.array(mine), (AXIS,)))

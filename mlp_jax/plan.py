@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 
 from mlp_jax.distributed import from_all, neighbours, several
 from mlp_jax.errors import InputError
-from mlp_jax.layouts import parameter_count
+from mlp_jax.layers import parameter_count, walk
 from mlp_jax.parts import Parts
 from mlp_jax.program import AXIS, Program
 from mlp_jax.training import ROWS_AT_ONCE
@@ -93,7 +93,7 @@ class Plan:
         return self.chunk * self.parts // self.devices
 
     def __str__(self) -> str:
-        groups = f"{self.replicas} groups of trials (one for each seed and learning rate) " if self.replicas > 1 else ""
+        groups = f"{self.replicas} groups of trials (one for each seed) " if self.replicas > 1 else ""
         parts = [f"{groups}on {counted(self.devices, 'device')}"]
         if self.parts > 1:
             whose, which = ("each group's trials", f"{self.parts} of them") if groups else ("trials", "them")
@@ -164,13 +164,23 @@ def memory_need(program: Program, host: tuple[np.ndarray, np.ndarray]) -> Need:
     params, frozen = _bytes(state.params) // one, _bytes(replicas.frozen) // one
     itemsize = np.dtype(program.dtype).itemsize
     columns = host[0].shape[1]
-    units = params // itemsize // max(1, program.layout.trained)  # rows of A, padding included; more than enough
+    units = _units(program)
     training, scoring = (columns + 4 * units) * program.recipe.batch_size, (columns + 2 * units) * ROWS_AT_ONCE
     activations = max(training, scoring) * itemsize
     order = 4 * 4 * program.examples[0]  # random numbers, indices, and what sorting them takes
     saved = _bytes(state) // one
     kept = 2 * (saved + frozen)
     return Need(_bytes(host), kept, kept, 3 * params + frozen + activations + order, saved)
+
+
+def _units(program: Program) -> int:
+    """Numbers that an example becomes in all layers of all trials, padding included."""
+    shape = program.layout.problem.shape
+    return sum(
+        len(group.members) * sum(math.prod(layer.after(before)) for layer, before in walk(group.network, shape))
+        for _, packing in program.layout.packings
+        for group in packing.groups
+    )
 
 
 def make_plan(
@@ -228,14 +238,14 @@ def _greatest_need(parts: Parts, host: tuple[np.ndarray, np.ndarray]) -> Need:
 def _parameter_bytes(program: Program) -> int:
     """Of a replica."""
     layout = program.layout
-    parameters = sum(parameter_count(each.hidden_units, layout.problem) for each in layout.architectures)
+    parameters = sum(parameter_count(network, layout.problem.shape) for network in layout.networks)
     return parameters * np.dtype(program.dtype).itemsize
 
 
 def _check_fits(replica: int, memory: int) -> None:
     if replica > memory:
         raise InputError(
-            f"one replica (all widths and activations, one learning rate and seed) needs {gibibytes(replica)} "
+            f"one replica (all trials of one seed) needs {gibibytes(replica)} "
             f"and does not fit in memory, of which {gibibytes(memory)} can be used: ask for fewer or narrower trials"
         )
 

@@ -22,6 +22,7 @@ from mlp_jax.training import (
     DeviceData,
     Means,
     State,
+    Trials,
     compiler_options,
     evaluate_rows,
     minibatches,
@@ -36,11 +37,17 @@ KEPT_PROGRAMS = 32
 
 
 class Replicas(NamedTuple):
-    """What distinguishes the replicas, and does not change; every leaf has the mapped axis R in front."""
+    """What distinguishes the replicas, and does not change; every leaf has the mapped axis R in front.
+
+    Attributes:
+        frozen: parameters that are not trained.
+        key: of the seed.
+        numbers: by name, those of each trial, ``[R, T]``.
+    """
 
     frozen: Params
     key: PRNGKeyArray
-    learning_rate: Float[Array, "R"]
+    numbers: dict[str, Float[Array, "R T"]]
 
 
 class EpochMeans(NamedTuple):
@@ -58,6 +65,7 @@ class Program:
 
     Attributes:
         layout: of the trials of a replica.
+        numbers: names of those that the trials have.
         task: name of the task.
         recipe: how to train.
         examples: sizes of the train, validation and test split.
@@ -67,6 +75,7 @@ class Program:
     """
 
     layout: Layout
+    numbers: tuple[str, ...]
     task: str
     recipe: Recipe
     examples: tuple[int, int, int]
@@ -107,12 +116,19 @@ class Program:
             check_vma=False,  # nothing here varies over devices that should not, nor the other way round
         )(count, mapped, *same)
 
-    def init(self, seeds: UInt32[Array, "R"], rates: Float[Array, "R"]) -> tuple[State, Replicas]:
+    @property
+    def trials(self) -> Trials:
+        """The trials of a replica, as training knows them."""
+        layout = self.layout
+        kernels = jax.tree.map(lambda each: jnp.asarray(each, self.dtype), layout.kernels)
+        return Trials(layout.trials, layout.trained, layout.logits, layout.by_row, kernels)
+
+    def init(self, seeds: UInt32[Array, "R"], numbers: dict[str, Float[Array, "R T"]]) -> tuple[State, Replicas]:
         """Initial state of every replica."""
 
-        def one(seed: UInt32[Array, ""], rate: Float[Array, ""]) -> tuple[State, Replicas]:
+        def one(seed: UInt32[Array, ""], numbers: dict[str, Float[Array, "T"]]) -> tuple[State, Replicas]:
             params, frozen = self.layout.init(parameter_key(seed), self.dtype)
-            return State(params, self.recipe.optimizer(rate).init(params)), Replicas(frozen, root_key(seed), rate)
+            return self.trials.begin(self.recipe, numbers, params), Replicas(frozen, root_key(seed), numbers)
 
         return jax.shard_map(
             lambda *local: lax.map(lambda each: one(*each), local),
@@ -120,7 +136,7 @@ class Program:
             in_specs=P(AXIS),
             out_specs=P(AXIS),
             check_vma=False,
-        )(seeds, rates)
+        )(seeds, numbers)
 
     # What the functions are given, as shapes and types where they are to lie: enough to compile them.
 
@@ -129,12 +145,11 @@ class Program:
         """A whole number."""
         return jax.ShapeDtypeStruct((), np.int32, sharding=self.everywhere)
 
-    def pairs(self, replicas: int) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
-        """Seeds and learning rates of so many."""
-        seeds, rates = (
-            jax.ShapeDtypeStruct((replicas,), dtype, sharding=self.shared_out) for dtype in (np.uint32, self.dtype)
-        )
-        return seeds, rates
+    def asked(self, replicas: int) -> tuple[jax.ShapeDtypeStruct, dict[str, jax.ShapeDtypeStruct]]:
+        """Seeds and numbers of so many."""
+        shape = (replicas, self.layout.trials)
+        number = jax.ShapeDtypeStruct(shape, self.dtype, sharding=self.shared_out)
+        return jax.ShapeDtypeStruct(shape[:1], np.uint32, sharding=self.shared_out), dict.fromkeys(self.numbers, number)
 
     def shapes(self, replicas: int) -> tuple[State, Replicas]:
         """State of so many, and what is constant of them."""
@@ -142,7 +157,7 @@ class Program:
         def placed(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
             return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=self.shared_out)
 
-        state, constant = jax.tree.map(placed, jax.eval_shape(self.init, *self.pairs(replicas)))
+        state, constant = jax.tree.map(placed, jax.eval_shape(self.init, *self.asked(replicas)))
         return state, constant
 
     def epoch(
@@ -154,15 +169,7 @@ class Program:
         def one(state: State, replica: Replicas, epoch: Int[Array, ""], data: DeviceData) -> tuple[State, EpochMeans]:
             batches = minibatches(replica.key, epoch, train, self.recipe.batch_size)
             state, means = train_minibatches(
-                self.layout.logits,
-                task,
-                self.recipe,
-                train,
-                self.layout.trained,
-                state,
-                replica.learning_rate,
-                batches,
-                data,
+                self.trials, task, self.recipe, train, state, replica.numbers, batches, data
             )
             return state, EpochMeans(means, self.layout.finite(state.params))
 

@@ -1,17 +1,14 @@
 """How to train: what of the article's recipe can be varied."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import optax
-from jax import Array
 
 from mlp_jax.errors import InputError, real, shown, whole
 
 PRECISIONS = ("float32", "bfloat16", "tensorfloat32")
 
-_SMALLEST, _GREATEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
+_GREATEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -46,17 +43,3 @@ class Recipe:
         object.__setattr__(self, "epsilon", value)
         if self.precision not in PRECISIONS:
             raise InputError(f"unknown precision {shown(self.precision)}: expected one of {', '.join(PRECISIONS)}")
-
-    def optimizer(self, learning_rate: float | Array) -> optax.GradientTransformation:
-        """Adam (Kingma and Ba, 2015) with this recipe's constants."""
-        return optax.adam(learning_rate, b1=self.beta1, b2=self.beta2, eps=self.epsilon)
-
-
-def check_learning_rate(learning_rate: Any) -> float:
-    """The learning rate as a Python number.
-
-    Raises:
-        InputError: it is not a finite number above 0, or float32 would make one that is not.
-    """
-    expected = f"a finite float32 number above 0 ({_SMALLEST:.3g} or more)"
-    return real("learning rate", learning_rate, lambda rate: _SMALLEST <= rate <= _GREATEST, expected)

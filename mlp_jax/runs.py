@@ -30,13 +30,15 @@ from typing import Any
 import jax
 import numpy as np
 
+from mlp_jax.axes import AXES, check_activation, check_learning_rate, layers_of
 from mlp_jax.datasets import Dataset, absolute_path, load_dataset
 from mlp_jax.datasets.dataset import first_line
 from mlp_jax.datasets.npz import read_npz
 from mlp_jax.errors import DataError, InputError, shown, whole
 from mlp_jax.files import is_partial, written_whole
-from mlp_jax.models import MLP, check_activation
-from mlp_jax.recipe import Recipe, check_learning_rate
+from mlp_jax.grid import Grid
+from mlp_jax.models import MLP
+from mlp_jax.recipe import Recipe
 from mlp_jax.results import CURVES, KEYS, SCORES, Table, history_table, trials_table
 from mlp_jax.sweep import Setup, SweepResult
 
@@ -106,7 +108,10 @@ class Run:
         if not 0 <= trial < trials:
             raise InputError(f"{self.path} has no trial {trial}: expected 0 to {trials - 1}")
         path = _inside(self.path, "parameters.npz", sys.maxsize)
-        stored = read_npz(path, [f"{trial}/{symbol}" for symbol in ("A", "c1", "B", "c2")])
+        hidden = len(layers_of(self.trials["hidden_units"][trial].item()))
+        between = [f"A{place}" for place in range(2, hidden + 1)]
+        biases = [f"c{place}" for place in range(1, hidden + 2)]
+        stored = read_npz(path, [f"{trial}/{symbol}" for symbol in ("A", *between, "B", *biases)])
         weights = {name.removeprefix(f"{trial}/"): array for name, array in stored.items()}
         try:
             model = MLP.from_weights(
@@ -194,14 +199,18 @@ def sweep_config(setup: Setup, dataset: str, dataset_path: str | None = None) ->
         "examples": dict(zip(("train", "validation", "test"), setup.examples, strict=True)),
         "task": setup.task,
         "score_name": setup.score_name,
-        **{
-            name: list(getattr(setup.grid, name)) for name in ("hidden_units", "activations", "learning_rates", "seeds")
-        },
+        **setup.grid.axes,
         **asdict(setup.recipe),
         "layout": setup.layout,
         "use_bias": setup.use_bias,
         "dtype": setup.dtype,
     }
+
+
+def grid_of(config: Mapping[str, Any]) -> Grid:
+    """The grid that a configuration holds; raises InputError if that makes no sense."""
+    values = {axis.plural: config[axis.plural] for axis in AXES.values() if axis.plural in config}
+    return Grid(**values)
 
 
 def recipe_of(config: Mapping[str, Any]) -> Recipe:

@@ -9,19 +9,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
+from mlp_jax.axes import AXES, NUMBERS, Trial, check_trial
 from mlp_jax.datasets.dataset import MOST_CLASSES, Dataset, Split
 from mlp_jax.errors import InputError, instance, whole
 from mlp_jax.keys import root_key
-from mlp_jax.models import MLP, check_seed, first_product
-from mlp_jax.recipe import Recipe, check_learning_rate
+from mlp_jax.layers import Network, Shape, apply_network, walk
+from mlp_jax.models import MLP, by_symbol, layer_parameters
+from mlp_jax.recipe import Recipe
 from mlp_jax.tasks import Task, get_task
 from mlp_jax.training import (
     DeviceData,
-    Logits,
     Means,
+    Numbers,
     State,
+    Trials,
     compiler_options,
     evaluate_rows,
     minibatches,
@@ -68,17 +71,19 @@ class Fit:
     seed: int
 
 
-def module_logits(graphdef: nnx.GraphDef[MLP], precision: str = "float32") -> Logits:
-    """A model as ``mlp_jax.training`` sees it, one trial: parameters ``nnx.split`` from it, and examples, to logits."""
+def _alone(network: Network, optimizer: str, shape: Shape, precision: str) -> Trials:
+    """One network as training knows it; its parameters are those of each layer, under the name of its optimizer."""
+    kernels = [
+        {name: float(name == "kernel") for name in layer.shapes(before)} for layer, before in walk(network, shape)
+    ]
 
-    def logits(params: Any, x: Array) -> Array:
-        model = nnx.merge(graphdef, params)
-        if precision != "float32":
-            first = model.output if model.hidden is None else model.hidden
-            first.dot_general = lambda x, kernel, *_, **__: first_product(kernel.T, x, precision).T
-        return model(x)[None]
+    def logits(params: Any, x: Array) -> Float[Array, "1 B K"]:
+        return apply_network(network, params[optimizer], x, precision)[None]
 
-    return logits
+    def by_row(numbers: Float[Array, "1"], params: Any) -> Any:
+        return jax.tree.map(lambda _: numbers[0], params)
+
+    return Trials(1, shape[0], logits, by_row, {optimizer: kernels})
 
 
 @cache
@@ -86,36 +91,47 @@ def _fit_epoch(precision: str) -> Any:
     """``_epoch``, compiled; not as a decorator, for which the backend would have to be known when this is imported."""
     return jax.jit(
         _epoch,
-        static_argnames=("graphdef", "task", "recipe", "examples"),
+        static_argnames=("network", "optimizer", "task", "recipe", "examples"),
         donate_argnames="state",
         compiler_options=compiler_options(precision),
     )
 
 
 def _epoch(
-    graphdef: nnx.GraphDef[MLP],
+    network: Network,
+    optimizer: str,
     task: str,
     recipe: Recipe,
     examples: int,
     state: State,
     key: PRNGKeyArray,
-    learning_rate: Array,
+    numbers: Numbers,
     epoch: Array,
     data: DeviceData,
 ) -> tuple[State, Means, Means]:
-    logits = module_logits(graphdef, recipe.precision)
-    columns = data.features.shape[1]
+    trials = _alone(network, optimizer, data.features.shape[1:], recipe.precision)
     batches = minibatches(key, epoch, examples, recipe.batch_size)
-    state, trained = train_minibatches(
-        logits, get_task(task), recipe, examples, columns, state, learning_rate, batches, data
-    )
-    validation = evaluate_rows(logits, get_task(task), state.params, data, examples, len(data.features))
+    state, trained = train_minibatches(trials, get_task(task), recipe, examples, state, numbers, batches, data)
+    validation = evaluate_rows(trials.logits, get_task(task), state.params, data, examples, len(data.features))
     return state, trained, validation
 
 
-@partial(jax.jit, static_argnames=("graphdef", "task"))
-def _evaluate(graphdef: nnx.GraphDef[MLP], task: str, params: Any, data: DeviceData) -> Means:
-    return evaluate_rows(module_logits(graphdef), get_task(task), params, data, 0, len(data.features))
+@partial(jax.jit, static_argnames=("network", "task", "precision"))
+def network_means(
+    network: Network,
+    task: str,
+    params: list[dict[str, Float[Array, "T ..."]]],
+    data: DeviceData,
+    first: Array | int,
+    last: Array | int,
+    precision: str = "float32",
+) -> Means:
+    """Loss and hit of T equal networks with parameters of their own, over rows first (included) to last (excluded)."""
+
+    def logits(params: Any, x: Array) -> Float[Array, "T B K"]:
+        return jax.vmap(lambda alone: apply_network(network, alone, x, precision))(params)
+
+    return evaluate_rows(logits, get_task(task), params, data, first, last)
 
 
 def fit(
@@ -125,6 +141,11 @@ def fit(
     *,
     learning_rate: float = 1e-3,
     seed: int = 0,
+    optimizer: str = "adam",
+    momentum: float = 0.0,
+    weight_decay: float = 0.0,
+    l2: float = 0.0,
+    label_smoothing: float = 0.0,
     recipe: Recipe = Recipe(),
     on_epoch: Callable[[int, Scores, Scores], None] | None = None,
 ) -> Fit:
@@ -134,8 +155,13 @@ def fit(
         model: where to start; it is left as it is.
         train: training split.
         validation: scored after each epoch, if given.
-        learning_rate: Adam's α.
+        learning_rate: the optimizer's α.
         seed: of the minibatches; a trial of that seed starts from ``MLP(..., rngs=nnx.Rngs(seed))``.
+        optimizer: as a ``Trial`` has it, and so the next four.
+        momentum: of SGD.
+        weight_decay: of AdamW and SGD.
+        l2: penalty on weights.
+        label_smoothing: share of each label.
         recipe: epochs, batch size and Adam's constants.
         on_epoch: called after each epoch with its number (from 1) and the scores of train and validation.
 
@@ -145,23 +171,27 @@ def fit(
     Raises:
         InputError: an argument that makes no sense, or splits that do not fit the model.
     """
-    learning_rate, seed = check_learning_rate(learning_rate), check_seed(seed)
+    values = (0, "identity", learning_rate, seed, optimizer, momentum, weight_decay, l2, label_smoothing)
+    trial = Trial(*(axis.check(value) for axis, value in zip(AXES.values(), values, strict=True)))
     instance("recipe", recipe, Recipe, "an mlp_jax.Recipe")
     instance("on_epoch", on_epoch, Callable | None, "a function, or None")
     splits = [train] if validation is None else [train, validation]
     for split in splits:
         _check_split(model, split)
+    check_trial(trial, model.task)
+    learning_rate, seed = trial.learning_rate, trial.seed
     data = to_device(splits)
-    graphdef, params = nnx.split(model)
-    params = jax.tree.map(jnp.copy, params)  # they are donated
-    state = State(params, recipe.optimizer(learning_rate).init(params))
-    rate = jnp.asarray(learning_rate, model.weights["A"].dtype)
+    weights = jax.tree.map(jnp.copy, model.weights)  # they are donated
+    dtype = weights["A"].dtype
+    numbers = {name: jnp.full(1, value, dtype) for name in NUMBERS if (value := getattr(trial, name))}
+    trials = _alone(model.network, optimizer, (model.features,), recipe.precision)
+    state = trials.begin(recipe, numbers, {optimizer: layer_parameters(model.network, weights)})
     task = get_task(model.task)
     rows = []
     for epoch in range(recipe.epochs):
         index = jnp.asarray(epoch, jnp.int32)
         state, *means = _fit_epoch(recipe.precision)(
-            graphdef, model.task, recipe, len(train), state, root_key(seed), rate, index, data
+            model.network, optimizer, model.task, recipe, len(train), state, root_key(seed), numbers, index, data
         )
         scores = [_scores(task, m, s) for m, s in zip(means, splits, strict=False)]
         scores += [Scores(np.nan, np.nan)] * (2 - len(scores))
@@ -169,14 +199,18 @@ def fit(
         if on_epoch is not None:
             on_epoch(epoch + 1, *scores)
     history = History(*np.array(rows).T)
-    return Fit(nnx.merge(graphdef, state.params), history, learning_rate, seed)
+    finished = by_symbol(model.network, state.params[optimizer])
+    return Fit(MLP.from_weights(finished, activation=model.activation, task=model.task), history, learning_rate, seed)
 
 
 def evaluate(model: MLP, split: Split) -> Scores:
     """Loss and score of a model on a split."""
     _check_split(model, split)
-    graphdef, params = nnx.split(model)
-    return _scores(get_task(model.task), _evaluate(graphdef, model.task, params, to_device([split])), split)
+    params = [
+        {name: array[None] for name, array in each.items()} for each in layer_parameters(model.network, model.weights)
+    ]
+    means = network_means(model.network, model.task, params, to_device([split]), 0, len(split))
+    return _scores(get_task(model.task), means, split)
 
 
 def evaluate_model(M: int, K: int, X_train: Any, Y_train: Any, X_test: Any, Y_test: Any) -> tuple[Scores, Scores]:

@@ -13,12 +13,14 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from mlp_jax.axes import layers_of
 from mlp_jax.checkpoints import Checkpoints
 from mlp_jax.datasets.dataset import Dataset, ImageForm
 from mlp_jax.distributed import cores, make_cpu_devices, several
 from mlp_jax.errors import InputError, instance, listed, shown, whole
 from mlp_jax.grid import MOST_TRIALS, Grid, Trial
-from mlp_jax.layouts import Layout, PackedLayout, Problem, make_layout, operations, parameter_count
+from mlp_jax.layers import Network, parameter_count, perceptron
+from mlp_jax.layouts import Layout, Problem, make_layout
 from mlp_jax.loop import Loop, Progress, Timing, Trained, places
 from mlp_jax.models import MLP
 from mlp_jax.parts import Parts, Sharing, divide, share_out, undivided
@@ -70,9 +72,7 @@ class Setup:
     def identity(self) -> dict[str, Any]:
         """All that determines the results, as JSON knows it."""
         return {
-            **{
-                key: list(getattr(self.grid, key)) for key in ("hidden_units", "activations", "learning_rates", "seeds")
-            },
+            **self.grid.axes,
             **asdict(self.recipe),
             **{key: getattr(self, key) for key in ("layout", "use_bias", "dtype", "task", "dataset_digest")},
         }
@@ -218,7 +218,6 @@ def _fastest() -> tuple[str, int | None]:
 class Prepared(NamedTuple):
     """What is to be run, with which data, on which devices."""
 
-    problem: Problem
     parts: Parts
     host: tuple[np.ndarray, np.ndarray]
     plan: Plan
@@ -256,16 +255,18 @@ def prepare(
     except InputError:  # too little memory: all trials on one device need less of it in all
         parts = divide(program, undivided(program.layout, replicas, len(everything)), everything)
         plan = make_plan(parts, host, replicas, devices, memory)
-    return Prepared(program.layout.problem, parts.changed(at_once=plan.at_once), host, plan)
+    return Prepared(parts.changed(at_once=plan.at_once), host, plan)
 
 
 def _sharing(layout: Layout, grid: Grid, examples: int, epochs: int, devices: int) -> Sharing:
     """Which trials to train where. Several processes and padded trials are not divided, but share out replicas."""
     replicas = len(grid.replicas)
-    if not isinstance(layout, PackedLayout) or several():
+    if not all(packing.stacked for _, packing in layout.packings) or several():
         return undivided(layout, replicas, devices)
-    by_example = sum(operations(layout.problem, trial.hidden_units) for trial in layout.architectures)
-    return share_out(layout.rows, replicas, devices, by_example * examples * epochs)
+    by_slot = [layout.problem.operations(network) for network in layout.networks]
+    unit = 4 * layout.problem.trained or 1  # of a row of a first layer
+    rows = [max(1, round(each / unit)) for each in by_slot]
+    return share_out(rows, replicas, devices, sum(by_slot) * examples * epochs)
 
 
 def device_a_core(
@@ -281,15 +282,24 @@ def device_a_core(
         InputError: an argument that makes no sense; the message says which and why.
     """
     _check_kinds(grid, dataset, recipe, layout, use_bias)
-    problem = _problem(dataset, use_bias, recipe)
-    arranged = make_layout("packed" if layout == "auto" else layout, grid.architectures, problem)
+    arranged = _arranged("packed" if layout == "auto" else layout, grid, _problem(grid, dataset, use_bias, recipe))
     sharing = _sharing(arranged, grid, len(dataset.train), recipe.epochs, cores())
     make_cpu_devices(len(sharing.slots) * sharing.devices)
 
 
-def _problem(dataset: Dataset, use_bias: bool, recipe: Recipe) -> Problem:
-    live = live_features(dataset.train.features)
-    return Problem(dataset.features, dataset.outputs, use_bias, live, recipe.precision)
+def _problem(grid: Grid, dataset: Dataset, use_bias: bool, recipe: Recipe) -> Problem:
+    live = tuple(range(dataset.features)) if grid.decays else live_features(dataset.train.features)
+    return Problem((dataset.features,), dataset.outputs, use_bias, live, recipe.precision)
+
+
+def network_of(trial: Trial, outputs: int, use_bias: bool) -> Network:
+    """The layers of a trial."""
+    return perceptron(layers_of(trial.hidden_units), outputs, trial.activation, use_bias)
+
+
+def _arranged(layout: str, grid: Grid, problem: Problem) -> Layout:
+    networks = [network_of(point, problem.outputs, problem.use_bias) for point in grid.points]
+    return make_layout(layout, networks, problem, [point.optimizer for point in grid.points])
 
 
 def make_program(
@@ -304,7 +314,8 @@ def make_program(
         devices: as for ``sweep``.
     """
     return Program(
-        layout=make_layout(setup.layout, setup.grid.architectures, _problem(dataset, setup.use_bias, setup.recipe)),
+        layout=_arranged(setup.layout, setup.grid, _problem(setup.grid, dataset, setup.use_bias, setup.recipe)),
+        numbers=tuple(setup.grid.numbers),
         task=setup.task,
         recipe=setup.recipe,
         examples=setup.examples,
@@ -341,8 +352,8 @@ def sweep(
         dataset: what to train on.
         recipe: epochs, batch size, Adam's constants, precision.
         layout: ``packed``, ``vmap``, or ``auto`` for the faster one.
-        replicas_at_once: how many (learning rate, seed) pairs are trained side by side on a device; the rest follow.
-            None for what is fastest: one on a CPU, whose cores one pair already fills, all on anything else.
+        replicas_at_once: how many seeds are trained side by side on a device; the rest follow.
+            None for what is fastest: one on a CPU, whose cores one seed's trials already fill, all on anything else.
         use_bias: whether layers have biases.
         dtype: ``float32``, or ``float64`` if JAX has it enabled.
         devices: to share the replicas out to, and the trials of a replica where devices would be idle otherwise; None
@@ -378,7 +389,7 @@ def sweep(
         checkpoint_every = whole("checkpoint_every", checkpoint_every, 1, sys.maxsize)
     if checkpoints is not None and resume is not None:
         raise InputError("checkpoints and resume are both given: expected one (resume goes on saving where it began)")
-    problem, parts, host, plan = prepare(setup, dataset, replicas_at_once, devices, memory)
+    parts, host, plan = prepare(setup, dataset, replicas_at_once, devices, memory)
     if on_plan is not None:
         on_plan(plan)
     place = checkpoints if resume is None else resume
@@ -394,7 +405,12 @@ def sweep(
         history=history,
         final=final,
         diverged=diverged,
-        parameters=np.array([parameter_count(trial.hidden_units, problem) for trial in grid.trials]),
+        parameters=np.array(
+            [
+                parameter_count(network_of(trial, dataset.outputs, use_bias), (dataset.features,))
+                for trial in grid.trials
+            ]
+        ),
         plan=plan,
         timing=loop.timing,
         _layout=parts.whole.layout,

@@ -30,6 +30,7 @@ class Task:
         probabilities: the article's f, logits to predictions.
         predict: logits to decisions: a class, or the predicted value.
         loss: loss of each example.
+        smoothed_loss: the same with labels smoothed by a share for each trial, ``[T]`` (Szegedy et al., 2016).
         hit: quantity of each example whose mean over a split, put through ``score``, is the split's score.
     """
 
@@ -38,6 +39,7 @@ class Task:
     probabilities: Callable[[Logits], Array]
     predict: Callable[[Logits], Array]
     loss: Callable[[Logits, Targets], PerExample]
+    smoothed_loss: Callable[[Logits, Targets, Float[Array, "T"]], PerExample]
     hit: Callable[[Logits, Targets], PerExample]
 
     def score(self, mean_hit: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -72,6 +74,13 @@ def _cross_entropy(logits: Logits, labels: Targets) -> PerExample:
     return optax.softmax_cross_entropy(logits, jnp.broadcast_to(one_hot, logits.shape))
 
 
+def _smoothed_cross_entropy(logits: Logits, labels: Targets, smoothing: Float[Array, "T"]) -> PerExample:
+    """Against 1 − s at the label, and s shared among all K classes."""
+    share = smoothing[:, None]
+    log_p = jax.nn.log_softmax(logits, axis=-1)
+    return (1 - share) * _cross_entropy(logits, labels) - share * log_p.mean(axis=-1)
+
+
 def _correct_class(logits: Logits, labels: Targets) -> PerExample:
     predicted = jnp.argmax(logits, axis=-1).astype(labels.dtype)
     return (predicted == jnp.broadcast_to(labels, predicted.shape)).astype(logits.dtype)
@@ -80,6 +89,13 @@ def _correct_class(logits: Logits, labels: Targets) -> PerExample:
 def _binary_cross_entropy(logits: Logits, labels: Targets) -> PerExample:
     wide = jnp.broadcast_to(labels.astype(logits.dtype), logits.shape[:-1])
     return optax.sigmoid_binary_cross_entropy(logits[..., 0], wide)
+
+
+def _smoothed_binary_cross_entropy(logits: Logits, labels: Targets, smoothing: Float[Array, "T"]) -> PerExample:
+    share = smoothing[:, None]
+    z = logits[..., 0]
+    even = (jax.nn.softplus(z) + jax.nn.softplus(-z)) / 2
+    return (1 - share) * _binary_cross_entropy(logits, labels) + share * even
 
 
 def _correct_side(logits: Logits, labels: Targets) -> PerExample:
@@ -101,6 +117,7 @@ TASKS = {
             probabilities=lambda logits: jax.nn.softmax(logits, axis=-1),
             predict=lambda logits: jnp.argmax(logits, axis=-1),
             loss=_cross_entropy,
+            smoothed_loss=_smoothed_cross_entropy,
             hit=_correct_class,
         ),
         Task(
@@ -109,6 +126,7 @@ TASKS = {
             probabilities=lambda logits: jax.nn.sigmoid(logits[..., 0]),
             predict=lambda logits: (logits[..., 0] > 0).astype(jnp.int32),
             loss=_binary_cross_entropy,
+            smoothed_loss=_smoothed_binary_cross_entropy,
             hit=_correct_side,
         ),
         Task(
@@ -117,6 +135,7 @@ TASKS = {
             probabilities=lambda logits: logits,
             predict=lambda logits: logits,
             loss=_squared_error,
+            smoothed_loss=lambda logits, values, _: _squared_error(logits, values),  # there are no labels
             hit=_squared_error,
         ),
     )

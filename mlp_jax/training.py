@@ -5,7 +5,8 @@ Everything here is a pure function of (parameters, optimizer state, key), to be 
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -20,10 +21,14 @@ from jaxtyping import Array, Float, Int, Num, PRNGKeyArray, UInt32
 from mlp_jax.datasets.dataset import Split
 from mlp_jax.keys import drawing
 from mlp_jax.models import scale_features
+from mlp_jax.optimizers import make_optimizer
 from mlp_jax.recipe import Recipe
 from mlp_jax.tasks import Task
 
 Logits = Callable[[Any, Float[Array, "B C"]], Float[Array, "T B K"]]
+
+Numbers = Mapping[str, Float[Array, "T"]]
+"""By name of a number axis, one number for each trial; those that are 0 for all may be left out."""
 
 MINIBATCHES = 0xBA7C4  # what the key that shuffles the examples is for
 
@@ -171,46 +176,85 @@ def _argsort(bits: UInt32[Array, "N"]) -> UInt32[Array, "N"] | Int[Array, "N"]:
     return order
 
 
+@dataclass(frozen=True)
+class Trials:
+    """The trials that see the same minibatches, as training knows them.
+
+    Attributes:
+        count: T, how many there are.
+        columns: C, how many feature columns to train on, from the left.
+        logits: from parameters and examples ``[B, C]`` to logits ``[T, B, K]``.
+        by_row: from numbers ``[T]`` and parameters, by optimizer, to a pytree like the parameters: the number of the
+            trial that each of them belongs to, to be broadcast.
+        kernels: a pytree like the parameters: 1 for weights, 0 for biases.
+    """
+
+    count: int
+    columns: int
+    logits: Logits
+    by_row: Callable[[Float[Array, "T"], Any], Any]
+    kernels: Any
+
+    def optimizers(
+        self, recipe: Recipe, numbers: Numbers, params: Mapping[str, Any]
+    ) -> dict[str, optax.GradientTransformation]:
+        """The optimizer of each part of the parameters, by its name."""
+        rows = {name: self.by_row(each, params) for name, each in numbers.items()}
+        return {
+            name: make_optimizer(
+                name, recipe, {number: each[name] for number, each in rows.items()}, self.kernels[name]
+            )
+            for name in params
+        }
+
+    def begin(self, recipe: Recipe, numbers: Numbers, params: Mapping[str, Any]) -> State:
+        """The state before the first step."""
+        return State(
+            dict(params),
+            {name: each.init(params[name]) for name, each in self.optimizers(recipe, numbers, params).items()},
+        )
+
+
 def train_minibatches(
-    logits: Logits,
+    trials: Trials,
     task: Task,
     recipe: Recipe,
     examples: int,
-    columns: int,
     state: State,
-    learning_rate: Float[Array, ""],
+    numbers: Numbers,
     batches: Int[Array, "steps B"],
     data: DeviceData,
 ) -> tuple[State, Means]:
     """Train all trials of one replica on minibatches, one after another.
 
-    The objective is Σ_t (mean loss of trial t over the minibatch): no parameter is shared, and Adam is elementwise, so
-    every trial gets its own gradient and its own update.
+    The objective is Σ_t (mean loss of trial t over the minibatch): no parameter is shared, and updates are elementwise,
+    so every trial gets its own gradient and its own update.
 
     Args:
-        logits: the trials' model.
+        trials: what is trained.
         task: its loss and score.
-        recipe: Adam's constants.
+        recipe: the optimizers' constants.
         examples: N, the training split's size; the first N rows of ``data``.
-        columns: C, how many feature columns to train on, from the left.
         state: parameters and optimizer state.
-        learning_rate: Adam's α.
+        numbers: of the trials.
         batches: rows of ``data``; N or more for a place without an example.
         data: on the device.
 
     Returns:
         The new state, and loss and hit averaged by example over the minibatches as they were trained.
     """
-    optimizer = recipe.optimizer(learning_rate)
+    # Here and not in the step: of each row its numbers, once.
+    optimizers = trials.optimizers(recipe, numbers, state.params)
     dtype = jnp.result_type(*jax.tree.leaves(state.params))
-    trials = jax.eval_shape(logits, state.params, jax.ShapeDtypeStruct((1, columns), dtype)).shape[0]
+    smoothing = numbers.get("label_smoothing")
 
     def objective(params: Any, x: Array, y: Array, weight: Float[Array, "B"]) -> tuple[Array, Means]:
         with jax.default_matmul_precision("highest"):  # GPUs would multiply less precisely than asked for
-            out = logits(params, x)
+            out = trials.logits(params, x)
         # where, not a product alone: a row past the end must not turn an overflow into 0 · inf = NaN.
         present = jnp.broadcast_to(weight > 0, out.shape[:-1])
-        loss = jnp.where(present, task.loss(out, y), 0).sum(axis=1)
+        losses = task.loss(out, y) if smoothing is None else task.smoothed_loss(out, y, smoothing)
+        loss = jnp.where(present, losses, 0).sum(axis=1)
         hit = jnp.where(present, task.hit(out, y), 0).sum(axis=1)
         return jnp.sum(loss / weight.sum()), Means(loss, hit)
 
@@ -218,14 +262,17 @@ def train_minibatches(
         (params, opt_state), sums = carry
         weight = (batch < examples).astype(dtype)
         rows = jnp.minimum(batch, examples - 1)
-        x = scale_features(data.features[rows, :columns], dtype)
+        x = scale_features(data.features[rows, : trials.columns], dtype)
         gradients, new = jax.grad(objective, has_aux=True)(params, x, data.targets[rows], weight)
-        with jax.numpy_dtype_promotion("standard"):  # optax raises its decays to the power of an integer
-            updates, opt_state = optimizer.update(gradients, opt_state)
-        params = optax.apply_updates(params, updates)
-        return (State(params, opt_state), jax.tree.map(jnp.add, sums, new)), None
+        stepped = {}
+        for name, optimizer in optimizers.items():
+            with jax.numpy_dtype_promotion("standard"):  # optax raises its decays to the power of an integer
+                updates, after = optimizer.update(gradients[name], opt_state[name], params[name])
+            stepped[name] = optax.apply_updates(params[name], updates), after
+        state = State(*({name: each[i] for name, each in stepped.items()} for i in (0, 1)))
+        return (state, jax.tree.map(jnp.add, sums, new)), None
 
-    zero = jnp.zeros(trials, dtype)
+    zero = jnp.zeros(trials.count, dtype)
     (state, sums), _ = lax.scan(step, (state, Means(zero, zero)), batches)
     count = jnp.sum(batches < examples).astype(dtype)
     return state, jax.tree.map(lambda total: total / count, sums)

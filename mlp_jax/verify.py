@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from flax import nnx
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Bool, Float
 
 from mlp_jax.checkpoints import Checkpoints, DamagedError
 from mlp_jax.datasets import Dataset
@@ -24,9 +24,9 @@ from mlp_jax.datasets.dataset import first_line
 from mlp_jax.datasets.npz import read_npz
 from mlp_jax.errors import DataError, InputError, SweepWarning, shown
 from mlp_jax.grid import Grid
-from mlp_jax.layouts import Problem, parameter_count
+from mlp_jax.layers import Network, parameter_count, symbols, walk
 from mlp_jax.loop import saved_shapes
-from mlp_jax.models import MLP
+from mlp_jax.models import layer_parameters
 from mlp_jax.recipe import Recipe
 from mlp_jax.results import KEYS, SCORES, Table
 from mlp_jax.runs import (
@@ -35,16 +35,17 @@ from mlp_jax.runs import (
     MANIFEST,
     Run,
     dataset_of,
+    grid_of,
     is_finished,
     read_config,
     read_json,
     read_run,
     recipe_of,
 )
-from mlp_jax.single import module_logits
-from mlp_jax.sweep import make_program, make_setup
+from mlp_jax.single import network_means
+from mlp_jax.sweep import make_program, make_setup, network_of
 from mlp_jax.tasks import Task, get_task
-from mlp_jax.training import ROWS_AT_ONCE, DeviceData, Means, evaluate_rows, to_device
+from mlp_jax.training import ROWS_AT_ONCE, to_device
 
 Verdict = Literal["sound", "wrong", "unchecked"]
 
@@ -178,20 +179,20 @@ def _contents(path: Path, name: str | None) -> Iterator[Finding]:
         yield Finding("config.json", "wrong", f"task is {asked.task.name}: the data are for {dataset.task}")
         yield Finding("scores", "unchecked", "what they belong to is wrong")
         return
-    problem, parameters = _parameters(run, asked, dataset)
-    trials = _trials(run.trials, asked, problem)
+    networks, parameters = _parameters(run, asked, dataset)
+    trials = _trials(run.trials, asked, networks)
     yield from (trials, _history(run, asked), parameters)
     if "wrong" in (trials.verdict, parameters.verdict):
         yield Finding("scores", "unchecked", "what they belong to is wrong")
-    elif dataset is None or problem is None:
+    elif dataset is None or networks is None:
         yield Finding("scores", "unchecked", f"the data cannot be had: {reason}")
     else:
-        yield _scores(run, asked, dataset, problem)
+        yield _scores(run, asked, dataset, networks)
 
 
 def _asked(config: Mapping[str, Any]) -> _Asked:
     """What a configuration asks for; raises InputError if that makes no sense."""
-    grid = Grid(*(config[key] for key in ("hidden_units", "activations", "learning_rates", "seeds")))
+    grid = grid_of(config)
     if config["dtype"] not in ("float32", "float64"):
         raise InputError(f"unknown dtype {shown(config['dtype'])}: expected float32 or float64")
     return _Asked(grid, recipe_of(config), get_task(config["task"]), np.dtype(config["dtype"]))
@@ -210,12 +211,13 @@ def _dataset(config: Mapping[str, Any], path: Path, name: str | None) -> tuple[D
 # Counts
 
 
-def _trials(table: Table, asked: _Asked, problem: Problem | None) -> Finding:
+def _trials(table: Table, asked: _Asked, networks: "_Networks | None") -> Finding:
     """Rows and columns of trials.csv that follow from the configuration."""
     trials, lost = asked.grid.trials, table["diverged"]
     expected = {key: np.array([getattr(trial, key) for trial in trials]) for key in KEYS}
-    if problem is not None:
-        expected["parameters"] = np.array([parameter_count(trial.hidden_units, problem) for trial in trials])
+    if networks is not None:
+        shape = (networks.features,)
+        expected["parameters"] = np.array([parameter_count(network, shape) for network in networks.by_trial])
     wrong = _difference(table, expected, len(trials))
     if not wrong and lost.max() > asked.recipe.epochs:
         wrong = f"trial {lost.argmax()} diverged in epoch {lost.max()}: config.json asks for {asked.recipe.epochs}"
@@ -272,48 +274,61 @@ def _near(
 # Parameters
 
 
-def _shapes(units: int, problem: Problem) -> dict[str, tuple[int, ...]]:
-    """Of the parameters that a trial of that width has, by the article's symbols."""
-    features, outputs, first = problem.features, problem.outputs, units or problem.outputs
-    shapes: dict[str, tuple[int, ...]] = {"A": (features, first), "c1": (first,)}
-    if units:
-        shapes |= {"B": (units, outputs), "c2": (outputs,)}
-    return {symbol: shape for symbol, shape in shapes.items() if problem.use_bias or symbol in ("A", "B")}
+class _Networks(NamedTuple):
+    """The network of each trial, and the features of an example."""
+
+    features: int
+    by_trial: tuple[Network, ...]
+
+    def shapes(self, network: Network) -> dict[str, tuple[int, ...]]:
+        """Of its parameters, by the article's symbols."""
+        return {
+            symbol: layer.shapes(before)[name]
+            for (layer, before), named in zip(walk(network, (self.features,)), symbols(network), strict=True)
+            for name, symbol in named.items()
+        }
 
 
-def _parameters(run: Run, asked: _Asked, dataset: Dataset | None) -> tuple[Problem | None, Finding]:
-    """Which arrays parameters.npz holds, their shapes and types; and the problem, from the data or else from these."""
+def _parameters(run: Run, asked: _Asked, dataset: Dataset | None) -> tuple[_Networks | None, Finding]:
+    """Which arrays parameters.npz holds, their shapes and types; and the networks, from the data or else from these."""
     path, trials = run.path / "parameters.npz", asked.grid.trials
-    use_bias, problem = run.config["use_bias"], None
+    networks = None
+
+    def of(features: int, outputs: int) -> _Networks:
+        use_bias = run.config["use_bias"]
+        return _Networks(features, tuple(network_of(trial, outputs, use_bias) for trial in trials))
+
     if dataset is not None:
-        problem = Problem(dataset.features, dataset.outputs, use_bias, ())
+        networks = of(dataset.features, dataset.outputs)
     wrong = partial(Finding, path.name, "wrong")
     try:
         names = _names(path)
-        if problem is None:
+        if networks is None:
             first = read_npz(path, ["0/A", "0/B"])
             if not first or any(array.ndim != 2 for array in first.values()):
                 return None, wrong("does not hold the matrices of trial 0")
-            problem = Problem(len(next(iter(first.values()))), [*first.values()][-1].shape[1], use_bias, ())
-        expected = {f"{i}/{name}" for i, t in enumerate(trials) for name in _shapes(t.hidden_units, problem)}
+            networks = of(len(next(iter(first.values()))), [*first.values()][-1].shape[1])
+        expected = {f"{i}/{name}" for i, each in enumerate(networks.by_trial) for name in networks.shapes(each)}
         if differ := sorted(expected.symmetric_difference(names)):
-            of = "does not hold" if differ[0] in expected else "holds"
-            return problem, wrong(f"{of} {shown(differ[0])}: expected {len(expected)} arrays of {len(trials)} trials")
+            said = "does not hold" if differ[0] in expected else "holds"
+            return networks, wrong(
+                f"{said} {shown(differ[0])}: expected {len(expected)} arrays of {len(trials)} trials"
+            )
         sound = set(np.flatnonzero(run.trials["diverged"] == 0).tolist())
-        for group in _groups(asked, problem, range(len(trials))):
-            shapes = _shapes(group.units, problem)
+        for group in _groups(asked, networks, range(len(trials))):
+            shapes = networks.shapes(group.network)
             for name, array in read_npz(path, group.names(shapes)).items():
                 trial, symbol = name.split("/")
                 if array.shape != shapes[symbol] or array.dtype != asked.dtype:
                     found = f"{array.dtype} {array.shape}: expected {asked.dtype} {shapes[symbol]}"
-                    return problem, wrong(f"{symbol} of trial {trial} is {found}")
+                    return networks, wrong(f"{symbol} of trial {trial} is {found}")
                 if int(trial) in sound and not np.isfinite(array).all():
-                    return problem, wrong(
+                    return networks, wrong(
                         f"{symbol} of trial {trial} is not finite: trials.csv says it did not diverge"
                     )
     except DataError as error:
-        return problem, wrong(str(error))
-    return problem, Finding(path.name, "sound", f"{len(expected)} arrays of {len(trials)} trials, in their shapes")
+        return networks, wrong(str(error))
+    return networks, Finding(path.name, "sound", f"{len(expected)} arrays of {len(trials)} trials, in their shapes")
 
 
 def _names(path: Path) -> list[str]:
@@ -326,10 +341,9 @@ def _names(path: Path) -> list[str]:
 
 
 class _Group(NamedTuple):
-    """Trials of one shape and activation: their numbers, at most ``size``."""
+    """Trials of one network: their numbers, at most ``size``."""
 
-    units: int
-    activation: str
+    network: Network
     trials: tuple[int, ...]
     size: int
 
@@ -338,46 +352,24 @@ class _Group(NamedTuple):
         return [f"{trial}/{symbol}" for trial in self.trials for symbol in symbols]
 
 
-def _groups(asked: _Asked, problem: Problem, trials: Iterable[int]) -> Iterator[_Group]:
-    """The trials, those of one shape and activation together as far as memory should be used."""
-    alike: dict[tuple[int, str], list[int]] = {}
+def _groups(asked: _Asked, networks: _Networks, trials: Iterable[int]) -> Iterator[_Group]:
+    """The trials, those of one network together as far as memory should be used."""
+    alike: dict[Network, list[int]] = {}
     for trial in trials:
-        point = asked.grid.trials[trial]
-        alike.setdefault((point.hidden_units, point.activation), []).append(trial)
-    for (units, activation), numbers in alike.items():
-        values = parameter_count(units, problem) + ROWS_AT_ONCE * (units + problem.outputs)
+        alike.setdefault(networks.by_trial[trial], []).append(trial)
+    for network, numbers in alike.items():
+        activations = sum(layer.units for layer in network)
+        values = parameter_count(network, (networks.features,)) + ROWS_AT_ONCE * activations
         most = max(1, _BYTES_AT_ONCE // (values * asked.dtype.itemsize))
         size = math.ceil(len(numbers) / math.ceil(len(numbers) / most))
         for start in range(0, len(numbers), size):
-            yield _Group(units, activation, tuple(numbers[start : start + size]), size)
+            yield _Group(network, tuple(numbers[start : start + size]), size)
 
 
 # Scores
 
 
-@partial(jax.jit, static_argnames=("activation", "task", "precision"))
-def _means(
-    activation: str,
-    task: str,
-    precision: str,
-    weights: dict[str, Float[Array, "T ..."]],
-    data: DeviceData,
-    first: int,
-    last: int,
-) -> Means:
-    """Loss and hit of T trials of one shape, over rows first (included) to last (excluded) of the data."""
-
-    def logits(weights: dict[str, Array], x: Array) -> Array:
-        def one(alone: dict[str, Array]) -> Array:
-            graphdef, params = nnx.split(MLP.from_weights(alone, activation=activation, task=task))
-            return module_logits(graphdef, precision)(params, x)[0]
-
-        return jax.vmap(one)(weights)
-
-    return evaluate_rows(logits, get_task(task), weights, data, first, last)
-
-
-def _scores(run: Run, asked: _Asked, dataset: Dataset, problem: Problem) -> Finding:
+def _scores(run: Run, asked: _Asked, dataset: Dataset, networks: _Networks) -> Finding:
     """Scores of every trial that did not diverge, from its parameters, against those in trials.csv."""
     kept = np.flatnonzero(run.trials["diverged"] == 0)
     computed = {key: np.full(len(asked.grid.trials), np.nan) for key in SCORES}
@@ -386,14 +378,15 @@ def _scores(run: Run, asked: _Asked, dataset: Dataset, problem: Problem) -> Find
     ends = np.cumsum([len(split) for split in splits.values()], dtype=np.int32)
     with jax.enable_x64(asked.dtype == np.float64):
         data = to_device(list(splits.values()))
-        for group in _groups(asked, problem, kept.tolist()):
-            shapes, numbers = _shapes(group.units, problem), np.array(group.trials)
+        for group in _groups(asked, networks, kept.tolist()):
+            shapes, numbers = networks.shapes(group.network), np.array(group.trials)
             arrays = read_npz(run.path / "parameters.npz", group.names(shapes))
             rows = np.resize(numbers, group.size)  # the last group of a shape is filled up: one program a shape
-            weights = {symbol: np.stack([arrays[f"{trial}/{symbol}"] for trial in rows]) for symbol in shapes}
+            weights = {symbol: jnp.stack([arrays[f"{trial}/{symbol}"] for trial in rows]) for symbol in shapes}
+            params = layer_parameters(group.network, weights)
             for (name, split), last in zip(splits.items(), ends, strict=True):
                 bounds = last - np.int32(len(split)), last
-                means = _means(group.activation, asked.task.name, precision, weights, data, *bounds)
+                means = network_means(group.network, asked.task.name, params, data, *bounds, precision)
                 loss, hit = (np.asarray(mean, np.float64)[: len(numbers)] for mean in means)
                 guess = asked.task.guess_loss(split.targets)
                 loss_tolerance = LOSS_TOLERANCE[precision] * loss + LEAST_LOSS * guess

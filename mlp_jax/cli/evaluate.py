@@ -95,7 +95,7 @@ def _load(chosen: Chosen, name: str | None) -> Dataset:
 
 
 def _check_fits(model: MLP, dataset: Dataset) -> None:
-    features, outputs = model.weights["A"].shape[0], model.output.out_features
+    features, outputs = model.weights["A"].shape[0], model.outputs
     asked = (model.task, features, outputs)
     found = (dataset.task, dataset.features, dataset.outputs)
     if asked != found:
