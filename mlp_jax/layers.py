@@ -10,7 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -88,7 +88,7 @@ class Layer(ABC):
     def products(self, before: Shape) -> int:
         """Multiplications of the forward pass of one example."""
 
-    def widened(self, units: int) -> Self:
+    def widened(self, units: int) -> "Layer":
         """The same with another number of units."""
         return replace(self, units=units)
 

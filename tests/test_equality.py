@@ -6,32 +6,41 @@ orders, and Adam divides by the root of a mean square, so that a gradient near 0
 at most the learning rate. Hence 2e-4 absolute, after 15 steps at learning rates up to 1e-2.
 """
 
-import itertools
 from dataclasses import replace
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from conftest import make_dataset
 from flax import nnx
 
-from mlp_jax import MLP, Grid, Recipe, fit, sweep
-from mlp_jax.layouts import Architecture, PackedLayout, Problem, make_layout
-from mlp_jax.models import initial_weights, parameter_key
+from mlp_jax import MLP, Grid, Recipe, Trial, fit, sweep
+from mlp_jax.axes import NUMBERS, layers_of
+from mlp_jax.keys import root_key
+from mlp_jax.layers import perceptron
+from mlp_jax.layouts import NAMES, Problem, make_layout
+from mlp_jax.models import parameter_key
 from mlp_jax.tasks import TASKS, get_task
-from mlp_jax.training import State, live_features, minibatches, to_device, train_minibatches
+from mlp_jax.training import Trials, live_features, minibatches, to_device, train_minibatches
 
-ARCHITECTURES = (
-    Architecture("sigmoid", 7),
-    Architecture("relu", 30),
-    Architecture("sigmoid", 1),
-    Architecture("tanh", 12),
-    Architecture("sigmoid", 0),
-    Architecture("relu", 7),
-    Architecture("sigmoid", 12),
+# Each with numbers of its own, all of them in one replica.
+POINTS = (
+    Trial(7, "sigmoid", 1e-2, 0),
+    Trial(30, "relu", 1e-2, 0, weight_decay=0.1, optimizer="adamw"),
+    Trial(1, "sigmoid", 1e-3, 0, l2=0.1),
+    Trial(12, "tanh", 3e-3, 0),
+    Trial(0, "sigmoid", 1e-2, 0),
+    Trial(7, "relu", 1e-1, 0, momentum=0.9, optimizer="sgd"),
+    Trial(7, "relu", 1e-3, 0, label_smoothing=0.2),
+    Trial((9, 4), "relu", 1e-2, 0),
+    Trial((9, 4), "relu", 2e-2, 0, momentum=0.5, weight_decay=0.01, optimizer="nesterov"),
+    Trial((5, 6, 3), "tanh", 1e-3, 0),
+    Trial(0, "relu", 1e-1, 0, optimizer="sgd"),
 )
+ARTICLE = tuple(Trial(m, f, rate, 0) for m in (7, 30, 1, 0) for f in ("sigmoid", "relu") for rate in (1e-2,))
 F32_TOLERANCE = 2e-4
 
 
@@ -69,53 +78,129 @@ def numpy_trial(weights, activation, x, y, batches, learning_rate, recipe):
         yield w
 
 
-def layout_trainer(layout, dataset, recipe, dtype):
-    """A function that trains a layout step by step, and yields the weights of every slot after each step."""
+def problem_of(dataset, points):
+    live = live_features(dataset.train.features)
+    if any(point.weight_decay or point.l2 for point in points):
+        live = tuple(range(dataset.features))
+    return Problem((dataset.features,), dataset.outputs, True, live)
+
+
+def layout_trainer(name, points, dataset, recipe, dtype):
+    """A function that trains a layout step by step, and yields the weights of every point after each step."""
+    networks = [perceptron(layers_of(point.hidden_units), dataset.outputs, point.activation) for point in points]
+    layout = make_layout(name, networks, problem_of(dataset, points), [point.optimizer for point in points])
     data = to_device(list(dataset.splits.values()), layout.columns)
     init = jax.jit(lambda key: layout.init(key, dtype))
     task, examples = get_task(dataset.task), len(dataset.train)
-    step = jax.jit(partial(train_minibatches, layout.logits, task, recipe, examples, layout.trained))
+    trials = Trials(layout.trials, layout.trained, layout.logits, layout.by_row, layout.kernels)
+    numbers = {}
+    for number in NUMBERS:
+        values = np.array([getattr(points[i], number) for i in layout.order])
+        if values.any():
+            numbers[number] = jnp.asarray(values, dtype)
+    step = jax.jit(partial(train_minibatches, trials, task, recipe, examples))
 
-    def steps(learning_rate, seed, batches):
+    def steps(seed, batches):
         params, frozen = init(parameter_key(seed))
-        state = State(params, recipe.optimizer(learning_rate).init(params))
+        state = trials.begin(recipe, numbers, params)
         for batch in batches:
-            state, _ = step(state, jnp.asarray(learning_rate, dtype), batch[None], data)
+            state, _ = step(state, numbers, batch[None], data)
             host = jax.tree.map(np.asarray, (state.params, frozen))
-            yield {slot: layout.weights(*host, i) for i, slot in enumerate(layout.slots)}
+            yield {layout.order[slot]: layout.weights(*host, slot) for slot in range(layout.trials)}
 
     return steps
 
 
-def module_trainer(architecture, dataset, recipe, dtype):
-    """A function that trains an MLP alone, step by step, and yields its weights after each step."""
-    data = to_device(list(dataset.splits.values()))
-    task, examples = get_task(dataset.task), len(dataset.train)
+def plain_optimizer(point, recipe):
+    """As a user of optax would write it."""
+    adam = {"b1": recipe.beta1, "b2": recipe.beta2, "eps": recipe.epsilon}
+    rate, momentum = point.learning_rate, point.momentum or None
+    sgd = optax.chain(
+        optax.add_decayed_weights(point.weight_decay),
+        optax.sgd(rate, momentum, nesterov=point.optimizer == "nesterov"),
+    )
+    return {
+        "adam": optax.adam(rate, **adam),
+        "adamw": optax.adamw(rate, **adam, weight_decay=point.weight_decay),
+        "sgd": sgd,
+        "nesterov": sgd,
+    }[point.optimizer]
 
-    def make(seed):
-        return MLP(
+
+def module_trainer(point, dataset, recipe, dtype):
+    """A function that trains a network alone, in plain NNX and optax; yields its weights after each step."""
+    smoothing, k = point.label_smoothing, dataset.outputs
+
+    class Plain(nnx.Module):
+        def __init__(self, weights):
+            names = sorted((s for s in weights if s[0] in "AB"), key=lambda s: (s[0], int(s[1:] or 1)))
+            biases = [f"c{i + 1}" for i in range(len(names))]
+            self.names = tuple(zip(names, biases, strict=True))
+            self.linear = nnx.List(
+                [
+                    nnx.Linear(
+                        *weights[w].shape,
+                        dtype=dtype,
+                        param_dtype=dtype,
+                        kernel_init=lambda *_, w=w: weights[w],
+                        bias_init=lambda *_, c=c: weights[c],
+                        rngs=nnx.Rngs(0),
+                    )
+                    for w, c in self.names
+                ]
+            )
+
+        def __call__(self, x):
+            f = {"sigmoid": jax.nn.sigmoid, "relu": jax.nn.relu, "tanh": jnp.tanh}[point.activation]
+            for layer in self.linear[:-1]:
+                x = f(layer(x))
+            return self.linear[-1](x)
+
+        @property
+        def weights(self):
+            pairs = zip(self.names, self.linear, strict=True)
+            return {s: v[...] for names, layer in pairs for s, v in zip(names, (layer.kernel, layer.bias), strict=True)}
+
+    def loss(model, x, y):
+        out = model(x)
+        if dataset.task == "regression":
+            mean = jnp.mean((out - y) ** 2)
+        elif dataset.task == "binary":
+            target = (1 - smoothing) * y.astype(dtype) + smoothing / 2
+            mean = optax.sigmoid_binary_cross_entropy(out[:, 0], target).mean()
+        else:
+            target = optax.smooth_labels(jax.nn.one_hot(y, k, dtype=dtype), smoothing)
+            mean = optax.softmax_cross_entropy(out, target).mean()
+        penalty = sum(jnp.sum(layer.kernel[...] ** 2) for layer in model.linear)
+        return mean + point.l2 / 2 * penalty
+
+    optimizer = plain_optimizer(point, recipe)
+
+    @nnx.jit
+    def step(model, state, x, y):
+        gradients = nnx.grad(loss)(model, x, y)
+        with jax.numpy_dtype_promotion("standard"):
+            updates, state = optimizer.update(gradients, state, nnx.state(model, nnx.Param))
+        nnx.update(model, optax.apply_updates(nnx.state(model, nnx.Param), updates))
+        return state
+
+    def steps(seed, batches):
+        start = MLP(
             dataset.features,
-            architecture.hidden_units,
+            point.hidden_units,
             dataset.outputs,
-            activation=architecture.activation,
+            activation=point.activation,
             task=dataset.task,
             dtype=dtype,
             rngs=nnx.Rngs(seed),
         )
-
-    graphdef = nnx.graphdef(make(0))
-
-    def logits(params, x):
-        return nnx.merge(graphdef, params)(x)[None]
-
-    step = jax.jit(partial(train_minibatches, logits, task, recipe, examples, dataset.features))
-
-    def steps(learning_rate, seed, batches):
-        params = nnx.state(make(seed))
-        state = State(params, recipe.optimizer(learning_rate).init(params))
+        model = Plain(start.weights)
+        state = optimizer.init(nnx.state(model, nnx.Param))
         for batch in batches:
-            state, _ = step(state, jnp.asarray(learning_rate, dtype), batch[None], data)
-            yield nnx.merge(graphdef, state.params).weights
+            rows = batch[batch < len(dataset.train)]
+            x, y = dataset.train.features[rows], dataset.train.targets[rows]
+            state = step(model, state, jnp.asarray(x, dtype), jnp.asarray(y))
+            yield model.weights
 
     return steps
 
@@ -127,49 +212,44 @@ def assert_close(found, expected, tolerance, what):
         assert difference <= tolerance, f"{what}: {symbol} differs by {difference:.3g}"
 
 
-def lockstep(task, dtype, tolerance, epochs=3):
+def lockstep(task, points, dtype, tolerance, epochs=2):
     dataset = make_dataset(task)
-    problem = Problem(dataset.features, dataset.outputs, True, live_features(dataset.train.features))
-    assert len(problem.live) == dataset.features - 2
+    if task == "regression":
+        points = [point for point in points if not point.label_smoothing]
+    assert len(live_features(dataset.train.features)) == dataset.features - 2
     recipe = Recipe(batch_size=16)  # 70 examples: 4 minibatches of 16, one of 6
-    forms = {
-        name: layout_trainer(make_layout(name, ARCHITECTURES, problem), dataset, recipe, dtype)
-        for name in ("packed", "vmap")
-    }
-    alone = {a: module_trainer(a, dataset, recipe, dtype) for a in ARCHITECTURES}
-    for replica in itertools.product((1e-2, 1e-3), (0, 5)):
-        orders = [minibatches(jax.random.key(replica[1]), epoch, 70, recipe.batch_size) for epoch in range(epochs)]
-        batches = np.concatenate(orders)
-        expected = {a: train(*replica, batches) for a, train in alone.items()}
+    forms = {name: layout_trainer(name, points, dataset, recipe, dtype) for name in NAMES}
+    alone = [module_trainer(point, dataset, recipe, dtype) for point in points]
+    for seed in (0, 5):
+        batches = np.concatenate([minibatches(root_key(seed), epoch, 70, recipe.batch_size) for epoch in range(epochs)])
+        expected = [list(train(seed, batches)) for train in alone]
         for name, train in forms.items():
-            expected = {a: list(steps) for a, steps in expected.items()}
-            for step, found in enumerate(train(*replica, batches)):
-                for a in ARCHITECTURES:
-                    where = f"{name}, step {step}, {a}, (learning rate, seed) {replica}"
-                    assert_close(found[a], expected[a][step], tolerance, where)
+            for step, found in enumerate(train(seed, batches)):
+                for i, point in enumerate(points):
+                    assert_close(found[i], expected[i][step], tolerance, f"{name}, step {step}, {point}, seed {seed}")
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_layouts_follow_the_model_alone_in_float64(task, float64):
-    lockstep(task, jnp.float64, 1e-9)
+def test_layouts_follow_the_network_alone_in_float64(task, float64):
+    lockstep(task, POINTS, jnp.float64, 1e-9)
 
 
 def test_packed_layout_follows_the_textbook(float64):
     """Not our own code twice: forward pass, backpropagation and Adam written out in NumPy."""
     dataset = make_dataset()
-    problem = Problem(dataset.features, dataset.outputs, True, live_features(dataset.train.features))
     recipe = Recipe(batch_size=16, epsilon=1e-3)  # an epsilon that shows where it is added
-    batches = np.concatenate([minibatches(jax.random.key(2), epoch, 70, 16) for epoch in range(3)])
-    found = list(layout_trainer(PackedLayout(ARCHITECTURES, problem), dataset, recipe, jnp.float64)(1e-2, 2, batches))
+    points = [Trial(m, f, 1e-2, 2) for m in (7, 1, 0) for f in ("sigmoid", "relu", "tanh")]
+    batches = np.concatenate([minibatches(root_key(2), epoch, 70, 16) for epoch in range(3)])
+    found = list(layout_trainer("packed", points, dataset, recipe, jnp.float64)(2, batches))
     x, y = dataset.train.features.astype(np.float64), dataset.train.targets
-    for a in ARCHITECTURES:
-        start = initial_weights(parameter_key(2), 12, a.hidden_units, 3, True, jnp.float64)
-        for step, expected in enumerate(numpy_trial(start, a.activation, x, y, batches, 1e-2, recipe)):
-            assert_close(found[step][a], expected, 1e-9, f"step {step}, {a}")
+    for i, point in enumerate(points):
+        start = MLP(12, point.hidden_units, 3, dtype=jnp.float64, rngs=nnx.Rngs(2)).weights
+        for step, expected in enumerate(numpy_trial(start, point.activation, x, y, batches, 1e-2, recipe)):
+            assert_close(found[step][i], expected, 1e-9, f"step {step}, {point}")
 
 
-def test_layouts_follow_the_model_alone_in_float32():
-    lockstep("multiclass", jnp.float32, F32_TOLERANCE)
+def test_layouts_follow_the_network_alone_in_float32():
+    lockstep("multiclass", ARTICLE, jnp.float32, F32_TOLERANCE)
 
 
 @pytest.mark.parametrize(

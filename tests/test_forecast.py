@@ -9,7 +9,8 @@ from conftest import make_dataset
 
 from mlp_jax import Grid, InputError, Recipe
 from mlp_jax.cli import main
-from mlp_jax.forecast import forecast, operations
+from mlp_jax.forecast import forecast
+from mlp_jax.layers import perceptron
 from mlp_jax.layouts import Problem
 from mlp_jax.sweep import make_setup, prepare, sweep
 
@@ -20,10 +21,10 @@ def quick(monkeypatch):
 
 
 def test_operations_of_products_by_hand():
-    problem = Problem(784, 10, True, tuple(range(715)))
+    problem = Problem((784,), 10, True, tuple(range(715)))
     # 716 columns forward and for their gradient; 10 outputs forward, gradient, and that of the hidden layer.
-    assert operations(problem, 100) == 2 * 716 * 100 * 2 + 3 * 100 * 10 * 2
-    assert operations(problem, 0) == 2 * 716 * 10 * 2
+    assert problem.operations(perceptron((100,), 10, "relu")) == 2 * 716 * 100 * 2 + 3 * 100 * 10 * 2
+    assert problem.operations(perceptron((), 10, "relu")) == 2 * 716 * 10 * 2
 
 
 @pytest.mark.parametrize(("at_once", "memory_for", "turns", "chunks"), [(3, 7, 3, 1), (1, 3, 7, 3)])

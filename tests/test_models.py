@@ -7,7 +7,8 @@ import pytest
 from flax import nnx
 
 from mlp_jax import ACTIVATIONS, MLP, InputError
-from mlp_jax.models import HIDDEN, first_product, parameter_key, unit_weights
+from mlp_jax.layers import first_product, unit_rows
+from mlp_jax.models import parameter_key
 
 
 @pytest.mark.parametrize("units", [0, 1, 17])
@@ -49,10 +50,10 @@ def test_starts_glorot_uniform_with_zero_biases():
 
 def test_a_units_initial_weights_do_not_depend_on_its_neighbours():
     key = parameter_key(4)
-    alone = unit_weights(key, HIDDEN, jnp.array([2]), jnp.ones(1), 6)
-    among = unit_weights(key, HIDDEN, jnp.array([7, 2, 0]), jnp.ones(3), 6)
-    np.testing.assert_array_equal(alone[0], among[1])
-    assert not np.array_equal(among[0], among[2])
+    few, many = (unit_rows(key, 0, jnp.float32)(units, 6) for units in (2, 7))
+    np.testing.assert_array_equal(few, many[:2])
+    assert len(np.unique(many)) == many.size
+    assert not np.array_equal(unit_rows(key, 1, jnp.float32)(2, 6), few)
 
 
 def test_seeds_and_layers_differ():

@@ -7,25 +7,20 @@ import numpy as np
 import pytest
 from conftest import make_dataset
 
-from mlp_jax import Grid, InputError, Recipe
-from mlp_jax.layouts import Problem, make_layout
+from mlp_jax import Grid, InputError
 from mlp_jax.parts import Sharing, divide, share_out
-from mlp_jax.plan import make_mesh, make_plan
-from mlp_jax.program import Program
-from mlp_jax.training import live_features, stack_splits
+from mlp_jax.plan import make_plan
+from mlp_jax.sweep import make_program, make_setup
+from mlp_jax.training import stack_splits
 
 
 def parts_and_host(widths, seeds, layout="packed", at_once=1):
     """All of it in one part."""
     dataset = make_dataset(examples=3000, features=60)
     grid = Grid(widths, seeds=seeds)
-    problem = Problem(dataset.features, dataset.outputs, True, live_features(dataset.train.features))
-    plan = make_layout(layout, grid.architectures, problem)
-    splits = list(dataset.splits.values())
-    sizes = tuple(len(split) for split in splits)
-    program = Program(plan, dataset.task, Recipe(), sizes, np.dtype(np.float32), at_once, make_mesh(None, seeds))
+    program = make_program(make_setup(grid, dataset, layout=layout), dataset, at_once)
     sharing = Sharing((tuple(range(len(widths))),), program.mesh.size)
-    return divide(program, sharing, jax.devices()), stack_splits(splits, plan.columns)
+    return divide(program, sharing, jax.devices()), stack_splits(list(dataset.splits.values()), program.layout.columns)
 
 
 @pytest.mark.parametrize("layout", ["packed", "vmap"])
