@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from mlp_jax.recipe import Recipe
@@ -69,7 +70,7 @@ def make_optimizer(name: str, recipe: Recipe, numbers: ByRow, kernels: Any) -> o
     """
     penalty = None
     if "l2" in numbers:
-        penalty = jax.tree.map(lambda each, kernel: each * kernel, numbers["l2"], kernels)
+        penalty = jax.tree.map(lambda each, kernel: each * jnp.asarray(kernel, each.dtype), numbers["l2"], kernels)
     rates = numbers["learning_rate"]
     return optax.chain(
         _plus(penalty),

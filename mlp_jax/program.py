@@ -120,8 +120,7 @@ class Program:
     def trials(self) -> Trials:
         """The trials of a replica, as training knows them."""
         layout = self.layout
-        kernels = jax.tree.map(lambda each: jnp.asarray(each, self.dtype), layout.kernels)
-        return Trials(layout.trials, layout.trained, layout.logits, layout.by_row, kernels)
+        return Trials(layout.trials, layout.trained, layout.logits, layout.by_row, layout.kernels)
 
     def init(self, seeds: UInt32[Array, "R"], numbers: dict[str, Float[Array, "R T"]]) -> tuple[State, Replicas]:
         """Initial state of every replica."""
