@@ -207,6 +207,7 @@ def _check_kinds(grid: Any, dataset: Any, recipe: Any, layout: Any, use_bias: An
         ("use_bias", use_bias, bool, "True or False"),
     ):
         instance(argument, value, kind, expected)
+    dataset.check()
     if not isinstance(layout, str) or layout not in LAYOUTS:
         raise InputError(f"unknown layout {shown(layout)}: expected one of {', '.join(LAYOUTS)}")
 

@@ -3,6 +3,8 @@
 import gzip
 import struct
 import tracemalloc
+import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from mlp_jax import DataError, load_dataset
+import mlp_jax.datasets
+from mlp_jax import DataError, SweepWarning, load_dataset
 from mlp_jax.datasets.idx import load_idx_directory, read_idx
 
 CODES = {"u1": 0x08, "i1": 0x09, "i2": 0x0B, "i4": 0x0C, "f4": 0x0D, "f8": 0x0E}
@@ -117,7 +120,9 @@ def test_mutated_directories_raise_nothing_but_data_error(data, tmp_path):
     arrays = write_directory(tmp_path / "set", compress=False)
     name = data.draw(st.sampled_from(sorted(arrays)))
     (tmp_path / "set" / name).write_bytes(data.draw(mutations(idx_bytes(arrays[name]))))
-    reads_or_refuses(load_dataset, str(tmp_path / "set"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SweepWarning)  # data may still be read, and be odd
+        reads_or_refuses(load_dataset, str(tmp_path / "set"))
 
 
 PLAIN, SQUEEZED = idx_bytes(IMAGES), gzip.compress(idx_bytes(IMAGES))
@@ -196,10 +201,11 @@ def test_a_directory_is_read(shape, classes, compress, names, tmp_path):
     (tmp_path / "set" / "train-images-idx3-ubyte.d").mkdir()
     dataset = load_dataset(tmp_path / "set")
     assert (dataset.name, dataset.task, dataset.outputs, dataset.image_shape) == ("set", "multiclass", classes, shape)
-    images = np.concatenate([dataset.validation.features, dataset.train.features])  # the first 2 of 24 are held out
-    assert len(dataset.validation) == 2
-    np.testing.assert_array_equal(images, arrays[0].reshape(24, -1))
-    np.testing.assert_array_equal(np.concatenate([dataset.validation.targets, dataset.train.targets]), arrays[1])
+    assert len(dataset.validation) == 2  # of 24
+    images = np.concatenate([dataset.validation.features, dataset.train.features])
+    labels = np.concatenate([dataset.validation.targets, dataset.train.targets])
+    found = sorted((image.tolist(), label) for image, label in zip(images, labels, strict=True))
+    assert found == sorted((image.ravel().tolist(), label) for image, label in zip(*arrays[:2], strict=True))
     np.testing.assert_array_equal(dataset.test.features, arrays[2].reshape(6, -1))
     np.testing.assert_array_equal(dataset.test.targets, arrays[3])
     assert images.dtype == np.uint8
@@ -213,12 +219,42 @@ def test_a_plain_file_goes_before_its_compressed_copy(tmp_path):
     np.testing.assert_array_equal(load_dataset(tmp_path).test.targets, arrays["t10k-labels-idx1-ubyte"])
 
 
-def test_the_held_out_labels_count_as_classes(tmp_path):
-    write_directory(tmp_path, compress=False)
+def test_sorted_files_are_held_out_from_every_class(tmp_path):
+    write_directory(tmp_path, train=120, classes=5, compress=False)
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(idx_bytes(np.repeat(np.arange(5, dtype=np.uint8), 24)))
+    dataset = load_dataset(tmp_path)
+    assert np.bincount(dataset.validation.targets).tolist() == [2] * 5
+    assert np.bincount(dataset.train.targets).tolist() == [22] * 5
+    assert load_dataset(tmp_path).digest == dataset.digest
+
+
+def test_mnists_own_files_keep_the_articles_split_wherever_they_are(tmp_path):
+    package, compressed, plain = load_dataset("mnist"), tmp_path / "compressed", tmp_path / "plain"
+    compressed.mkdir()
+    plain.mkdir()
+    for path in (Path(mlp_jax.datasets.__file__).parent / "mnist").glob("*.gz"):
+        content = gzip.decompress(path.read_bytes())
+        (compressed / path.name).write_bytes(gzip.compress(content, 1))  # other bytes, the same content
+        (plain / path.stem).write_bytes(content)
+    for directory in (compressed, plain):
+        assert load_dataset(directory).digest == package.digest
+    images, labels = (read_idx(plain / f"train-{name}-ubyte") for name in ("images-idx3", "labels-idx1"))
+    test = {"x_test": images[:100], "y_test": labels[:100]}
+    np.savez(tmp_path / "mnist.npz", x_train=images, y_train=labels.astype(np.int64), **test)
+    assert np.array_equal(load_dataset(tmp_path / "mnist.npz").validation.features, package.validation.features)
+    (plain / "train-labels-idx1-ubyte").write_bytes(idx_bytes(labels[::-1]))  # another set
+    assert not np.array_equal(load_dataset(plain).validation.features, package.validation.features)
+
+
+@pytest.mark.filterwarnings("ignore:.*example of:mlp_jax.SweepWarning")
+def test_a_label_that_is_there_once_stays_in_train(tmp_path):
+    write_directory(tmp_path, compress=False, classes=1)
     labels = np.zeros(24, np.uint8)
-    labels[0] = 4  # in the validation split alone
+    labels[0] = 4
     (tmp_path / "train-labels-idx1-ubyte").write_bytes(idx_bytes(labels))
-    assert load_dataset(tmp_path).outputs == 5
+    dataset = load_dataset(tmp_path)
+    assert dataset.outputs == 5
+    assert 4 in dataset.train.targets
 
 
 @pytest.mark.parametrize(

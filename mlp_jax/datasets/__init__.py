@@ -1,13 +1,15 @@
 """Data sets: files, TFDS and arrays in; NumPy arrays out."""
 
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
+from mlp_jax.datasets import carving
 from mlp_jax.datasets.dataset import Dataset, Split, first_line, naming_source
 from mlp_jax.datasets.idx import load_idx_directory, read_idx
 from mlp_jax.datasets.npz import read_npz
-from mlp_jax.errors import DataError, instance
+from mlp_jax.errors import DataError, SweepWarning, instance
 
 __all__ = ["Dataset", "Split", "absolute_path", "load_dataset", "read_idx"]
 
@@ -39,8 +41,14 @@ def load_dataset(name: str | os.PathLike[str], *, data_dir: str | Path | None = 
         MissingExtraError: it needs a package that is not installed.
     """
     instance("the data set", name, str | os.PathLike, "a name or a path")
-    name = os.fspath(name)
-    if name == "mnist":
+    path_given, name = not isinstance(name, str), os.fspath(name)
+    if name == "mnist" and not (path_given and Path(name).exists()):
+        if Path(name).exists():
+            warnings.warn(
+                "mnist is read from the package, and not from what is here by that name: ./mnist names that",
+                SweepWarning,
+                stacklevel=2,
+            )
         return load_idx_directory(_MNIST, name="MNIST", sha256=_MNIST_SHA256)
     if name.startswith("tfds:"):
         from mlp_jax.datasets.tfds import load_tfds
@@ -94,4 +102,6 @@ def _load_npz(path: Path) -> Dataset:
         if text in arrays:
             arrays[text] = arrays[text].tolist()
     with naming_source(path):
-        return Dataset.from_arrays(**arrays, name=path.stem)
+        return Dataset.from_arrays(
+            **arrays, name=path.stem, hold_out=carving.hold_out(arrays["x_train"], arrays["y_train"])
+        )

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mlp_jax.datasets import carving
 from mlp_jax.datasets.dataset import DEFLATE_LIMIT, MOST_CLASSES, Dataset, machine_memory, naming_source
 from mlp_jax.errors import DataError
 
@@ -101,10 +102,10 @@ def _read(stream: io.BufferedIOBase, path: Path, dimensions: int | None, most: i
 def load_idx_directory(directory: Path, *, name: str, sha256: Mapping[str, str] | None = None) -> Dataset:
     """Read the four files of an MNIST-style directory.
 
-    The validation split is the first twelfth of the training files (5,000 of MNIST's 60,000), as TensorFlow's
-    loader made it. Classes have the names that a file beside them gives: ``classes.txt``, a name a line, or a mapping
-    like those that EMNIST is published with (``emnist-letters-mapping.txt``, on each line a label and the codes of its
-    characters).
+    The validation split is a twelfth of the training files, drawn from every class in proportion; of MNIST's own, which
+    are known by their content, the first 5,000, as TensorFlow's loader made it. Classes have the names that a file
+    beside them gives: ``classes.txt``, a name a line, or a mapping like those that EMNIST is published with
+    (``emnist-letters-mapping.txt``, on each line a label and the codes of its characters).
 
     Args:
         directory: holds train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and
@@ -141,7 +142,7 @@ def load_idx_directory(directory: Path, *, name: str, sha256: Mapping[str, str] 
             task="multiclass",
             name=name,
             class_names=() if sha256 else _class_names(files["train", "images"]),
-            hold_out="first",
+            hold_out=carving.hold_out(arrays["train", "images"], arrays["train", "labels"]),
         )
 
 
