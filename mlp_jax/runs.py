@@ -325,7 +325,7 @@ def dataset_of(config: Mapping[str, Any], path: Path, name: str | None = None) -
             refused = refused or error
             continue
         if dataset.digest == config["dataset_digest"]:
-            return dataset
+            return dataset.with_names(config.get("class_names", dataset.class_names))
         altered = altered or DataError(f"{each} is not what {path} was trained on: its SHA-256 differs")
     raise altered or refused or AssertionError
 

@@ -198,30 +198,42 @@ class Dataset:
                 split.check_fits(self.task, self.features, self.outputs, "the data set")
 
     def with_classes(self, names: Sequence[str]) -> "Dataset":
-        """The same data with the classes in the order of these names, their labels numbered anew.
+        """The same data with the classes of a model, their labels numbered as it has them.
+
+        Classes are matched by name; where one side has numbers for names, by number.
 
         Raises:
-            DataError: these are not the names of its classes.
+            DataError: the classes have other names.
+
+        Warns:
+            SweepWarning: they are in another order, or are matched by number.
         """
         names = tuple(names)
-        if sorted(names) != sorted(self.class_names):
-            here, there = (
-                [each for each in one if each not in other]
-                for one, other in ((self.class_names, names), (names, self.class_names))
-            )
-            raise DataError(
-                f"{self.name} has other classes: {_shortly(here) or 'none'} where {_shortly(there) or 'none'} "
-                "is expected, so give the same classes the same names"
-            )
         if names == self.class_names:
             return self
-        order = np.array([names.index(name) for name in self.class_names], np.int32)
-        splits: dict[str, Any] = {
-            name: Split(split.features, order[split.targets]) for name, split in self.splits.items()
-        }
+        if sorted(names) == sorted(self.class_names):
+            _warn(f"{self.name} has its classes in another order: they are matched by name")
+            order = np.array([names.index(name) for name in self.class_names], np.int32)
+            splits = {name: Split(split.features, order[split.targets]) for name, split in self.splits.items()}
+            return self._changed(class_names=names, **splits)
+        if len(names) == len(self.class_names) and (_numbers(len(names)) in (names, self.class_names)):
+            by_number = f"{_shortly(self.class_names)} as {_shortly(names)}"
+            _warn(f"{self.name} has other names for its classes: they are matched by number ({by_number})")
+            return self.with_names(names)
+        here, expected = set(self.class_names) - set(names), set(names) - set(self.class_names)
+        raise DataError(
+            f"{self.name} has other classes: {_shortly(sorted(here)) or 'none'} where "
+            f"{_shortly(sorted(expected)) or 'none'} is expected, so give the same classes the same names"
+        )
+
+    def with_names(self, names: Sequence[str]) -> "Dataset":
+        """The same data, whose classes have these names."""
+        return self if tuple(names) == self.class_names else self._changed(class_names=tuple(names))
+
+    def _changed(self, **changes: Any) -> "Dataset":
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", SweepWarning)  # was said of the same data when they were made
-            return replace(self, class_names=names, **splits)
+            warnings.simplefilter("ignore", SweepWarning)  # all was said when this one was made
+            return replace(self, **changes)
 
     @property
     def features(self) -> int:
@@ -419,14 +431,21 @@ def _check_classes(dataset: Dataset) -> None:
     count = len(dataset.class_names)
     present = {split: np.bincount(values.targets, minlength=count) > 0 for split, values in dataset.splits.items()}
     nowhere = ~np.any([*present.values()], axis=0)
+    said = []
     if nowhere.any():
-        numbered = dataset.class_names == tuple(str(label) for label in range(count))
-        mend = ": are they numbered 0, 1, 2, ... without a gap?" if numbered else ""
-        _warn(f"{dataset.name}: no split has an example of {_named(dataset, nowhere)}{mend}")
+        mend = ": are they numbered 0, 1, 2, ... without a gap?" if dataset.class_names == _numbers(count) else ""
+        said.append(f"no split has an example of {_named(dataset, nowhere)}{mend}")
     for split, there in present.items():
         lacking = ~there & ~nowhere
         if lacking.any() and (split == "train" or len(dataset.splits[split]) >= count):
-            _warn(f"{dataset.name}: {split} has no example of {_named(dataset, lacking)}")
+            said.append(f"{split} has no example of {_named(dataset, lacking)}")
+    if said:
+        _warn(f"{dataset.name}: {'; '.join(said)}")
+
+
+def _numbers(count: int) -> tuple[str, ...]:
+    """The names of classes that have none."""
+    return tuple(str(label) for label in range(count))
 
 
 def _named(dataset: Dataset, which: np.ndarray) -> str:
@@ -543,7 +562,7 @@ def _checked_labels(
                 f"{split} labels go up to {y.max()}: expected 0 to {classes - 1}, "
                 + (f"by {next(iter(stated))}" if stated else "as in train (class_names can say that there are more)")
             )
-    names = tuple(class_names) or tuple(str(label) for label in range(classes))
+    names = tuple(class_names) or _numbers(classes)
     return labels, 1 if binary else classes, names
 
 

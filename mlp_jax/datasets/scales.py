@@ -36,11 +36,6 @@ class _Scale:
     rows: Features  # some
 
     @property
-    def seen(self) -> float:
-        """What the model sees of a stored 1."""
-        return 1 / 255 if self.dtype == np.uint8 else 1.0
-
-    @property
     def unit(self) -> bool:
         """Whether all is in [0, 1], or nearly, as scaled images are."""
         return self.low >= -0.1 and self.high <= 1.1
@@ -57,7 +52,7 @@ class _Scale:
 
     def __str__(self) -> str:
         how = ", scaled by 255 when used" if self.dtype == np.uint8 else ""
-        return f"{self.dtype} from {self.low:.4g} to {self.high:.4g}{how}"
+        return f"{self.dtype} from {self.low:.5g} to {self.high:.5g}{how}"
 
 
 def check_scales(splits: Mapping[str, Features], *, images: bool = False) -> None:
@@ -73,7 +68,7 @@ def check_scales(splits: Mapping[str, Features], *, images: bool = False) -> Non
     scales = {name: _scale(features) for name, features in splits.items()}
     (first, train), *others = scales.items()
     for name, other in others:
-        ranges = f"{first} features are {train}, those of {name} {other}"
+        ranges = f"features of {first} are {train}, those of {name} {other}"
         if train.dtype != other.dtype and np.uint8 in (train.dtype, other.dtype):
             if not (train if other.dtype == np.uint8 else other).unit:
                 raise DataError(f"{ranges}: give both the same type and scale (pixels: .astype(np.uint8))")
@@ -101,8 +96,8 @@ def check_scale(name: str, features: Features, *, images: bool = False) -> None:
     if scale.dtype == np.uint8:
         if 0 < scale.high < _FEW_LEVELS:
             _warn(
-                f"{name} features are {scale}, so that the model sees at most {scale.high * scale.seen:.2g}: if they "
-                "are no intensities from 0 to 255, give them as floats (.astype(np.float32))"
+                f"features of {name} are {scale}, so that the model sees at most {scale.high / 255:.2g}: if they are "
+                "no intensities from 0 to 255, give them as floats (.astype(np.float32))"
             )
     elif (
         (images or features.shape[1] >= _MANY_FEATURES)
@@ -111,7 +106,7 @@ def check_scale(name: str, features: Features, *, images: bool = False) -> None:
         and (scale.whole or (images and scale.high == 255))
     ):
         mend = ".astype(np.uint8), or divide by 255" if scale.high <= 255 else f"divide by {scale.high:.0f}"
-        _warn(f"{name} features are {scale}, and used as they are: if they are intensities, scale them ({mend})")
+        _warn(f"features of {name} are {scale}, and used as they are: if they are intensities, scale them ({mend})")
 
 
 def _scale(features: Features) -> _Scale:
