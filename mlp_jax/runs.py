@@ -361,6 +361,9 @@ def _checked_config(config: dict[str, Any], path: Path) -> dict[str, Any]:
         if not typed or (isinstance(value, str) and not value.isprintable()):
             expected = getattr(kind, "__name__", "number")
             raise DataError(f"{path}: {key} is {shown(value)}: expected a {expected}")
+    names = config.get("class_names", [])  # which older runs lack
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise DataError(f"{path}: class_names is {shown(names)}: expected a list of names")
     return config
 
 

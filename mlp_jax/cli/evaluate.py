@@ -1,5 +1,6 @@
 """mlp-jax evaluate."""
 
+import warnings
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,7 +10,7 @@ from mlp_jax.cli._output import console_for, print_json
 from mlp_jax.cli._using import Chosen, RunPath, choose, image_form, own_dataset, setting
 from mlp_jax.datasets import Dataset, load_dataset
 from mlp_jax.datasets.scales import check_scales
-from mlp_jax.errors import InputError
+from mlp_jax.errors import InputError, SweepWarning
 from mlp_jax.models import MLP
 from mlp_jax.results import KEYS
 from mlp_jax.runs import Run
@@ -39,8 +40,9 @@ def run(options: Evaluate) -> int:
     dataset = _load(first, options.dataset)
     _check_fits(first.model, dataset)
     same = dataset.digest == setting(run, "dataset_digest")
+    names = setting(run, "class_names")
+    dataset = dataset.with_names(names) if same else dataset.with_classes(names)
     if not same:
-        dataset = dataset.with_classes(setting(run, "class_names"))
         _check_scale(run, dataset)
     numbers = run.trials["trial"].tolist() if options.trial == "all" else [first.trial]
     scores: dict[int, dict[str, Scores]] = {}
@@ -112,7 +114,9 @@ def _check_scale(run: Run, dataset: Dataset) -> None:
         own = np.resize(np.round(255 * ends).astype(np.uint8) if as_bytes else ends, (1, dataset.features))
     else:
         try:
-            own = own_dataset(run, None).train.features
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", SweepWarning)  # of what they are was warned when they were trained on
+                own = own_dataset(run, None).train.features
         except InputError:  # not there any more
             if not as_bytes:
                 return

@@ -227,8 +227,16 @@ class Dataset:
         )
 
     def with_names(self, names: Sequence[str]) -> "Dataset":
-        """The same data, whose classes have these names."""
-        return self if tuple(names) == self.class_names else self._changed(class_names=tuple(names))
+        """The same data, whose classes have these names; warns where those that they have were not just numbers."""
+        names = tuple(names)
+        if names == self.class_names:
+            return self
+        if _numbers(len(names)) not in (names, self.class_names):
+            _warn(
+                f"{self.name} has other names for its classes than these very data had before ("
+                f"{_shortly(self.class_names)}): they are taken as {_shortly(names)}"
+            )
+        return self._changed(class_names=names)
 
     def _changed(self, **changes: Any) -> "Dataset":
         with warnings.catch_warnings():
