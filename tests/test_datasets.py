@@ -253,7 +253,8 @@ TABLE = np.random.default_rng(3).normal(size=(60, 4)) * [1, 50, 1e6, 1e-3] + [0,
 
 def split_in_two(convert_train, convert_test, x=PIXELS):
     y = np.arange(len(x)) % 2
-    return Dataset.from_arrays(convert_train(x[:48]), y[:48], convert_test(x[48:]), y[48:])
+    most = len(x) * 4 // 5
+    return Dataset.from_arrays(convert_train(x[:most]), y[:most], convert_test(x[most:]), y[most:])
 
 
 def uint8(x):
@@ -319,6 +320,12 @@ def test_scales_that_cannot_both_be_meant_are_refused(train, test):
             "train are float64 from -0.8.*, those of test float32 from 0 to .*: if that is not",
         ),
         (lambda x: x / 127.5 - 1, unit, PIXELS, "train are float64 from -1 to 1, those of test"),
+        (
+            uint8,
+            lambda x: uint8(x // 16),
+            np.tile(PIXELS, (3, 1, 1)),
+            "train are uint8 .*, those of test uint8 .* to 15,",
+        ),
         (lambda x: x, lambda x: x * 1000, TABLE, "typically 1e.03 times as great: if that is not meant"),
         (lambda x: x, lambda x: x / 255, TABLE, "typically 2.6e.02 times as small"),
     ],
@@ -339,6 +346,8 @@ def test_doubtful_scales_are_warned_of(train, test, x, message):
         (flat(uint8), flat(unit), PIXELS),
         (standardized, standardized, PIXELS),
         (unit, lambda x: unit(x) * 1.05, PIXELS),
+        (unit, lambda x: unit(x) / 20, PIXELS),
+        (lambda x: unit(x) - 0.02, unit, PIXELS),
         (unit, lambda x: unit(x[:1]).repeat(len(x), axis=0), PIXELS),
         (lambda x: x // 16, lambda x: x // 16, PIXELS),
         (lambda x: x, lambda x: x, TABLE),

@@ -17,10 +17,10 @@ from mlp_jax.errors import DataError, SweepWarning
 
 Features = Num[np.ndarray, "N D"]
 
-_ROWS = 1000  # of a split, looked at where a look at all of them would take long
+_ROWS = 250  # of a split, looked at where a look at all of them would take long
 _FACTOR = 50  # between typical values of two splits that is no accident
 _LEAST_VALUES = 20  # other than 0, from which to tell what is typical
-_LEAST_PIXELS = 500  # from which to tell where most of them lie
+_LEAST_PIXELS = 500  # from which to tell whether there are any below 0
 _FEW_LEVELS = 64  # of uint8: images use more of its 256
 _MANY_FEATURES = 64  # so many whole numbers from 0 to 255 are the pixels of an image
 _FULL_SCALE = (255, 1023, 4095, 65535)  # of 8, 10, 12 and 16 bits
@@ -80,7 +80,7 @@ def check_scales(splits: Mapping[str, Features], *, images: bool = False) -> Non
                 raise DataError(f"{ranges}: scale both alike (pixels: .astype(np.uint8), or divide by 255)")
             times = f"{np.exp(abs(gap)):.2g} times as {'great' if gap > 0 else 'small'}"
             _warn(f"{ranges}, typically {times}: if that is not meant, scale both alike")
-        elif images and _lie_apart(train.rows, other.rows):
+        elif (images and _differ_below_zero(train, other)) or _few_levels_of(train, other):
             _warn(f"{ranges}: if that is not meant, scale both alike")
 
 
@@ -135,13 +135,15 @@ def _magnitude(rows: Features) -> Float[np.ndarray, "D"]:
         return logs.sum(axis=0) / present.sum(axis=0)
 
 
-def _lie_apart(train: Features, other: Features) -> bool:
-    """Whether most pixels of two splits lie in ranges that differ: another black, or another white."""
-    if min(train.size, other.size) < _LEAST_PIXELS:
-        return False
-    (low, high), (other_low, other_high) = (np.quantile(rows, [0.005, 0.995]) for rows in (train, other))
-    width = high - low
-    return bool(width > 0 and (abs(other_low - low) > width / 4 or abs(other_high - high) > width / 2))
+def _differ_below_zero(train: _Scale, other: _Scale) -> bool:
+    """Whether the pixels of one split alone are below 0, as those of standardized images are, and far below it."""
+    enough = min(train.rows.size, other.rows.size) >= _LEAST_PIXELS
+    return enough and (train.low < 0) != (other.low < 0) and abs(train.low - other.low) > (train.high - train.low) / 10
+
+
+def _few_levels_of(train: _Scale, other: _Scale) -> bool:
+    """Whether the other split, of more than a few examples, has few of the levels that train has, both being uint8."""
+    return train.dtype == other.dtype == np.uint8 and other.high < _FEW_LEVELS <= train.high and len(other.rows) >= 20
 
 
 def _warn(message: str) -> None:
