@@ -14,6 +14,7 @@ from jaxtyping import Array, PRNGKeyArray
 from mlp_jax.datasets.dataset import MOST_CLASSES, Dataset, Split
 from mlp_jax.datasets.scales import check_scales
 from mlp_jax.errors import InputError, instance, whole
+from mlp_jax.keys import root_key
 from mlp_jax.models import MLP, check_seed, first_product
 from mlp_jax.recipe import Recipe, check_learning_rate
 from mlp_jax.tasks import Task, get_task
@@ -162,7 +163,7 @@ def fit(
     for epoch in range(recipe.epochs):
         index = jnp.asarray(epoch, jnp.int32)
         state, *means = _fit_epoch(recipe.precision)(
-            graphdef, model.task, recipe, len(train), state, jax.random.key(seed), rate, index, data
+            graphdef, model.task, recipe, len(train), state, root_key(seed), rate, index, data
         )
         scores = [_scores(task, m, s) for m, s in zip(means, splits, strict=False)]
         scores += [Scores(np.nan, np.nan)] * (2 - len(scores))
