@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from mlp_jax.datasets import Dataset
-from mlp_jax.errors import InputError
+from mlp_jax.errors import InputError, shown
 from mlp_jax.plots.style import WIDTH, Figure, colours, show_image, styled
 
 MOST_OUTPUTS = 6  # of a regression, with a row each
@@ -60,7 +60,7 @@ def examples(dataset: Dataset, *, split: str = "train", rows: int = 4, columns: 
     if dataset.image_shape is None:
         raise InputError(f"an example of {dataset.name} is {dataset.features} numbers: expected images")
     if split not in dataset.splits:
-        raise InputError(f"unknown split {split!r}: expected one of {', '.join(dataset.splits)}")
+        raise InputError(f"unknown split {shown(split)}: expected one of {', '.join(dataset.splits)}")
     if rows < 1 or columns < 1:
         raise InputError(f"the grid is {rows} by {columns}: expected 1 or more of each")
     chosen = dataset.splits[split]
