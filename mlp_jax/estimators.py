@@ -67,6 +67,24 @@ def _as_parameters() -> Iterator[None]:
         raise InputError(f"{_PARAMETERS[name]} is {rest}") from None
 
 
+def _check_nothing_masked(*arrays: Any) -> None:
+    if any(np.ma.is_masked(array) for array in arrays):  # scikit-learn would take what lies below the mask
+        raise InputError("some values are masked: fill them (sklearn.impute), or leave their examples out")
+
+
+def _check_labels(y: Any) -> None:
+    """Raise InputError, in clearer words than scikit-learn's, if labels are missing or of several kinds."""
+    missing = y.isna() if hasattr(y, "isna") else False  # of pandas
+    if np.any(missing):
+        raise InputError(
+            f"labels are missing from y ({np.count_nonzero(missing)} of {len(y)}): leave their examples out"
+        )
+    labels = np.asarray(y)
+    odd = [label for label in labels.flat if not isinstance(label, str)] if labels.dtype.kind == "O" else []
+    if odd:
+        raise InputError(f"y holds {shown(odd[0])} as an object: expected an array of numbers, or of text alone")
+
+
 def _check_range(values: Num[np.ndarray, "N D"], greatest: float, names: Sequence[str], problem: str) -> None:
     """Raise InputError that names the column of the first value whose magnitude is greater than that."""
     if len(values) and max(float(values.max()), -float(values.min())) > greatest:
@@ -132,6 +150,13 @@ class _Perceptron(BaseEstimator):  # type: ignore[misc]
         self.epsilon = epsilon
         self.tol = tol
         self.n_iter_no_change = n_iter_no_change
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "coefs_")
+
+    def _unfit(self) -> None:
+        """Forget what was learnt, so that a fit that fails does not leave half of an earlier one."""
+        vars(self).pop("coefs_", None)
 
     def _columns(self) -> list[str]:
         """What messages call the columns of X."""
@@ -203,6 +228,7 @@ class _Perceptron(BaseEstimator):  # type: ignore[misc]
 
     def _validated(self, X: Any) -> Num[np.ndarray, "N D"]:
         check_is_fitted(self)
+        _check_nothing_masked(X)
         x = validate_data(self, X, reset=False)
         _check_range(x, GREATEST, self._columns(), _BEYOND)
         return x
@@ -287,6 +313,10 @@ class MLPClassifier(ClassifierMixin, _Perceptron):  # type: ignore[misc]
 
     def fit(self, X: Any, y: Any) -> Self:
         """Train on examples ``[N, D]`` and labels ``[N]``, numbers or strings."""
+        self._unfit()
+        _check_nothing_masked(X, y)
+        if y is not None:
+            _check_labels(y)
         x, y = validate_data(self, X, y, dtype=_FLOATS)
         check_classification_targets(y)
         self.classes_, labels = np.unique(column_or_1d(y, warn=True), return_inverse=True)
@@ -363,11 +393,15 @@ class MLPRegressor(RegressorMixin, _Perceptron):  # type: ignore[misc]
 
     def fit(self, X: Any, y: Any) -> Self:
         """Train on examples ``[N, D]`` and values ``[N]`` or ``[N, K]``."""
+        self._unfit()
+        _check_nothing_masked(X, y)
         if not isinstance(self.loss, str) or self.loss != "squared_error":
             raise InputError(
                 f"loss is {shown(self.loss)}: expected 'squared_error' (hidden_layer_sizes comes after it)"
             )
         x, y = validate_data(self, X, y, dtype=_FLOATS, multi_output=True, y_numeric=True)
+        if y.dtype.kind not in "buif":
+            raise InputError(f"y has dtype {y.dtype}: expected numbers")
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         self._one_dimensional = y.ndim == 1

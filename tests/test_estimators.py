@@ -312,6 +312,55 @@ def test_bad_parameters_are_refused_when_fitted(parameters, message):
         estimator.fit(IRIS_X, IRIS.target)
 
 
+def test_a_fit_that_fails_leaves_nothing_of_an_earlier_one():
+    for estimator in (MLPClassifier(4, max_iter=1), MLPRegressor(hidden_layer_sizes=4, max_iter=1)):
+        estimator.fit(IRIS_X, IRIS.target)
+        with pytest.raises(ValueError, match="max_iter is 0"):
+            clone(estimator).set_params(max_iter=0).fit(IRIS_X, IRIS.target)
+        with pytest.raises(ValueError, match="max_iter is 0"):
+            estimator.set_params(max_iter=0).fit(IRIS_X[:, :2], IRIS.target > 0)
+        for x in (IRIS_X, IRIS_X[:, :2]):
+            with pytest.raises(NotFittedError):
+                estimator.predict(x)
+        estimator.set_params(max_iter=1).fit(IRIS_X[:, :2], IRIS.target > 0)
+        assert estimator.predict(IRIS_X[:, :2]).shape == (150,)
+
+
+def test_fitted_again_with_other_classes():
+    estimator = MLPClassifier(4, max_iter=1, random_state=0).fit(IRIS_X, IRIS.target)
+    for labels in (IRIS.target > 0, IRIS.target.astype(np.uint8), IRIS.target_names[IRIS.target]):
+        estimator.fit(IRIS_X, labels)
+        assert estimator.classes_.dtype == estimator.predict(IRIS_X).dtype == labels.dtype
+        np.testing.assert_array_equal(estimator.classes_, np.unique(labels))
+        assert_probabilities(estimator, IRIS_X)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (pd.Series(["a", "b", pd.NA, "a"], dtype="string"), r"labels are missing from y \(1 of 4\)"),
+        (pd.Series(pd.Categorical(["a", None, None, "b"])), r"labels are missing from y \(2 of 4\)"),
+        (np.array(["a", None, "b", "a"], object), "y holds None as an object"),
+        (np.array(["a", 1, "b", "a"], object), "y holds 1 as an object"),
+        (np.ma.masked_array([0, 1, 0, 1], [0, 0, 0, 1]), "masked"),
+    ],
+)
+def test_labels_that_are_none_are_refused(labels, message):
+    with pytest.raises(ValueError, match=message):
+        MLPClassifier(4, max_iter=1).fit(IRIS_X[:4], labels)
+
+
+def test_values_that_are_no_numbers_are_refused():
+    estimator = MLPRegressor(hidden_layer_sizes=4, max_iter=1)
+    with pytest.raises(ValueError, match="y has dtype <U1: expected numbers"):
+        estimator.fit(IRIS_X[:4], np.array(list("1234")))
+    masked = np.ma.masked_array(IRIS_X, IRIS_X > 1)
+    with pytest.raises(ValueError, match="masked"):
+        estimator.fit(masked, IRIS.target)
+    with pytest.raises(ValueError, match="masked"):
+        estimator.fit(IRIS_X, IRIS.target).predict(masked)
+
+
 def test_messages_name_the_class_and_plain_values():
     with pytest.raises(TypeError, match=r"^MLPClassifier\.__init__"):
         MLPClassifier(solver="adam")
