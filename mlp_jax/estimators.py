@@ -39,7 +39,8 @@ _FLOATS = (np.float64, np.float32)  # the first for whatever is neither, as in s
 _MOST_NAMED = 3  # columns in a message
 
 # What is wrong with numbers, and how to mend it.
-_BEYOND = "beyond what float32 can hold: scale the features (StandardScaler)"
+_SCALE_X = "scale the features (StandardScaler)"
+_BEYOND = f"beyond what float32 can hold: {_SCALE_X}"
 _SCALE_Y = "scale the values (TransformedTargetRegressor does, with StandardScaler)"
 _CENTRE = "subtract its mean from each such column first, as StandardScaler does"
 
@@ -156,7 +157,8 @@ class _Perceptron(BaseEstimator):  # type: ignore[misc]
 
     def _unfit(self) -> None:
         """Forget what was learnt, so that a fit that fails does not leave half of an earlier one."""
-        vars(self).pop("coefs_", None)
+        if hasattr(self, "coefs_"):
+            del self.coefs_
 
     def _columns(self) -> list[str]:
         """What messages call the columns of X."""
@@ -180,9 +182,16 @@ class _Perceptron(BaseEstimator):  # type: ignore[misc]
             split = Split(x.astype(np.float32, copy=False), targets)
             trained = fit(model, split, learning_rate=self.learning_rate_init, seed=int(seed), recipe=recipe)
         weights = {symbol: np.asarray(array) for symbol, array in trained.model.weights.items()}
-        if not all(np.isfinite(array).all() for array in (*weights.values(), trained.history.loss)):
-            if not np.isfinite(evaluate(model, split).loss):  # before the first step of training
-                raise self._overflow(x)
+
+        def overflows(loss: float) -> bool:
+            """Whether it does, or a gradient's square does, by which Adam divides: its steps would be 0."""
+            error = np.sqrt(loss) if task == "regression" else 1.0
+            return not np.isfinite(loss) or 2 * error * np.abs(x).max() > np.sqrt(GREATEST)
+
+        finite = all(np.isfinite(array).all() for array in weights.values())
+        if not finite or overflows(trained.history.loss.max()):
+            if overflows(evaluate(model, split).loss):  # of the model that training began with
+                raise self._overflow(x, targets if task == "regression" else None)
             raise InputError("training diverged: lower learning_rate_init, or scale the features")
         self.coefs_ = [weights[symbol] for symbol in ("A", "B") if symbol in weights]
         self.intercepts_ = [weights[symbol] for symbol in ("c1", "c2") if symbol in weights]
@@ -218,13 +227,13 @@ class _Perceptron(BaseEstimator):  # type: ignore[misc]
         )
         return MLP.from_weights(weights, activation=self._activation, task=self._task)
 
-    def _overflow(self, x: Num[np.ndarray, "N D"]) -> InputError:
-        """What is wrong when features that float32 can hold give outputs, or a loss, that it cannot."""
+    def _overflow(self, x: Num[np.ndarray, "N D"], y: Num[np.ndarray, "N K"] | None = None) -> InputError:
+        """What is wrong when numbers that float32 can hold give outputs, a loss or gradients that it cannot."""
         row, column = np.unravel_index(np.abs(x).argmax(), x.shape)
-        return InputError(
-            f"{self._columns()[column]} holds {x[row, column]:.6g}, for which the network's outputs or their loss are "
-            "beyond float32: scale the features (StandardScaler)"
-        )
+        name, greatest, mend = self._columns()[column], x[row, column], _SCALE_X
+        if y is not None and np.abs(y).max() > np.abs(greatest):
+            name, greatest, mend = "y", y.flat[np.abs(y).argmax()], _SCALE_Y
+        return InputError(f"{name} holds {greatest:.6g}, too much for the network's arithmetic in float32: {mend}")
 
     def _validated(self, X: Any) -> Num[np.ndarray, "N D"]:
         check_is_fitted(self)

@@ -189,21 +189,26 @@ def test_other_losses_are_refused(loss):
 
 def test_values_past_float32_are_said_to_be_at_fault():
     x = np.arange(8.0).reshape(4, 2)
-    for greatest in (1e39, -1e30, 1e19):  # not a number of float32, nor its square, nor the sum of its squares
+    classifier, regressor = MLPClassifier((), max_iter=2), MLPRegressor(hidden_layer_sizes=(), max_iter=2)
+    # Not a number of float32, nor its square, nor the sum of the squares, nor the square of a gradient.
+    for greatest in (1e39, -1e30, 1e19, 3e18):
         with pytest.raises(ValueError, match=r"^y holds .*: scale the values"):
-            MLPRegressor(hidden_layer_sizes=4, max_iter=2).fit(x, [0, 1, greatest, greatest])
+            regressor.fit(x, [0, 1, greatest, greatest])
     with pytest.raises(ValueError, match=r"^column 1 of y holds 1e"):
-        MLPRegressor(max_iter=2).fit(x, [[0, 1], [0, 1], [0, 1], [0, 1e39]])
+        regressor.fit(x, [[0, 1], [0, 1], [0, 1], [0, 1e39]])
     huge = pd.DataFrame({"width": x[:, 0], "height": [0, 1, 2, 1e39]})
-    for estimator in (MLPClassifier(4, max_iter=2), MLPRegressor(hidden_layer_sizes=4, max_iter=2)):
+    for estimator in (classifier, regressor):
         with pytest.raises(ValueError, match=r"^column 'height' of X holds 1e.39, beyond what float32 can hold"):
             estimator.fit(huge, [0, 0, 1, 1])
-        estimator.fit(huge / 1e39, [0, 0, 1, 1])
+        estimator.fit(huge / [1, 1e39], [0, 0, 1, 1])
         with pytest.raises(ValueError, match=r"^column 'height' of X holds 1e.39"):
             estimator.predict(huge)
-    for estimator in (MLPClassifier(4, "relu", max_iter=2), MLPRegressor("squared_error", 4, "relu", max_iter=2)):
-        with pytest.raises(ValueError, match=r"^column 1 of X holds 3e\+38, for which .* beyond float32"):
-            estimator.set_params(random_state=0).fit(x + np.array([0, 3e38]), [0, 0, 1, 1])  # before anything is learnt
+        with pytest.raises(
+            ValueError, match=r"^column 1 of X holds 3e\+38, too much for .* float32: scale the features"
+        ):
+            estimator.fit(x + np.array([0, 3e38]), [0, 0, 1, 1])
+    with pytest.raises(ValueError, match=r"^column 1 of X holds 1.7e\+18, too much"):
+        regressor.fit(x + np.array([0, 1.7e18]), [0, 0, 1, 1])  # times in nanoseconds: Adam's steps would all be 0
 
 
 TIMES = 1.7e9 + np.arange(300.0)  # in seconds since 1970
