@@ -83,7 +83,9 @@ def _check_labels(y: Any) -> None:
     labels = np.asarray(y)
     odd = [label for label in labels.flat if not isinstance(label, str)] if labels.dtype.kind == "O" else []
     if odd:
-        raise InputError(f"y holds {shown(odd[0])} as an object: expected an array of numbers, or of text alone")
+        raise InputError(
+            f"Unknown label type: y holds {shown(odd[0])} as an object: expected an array of numbers, or of text alone"
+        )
 
 
 def _check_range(values: Num[np.ndarray, "N D"], greatest: float, names: Sequence[str], problem: str) -> None:

@@ -55,6 +55,7 @@ BY_DEFAULT = {
     "check_no_attributes_set_in_init",
     "check_parameters_default_constructible",
     "check_classifiers_one_label",
+    "check_dtype_object",
     "check_methods_subset_invariance",
     "check_set_params",
     "check_valid_tag_types",
