@@ -110,6 +110,12 @@ def _warn_of_rounding(values: Num[np.ndarray, "N D"], names: Sequence[str], mend
     )
 
 
+def _overflows(task: str, loss: float, split: Split) -> bool:
+    """Whether float32 cannot hold the loss, or the square of a gradient: Adam divides by it, and would not move."""
+    error = np.sqrt(loss) if task == "regression" else 1.0
+    return not np.isfinite(loss) or 2 * error * float(np.abs(split.features).max()) > np.sqrt(GREATEST)
+
+
 def _converged(losses: Sequence[float], tol: float, n_iter_no_change: int) -> bool:
     """Whether scikit-learn's perceptrons would have stopped: after more epochs than that in a row, none of them better.
 
@@ -184,15 +190,9 @@ class _Perceptron(BaseEstimator):  # type: ignore[misc]
             split = Split(x.astype(np.float32, copy=False), targets)
             trained = fit(model, split, learning_rate=self.learning_rate_init, seed=int(seed), recipe=recipe)
         weights = {symbol: np.asarray(array) for symbol, array in trained.model.weights.items()}
-
-        def overflows(loss: float) -> bool:
-            """Whether it does, or a gradient's square does, by which Adam divides: its steps would be 0."""
-            error = np.sqrt(loss) if task == "regression" else 1.0
-            return not np.isfinite(loss) or 2 * error * np.abs(x).max() > np.sqrt(GREATEST)
-
         finite = all(np.isfinite(array).all() for array in weights.values())
-        if not finite or overflows(trained.history.loss.max()):
-            if overflows(evaluate(model, split).loss):  # of the model that training began with
+        if not finite or _overflows(task, trained.history.loss.max(), split):
+            if _overflows(task, evaluate(model, split).loss, split):  # of the model that training began with
                 raise self._overflow(x, targets if task == "regression" else None)
             raise InputError("training diverged: lower learning_rate_init, or scale the features")
         self.coefs_ = [weights[symbol] for symbol in ("A", "B") if symbol in weights]
