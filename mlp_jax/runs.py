@@ -188,6 +188,7 @@ def sweep_config(setup: Setup, dataset: str, dataset_path: str | None = None) ->
         "dataset_path": absolute_path(dataset) if dataset_path is None else dataset_path,
         "dataset_name": setup.dataset_name,
         "dataset_digest": setup.dataset_digest,
+        "transpose": setup.transpose,
         "class_names": list(setup.class_names),
         "feature_dtype": setup.feature_dtype,
         "image_form": asdict(setup.image_form) if setup.image_form else None,
@@ -320,7 +321,7 @@ def dataset_of(config: Mapping[str, Any], path: Path, name: str | None = None) -
     refused, altered = None, None
     for each in names:
         try:
-            dataset = load_dataset(each)
+            dataset = load_dataset(each, transpose=config.get("transpose", False))
         except DataError as error:
             refused = refused or error
             continue
@@ -361,6 +362,8 @@ def _checked_config(config: dict[str, Any], path: Path) -> dict[str, Any]:
         if not typed or (isinstance(value, str) and not value.isprintable()):
             expected = getattr(kind, "__name__", "number")
             raise DataError(f"{path}: {key} is {shown(value)}: expected a {expected}")
+    if not isinstance(transpose := config.get("transpose"), bool | None):
+        raise DataError(f"{path}: transpose is {shown(transpose)}: expected true, false or null")
     return config
 
 

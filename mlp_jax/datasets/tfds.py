@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from mlp_jax.datasets import emnist
 from mlp_jax.datasets.dataset import Dataset, first_line, naming_source
 from mlp_jax.errors import DataError, MissingExtraError
 
@@ -61,16 +62,23 @@ def load_tfds(name: str, data_dir: str | Path | None = None) -> Dataset:
             start = len(x_train) - round(len(x_train) * _TEST_FRACTION)
             arrays["test"] = x_train[start:], y_train[start:]
             x_train, y_train = x_train[:start], y_train[:start]
-        x_validation, y_validation = arrays.get("validation", (None, None))
+        images = {"train": x_train, "test": arrays["test"][0]}
+        labels = {"train": y_train, "test": arrays["test"][1]}
+        if "validation" in arrays:
+            images["validation"], labels["validation"] = arrays["validation"]
+        names = builder.info.features[label].names or ()
+        if variant := emnist.variant_of_tfds(name):  # whose classes have numbers for names there, and of letters more
+            labels, names = emnist.numbered(labels, emnist.CLASSES[variant])
         return Dataset.from_arrays(
-            x_train,
-            y_train,
-            *arrays["test"],
-            x_validation=x_validation,
-            y_validation=y_validation,
+            images["train"],
+            labels["train"],
+            images["test"],
+            labels["test"],
+            x_validation=images.get("validation"),
+            y_validation=labels.get("validation"),
             task="multiclass",
             name=name,
-            class_names=builder.info.features[label].names or (),
+            class_names=names,
             hold_out="first",
         )
 
