@@ -18,6 +18,7 @@ from matplotlib.font_manager import FontEntry, FontProperties, findfont, findSys
 from matplotlib.ft2font import FT2Font
 from matplotlib.text import Text
 from matplotlib.textpath import text_to_path
+from matplotlib.ticker import FixedLocator
 
 from mlp_jax.errors import SweepWarning
 
@@ -40,8 +41,11 @@ def drawable(names: Sequence[str]) -> list[str]:
 def make_drawable(figure: Figure) -> None:
     """Give every text of a figure the fonts that it needs; characters that no font has become a sign for that."""
     for axis in figure.findobj(Axis):
-        axis.get_ticklabels()  # which makes them, to be found
+        if isinstance(axis.get_major_locator(), FixedLocator):  # the others have numbers
+            axis.get_ticklabels()  # which makes them, to be found
     for text in figure.findobj(Text):
+        if not text.get_text():
+            continue
         content = "\n".join(map(_one_line, text.get_text().split("\n")))
         families, missing = _fallbacks(_lacking(content))
         if missing:
