@@ -589,6 +589,59 @@ def test_npz(save, validation, tmp_path):
     assert found.name == "mine"
 
 
+MEDMNIST = {"x_train": "train_images", "y_train": "train_labels", "x_test": "test_images", "y_test": "test_labels"}
+
+
+def test_npz_with_medmnists_names(tmp_path):
+    def save(**changes):
+        arrays = {MEDMNIST.get(key, key): value for key, value in GOOD.items()}
+        arrays = {key: value[:, None] if key.endswith("labels") else value for key, value in arrays.items()}
+        arrays["val_images"], arrays["val_labels"] = arrays.pop("x_validation"), arrays.pop("y_validation")[:, None]
+        np.savez(tmp_path / "pathmnist.npz", **arrays | changes)
+        return tmp_path / "pathmnist.npz"
+
+    assert load_dataset(save()).digest == Dataset.from_arrays(**GOOD).digest
+    colours = {
+        f"{split}_images": np.zeros((n, 4, 5, 3), np.uint8)
+        for split, n in (("train", 24), ("val", len(XV)), ("test", 6))
+    }
+    assert load_dataset(save(**colours)).image_shape == (4, 5, 3)
+    several = {
+        f"{split}_labels": np.zeros((n, 14), np.uint8) for split, n in (("train", 24), ("val", len(XV)), ("test", 6))
+    }
+    several["train_labels"][:, :2] = 1
+    refuses(
+        r"pathmnist.npz: train labels have shape \(24, 14\) .*multi-label.* are not taken",
+        load_dataset,
+        save(**several),
+    )
+    refuses("holds both train_images and x_train|both x_train and train_images", load_dataset, save(x_train=X))
+
+
+def test_what_an_npz_file_holds_is_said(tmp_path):
+    np.savez(tmp_path / "kmnist-train-imgs.npz", X)
+    refuses(
+        "imgs.npz: holds no x_train, y_train, x_test, y_test: expected .*, found arr_0$",
+        load_dataset,
+        tmp_path / "kmnist-train-imgs.npz",
+    )
+    np.savez(tmp_path / "many.npz", **{f"array\n{i}": X for i in range(20)})
+    refuses("found array.*n0, .*n9, ...$", load_dataset, tmp_path / "many.npz")
+    np.savez(tmp_path / "none.npz")
+    refuses("found nothing", load_dataset, tmp_path / "none.npz")
+
+
+@pytest.mark.parametrize(
+    "names", [("X_train", "X_test", "x_val", "y_val"), ("x_train", "X_test", "X_valid", "y_valid")]
+)
+def test_other_usual_names_are_taken(names, tmp_path):
+    train, test, x_validation, y_validation = names
+    np.savez(
+        tmp_path / "set.npz", **{train: X, "y_train": Y, test: XT, "y_test": YT, x_validation: XV, y_validation: YV}
+    )
+    assert load_dataset(tmp_path / "set.npz").digest == Dataset.from_arrays(**GOOD).digest
+
+
 class Exploit:
     """A pickle that leaves a trace if anybody loads it."""
 

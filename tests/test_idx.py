@@ -1,5 +1,6 @@
 """The IDX reader: what is written reads back equal, and nothing else than DataError comes of damage."""
 
+import contextlib
 import gzip
 import struct
 import tracemalloc
@@ -13,8 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 import mlp_jax.datasets
-from mlp_jax import DataError, SweepWarning, load_dataset
-from mlp_jax.datasets.idx import load_idx_directory, read_idx
+from mlp_jax import DataError, Dataset, SweepWarning, load_dataset
+from mlp_jax.datasets.idx import find_idx, load_idx, read_idx
 
 CODES = {"u1": 0x08, "i1": 0x09, "i2": 0x0B, "i4": 0x0C, "f4": 0x0D, "f8": 0x0E}
 IMAGES = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4)
@@ -190,7 +191,7 @@ def test_a_gzip_bomb_is_refused_unexpanded(tmp_path):
         ((3, 2), 3, True, "train-{}s-idx{}-ubyte t10k-{}s-idx{}-ubyte"),
         ((5, 4), 2, False, "train-{}s-idx{}-ubyte test-{}s-idx{}-ubyte"),
         ((2, 2, 3), 7, False, "train-{}s.idx{}-ubyte t10k-{}s.idx{}-ubyte"),
-        ((3, 3), 6, True, "emnist-letters-train-{}s-idx{}-ubyte emnist-letters-test-{}s-idx{}-ubyte"),
+        ((3, 3), 6, True, "kannada-train-{}s-idx{}-ubyte kannada-test-{}s-idx{}-ubyte"),
     ],
 )
 def test_a_directory_is_read(shape, classes, compress, names, tmp_path):
@@ -262,8 +263,9 @@ def test_a_label_that_is_there_once_stays_in_train(tmp_path):
     [
         ("t10k-labels-idx1-ubyte", None, "no test labels file: expected t10k-labels-idx1-ubyte or .*gz"),
         ("train-images-idx3-ubyte", None, "no train images file: expected train-images-idx3-ubyte or .*gz"),
-        ("test-labels-idx1-ubyte", np.zeros(6, np.uint8), "belongs to another data set than .*: expected one data set"),
-        ("old-train-labels-idx1-ubyte", np.zeros(24, np.uint8), "belongs to another data set than "),
+        ("test-labels-idx1-ubyte", np.zeros(6, np.uint8), "several data sets .t10k-.*, test-.* or move the others out"),
+        ("old-train-labels-idx1-ubyte", np.zeros(24, np.uint8), "holds several data sets .t10k-.*, old-train"),
+        ("train-labels.idx1-ubyte", np.zeros(24, np.uint8), "belongs to another data set than train-labels-idx1"),
         ("train-images-idx3-ubyte", np.zeros(24, np.uint8), "announces 1 dimension, expected images .3 dimensions"),
         ("train-labels-idx1-ubyte", np.zeros((24, 3), np.uint8), "announces 2 dimensions, expected 1"),
         ("train-labels-idx1-ubyte", np.zeros(23, np.uint8), "holds 24 images but train-labels-idx1-ubyte 23 labels"),
@@ -289,7 +291,7 @@ def test_a_wrong_directory_is_refused(name, content, message, tmp_path):
 def test_files_of_two_data_sets_are_not_mixed(tmp_path):
     write_directory(tmp_path)
     (tmp_path / "t10k-labels-idx1-ubyte.gz").rename(tmp_path / "letters-t10k-labels-idx1-ubyte.gz")
-    refuses("t10k-images-idx3-ubyte.gz belongs to another data set than letters-t10k-labels", load_dataset, tmp_path)
+    refuses("several data sets .t10k-images-idx3-ubyte.gz, letters-t10k-labels", load_dataset, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -304,8 +306,30 @@ def test_an_empty_split_is_refused(train, test, message, tmp_path):
 def test_checksums_cover_the_files_that_are_read(tmp_path):
     write_directory(tmp_path)
     files = {path.name: "00" for path in tmp_path.iterdir()}
-    refuses("SHA-256 is", load_idx_directory, tmp_path, name="set", sha256=files)
+    refuses("SHA-256 is", load_idx, find_idx(tmp_path, files), name="set", sha256=files)
     (tmp_path / "t10k-labels-idx1-ubyte").write_bytes(idx_bytes(np.zeros(6, np.uint8)))
     del files["t10k-labels-idx1-ubyte.gz"]  # an unchecked stand-in is not taken
-    refuses("no test labels file", load_idx_directory, tmp_path, name="set", sha256=files)
-    refuses("cannot be listed .Not a directory", load_idx_directory, tmp_path / "t10k-labels-idx1-ubyte", name="set")
+    refuses("no test labels file", find_idx, tmp_path, files)
+
+
+def test_what_macos_puts_beside_a_file_is_no_data(tmp_path):
+    arrays = write_directory(tmp_path)
+    for path in list(tmp_path.iterdir()):
+        (tmp_path / f"._{path.name}").write_bytes(b"\0\5\x16\7" + bytes(60))  # AppleDouble
+    (tmp_path / ".DS_Store").write_bytes(bytes(8))
+    np.testing.assert_array_equal(load_dataset(tmp_path).test.targets, arrays["t10k-labels-idx1-ubyte"])
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 6), (1, 8, 6), (8, 6, 3)])
+def test_images_with_channels_are_taken_as_arrays_are(shape, tmp_path):
+    names = [
+        name.format(*kind)
+        for name in ("train-{}-idx{}-ubyte", "t10k-{}-idx{}-ubyte")
+        for kind in (("images", 4), ("labels", 1))
+    ]
+    files = write_directory(tmp_path, shape=shape, names=names)
+    first = shape[2] == 6
+    with pytest.warns(SweepWarning, match="channels? first") if first else contextlib.nullcontext():
+        found, same = load_dataset(tmp_path), Dataset.from_arrays(*files.values())
+    assert found.image_shape == ((8, 6, shape[0]) if first else shape)
+    assert found.digest == same.digest

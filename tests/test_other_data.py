@@ -266,10 +266,10 @@ def test_idx_directory_with_names(tmp_path):
     dataset = load_dataset(tmp_path / "clothes")
     assert dataset.class_names == ("T-shirt/top", "Trouser", "Ankle boot")
     assert dataset.image_shape == (4, 3)
-    write_directory(tmp_path / "letters", names=emnist("emnist-letters-"))
-    (tmp_path / "letters" / "emnist-letters-mapping.txt").write_text("1 65 97\n2 66 98 \n")
-    (tmp_path / "letters" / "emnist-digits-mapping.txt").write_text("0 48\n")
-    assert load_dataset(tmp_path / "letters").class_names == ("0", "A/a", "B/b")
+    write_directory(tmp_path / "letters", names=emnist("kannada-"))
+    (tmp_path / "letters" / "kannada-mapping.txt").write_text("0 3238\n1 65 97\n2 66 98 \n")
+    (tmp_path / "letters" / "other-mapping.txt").write_text("0 48\n")
+    assert load_dataset(tmp_path / "letters").class_names == ("ದ", "A/a", "B/b")
 
 
 @pytest.mark.parametrize(
@@ -281,7 +281,7 @@ def test_idx_directory_with_names(tmp_path):
         (b"0 99999999999999\n", "damaged"),
         (b"9999999999 65\n", "damaged"),
         (b"\n", "damaged"),
-        (b"0 65\n", "expected 0 to 0, by class_names"),
+        (b"0 65\n", "train labels hold 1, which has no name: expected 0 to 0"),
     ],
 )
 def test_a_damaged_file_of_names_is_refused(content, message, tmp_path):

@@ -124,6 +124,17 @@ def test_a_set_with_three_splits(tfds, tmp_path):
     assert builder.calls == []
 
 
+def test_emnist_is_turned_upright_and_numbered_from_0(tfds, tmp_path):
+    train = [{"image": row["image"], "label": 1 + i % 26} for i, row in enumerate(examples(52))]
+    tfds(Builder(tmp_path, {"train": train, "test": train[:26], "validation": train[:5]}))
+    with pytest.warns(SweepWarning, match="tfds:emnist/letters is EMNIST: images are stored transposed"):
+        dataset = load_dataset("tfds:emnist/letters")
+    assert (dataset.image_shape, dataset.outputs, dataset.class_names[25]) == ((3, 2, 1), 26, "Z/z")
+    np.testing.assert_array_equal(dataset.validation.targets, range(5))
+    images = dataset.train.features.reshape(-1, 3, 2, 1)
+    np.testing.assert_array_equal(images, [row["image"].swapaxes(0, 1) for row in train])
+
+
 @pytest.mark.parametrize(
     ("test", "counts"),
     [

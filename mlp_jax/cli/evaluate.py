@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from mlp_jax.cli._output import console_for, print_json
-from mlp_jax.cli._using import Chosen, RunPath, choose, image_form, own_dataset, setting
+from mlp_jax.cli._using import Chosen, RunPath, Transpose, choose, image_form, own_dataset, setting
 from mlp_jax.datasets import Dataset, load_dataset
 from mlp_jax.datasets.scales import check_scales
 from mlp_jax.errors import InputError, SweepWarning
@@ -27,6 +27,8 @@ class Evaluate:
     dataset: str | None = None
     """A data set as mlp-jax sweep takes it, of as many features and outputs; by default the run's own. Classes are
     matched by name."""
+    transpose: Transpose = None
+    """With --dataset: whether its images are stored transposed, to be turned upright; its own are read as before."""
     trial: int | Literal["best", "all"] = "best"
     """A number of trials.csv, all, or the best on validation."""
     json: bool = False
@@ -37,7 +39,7 @@ def run(options: Evaluate) -> int:
     """Run the command; returns the exit code."""
     first = choose(options.run, None if options.trial == "best" else 0 if options.trial == "all" else options.trial)
     run = first.run
-    dataset = _load(first, options.dataset)
+    dataset = _load(first, options)
     _check_fits(first.model, dataset)
     same = dataset.digest == setting(run, "dataset_digest")
     names = setting(run, "class_names")
@@ -98,9 +100,11 @@ def _flat(scores: dict[str, Scores]) -> dict[str, float]:
     return {f"{split}_{name}": value for split, pair in scores.items() for name, value in pair._asdict().items()}
 
 
-def _load(chosen: Chosen, name: str | None) -> Dataset:
-    if name is not None:
-        return load_dataset(name)
+def _load(chosen: Chosen, options: Evaluate) -> Dataset:
+    if options.dataset is not None:
+        return load_dataset(options.dataset, transpose=options.transpose)
+    if options.transpose is not None:
+        raise InputError("transpose without dataset: the run's own images are read as they were, so leave it out")
     return own_dataset(chosen.run, None)
 
 

@@ -150,6 +150,8 @@ class Dataset:
         outputs: K, the number of logits.
         class_names: one name a class; empty for regression.
         image_shape: (height, width) or (height, width, channels) if an example is an image, else None.
+        transpose: what ``load_dataset`` takes to read it like this again, without a word: True if its images were
+            transposed when they were read, False if they were left as they are stored by request, else None.
 
     Raises:
         InputError: the splits, or the names, do not fit; or their scales cannot both be meant (``DataError``).
@@ -166,6 +168,7 @@ class Dataset:
     outputs: int
     class_names: tuple[str, ...] = ()
     image_shape: tuple[int, ...] | None = None
+    transpose: bool | None = None
 
     def __post_init__(self) -> None:
         self.check()
@@ -256,6 +259,35 @@ class Dataset:
     def target_text(self, target: np.ndarray) -> str:
         """A target as a person reads it: the name of its class, or its values."""
         return self.class_names[int(target)] if self.class_names else ", ".join(f"{value:.3g}" for value in target)
+
+    def oriented(self, transpose: bool | None, *, known: str = "") -> "Dataset":
+        """With its images upright: height and width swapped, if they are stored transposed.
+
+        Args:
+            transpose: whether they are; None where nobody says so, which leaves it to ``known``.
+            known: by what it is known that they are, as the warning says it; empty if nothing is known.
+
+        Raises:
+            DataError: they are to be transposed, and examples are no images.
+        """
+        if transpose is None and known:
+            message = f"{known}: images are stored transposed, and turned upright (--no-transpose leaves them so)"
+            warnings.warn(message, SweepWarning, stacklevel=2)
+        if not (bool(known) if transpose is None else transpose):
+            return self._changed(transpose=transpose)
+        if self.image_shape is None:
+            raise DataError(
+                f"{self.name}: transpose is for images, and an example is {self.features} numbers: leave it out"
+            )
+        height, width, *channels = self.image_shape
+        train, validation, test = (_transposed(split, self.image_shape) for split in self.splits.values())
+        return self._changed(
+            train=train,
+            validation=validation,
+            test=test,
+            image_shape=(width, height, *channels),
+            transpose=True,
+        )
 
     @cached_property
     def digest(self) -> str:
@@ -372,6 +404,7 @@ class Dataset:
             outputs=outputs,
             class_names=names,
             image_shape=shape if len(shape) in (2, 3) else None,
+            transpose=None,
             **splits,
         )
 
@@ -411,6 +444,12 @@ def _carve(train: Split, seed: int | None) -> tuple[Split, Split]:
     labels = train.targets if train.targets.ndim == 1 else None
     chosen = carving.held_out(len(train), count, seed, carving.VALIDATION, labels)
     return _take(train, ~chosen), _take(train, chosen)
+
+
+def _transposed(split: Split, shape: tuple[int, ...]) -> Split:
+    """With height and width of the images swapped; ``shape`` is what they have."""
+    images = split.features.reshape(len(split), *shape)
+    return Split(np.swapaxes(images, 1, 2).reshape(len(split), -1), split.targets)
 
 
 def _take(split: Split, examples: slice | np.ndarray) -> Split:
@@ -575,9 +614,14 @@ def _checked_labels(
 
 
 def _from_one_hot(y: np.ndarray, split: str) -> np.ndarray:
-    if not (np.isin(y, (0, 1)).all() and (np.count_nonzero(y, axis=1) == 1).all()):
+    if not np.isin(y, (0, 1)).all():
         raise DataError(
             f"{split} labels have shape {y.shape} and are not one-hot: expected a single 1 in each row, {_VALUES}"
+        )
+    if not (np.count_nonzero(y, axis=1) == 1).all():
+        raise DataError(
+            f"{split} labels have shape {y.shape} and are not one-hot: expected a single 1 in each row, as several "
+            "classes of one example, or none (multi-label), are not taken"
         )
     return y.argmax(axis=1)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from mlp_jax.datasets import carving
+from mlp_jax.datasets import carving, emnist
 from mlp_jax.datasets.dataset import Dataset, first_line, naming_source
 from mlp_jax.errors import DataError, MissingExtraError
 
@@ -64,16 +64,23 @@ def load_tfds(name: str, data_dir: str | Path | None = None) -> Dataset:
             chosen = carving.held_out(len(x_train), count, 0, carving.TEST, y_train)
             arrays["test"] = x_train[chosen], y_train[chosen]
             x_train, y_train = x_train[~chosen], y_train[~chosen]
-        x_validation, y_validation = arrays.get("validation", (None, None))
+        images = {"train": x_train, "test": arrays["test"][0]}
+        labels = {"train": y_train, "test": arrays["test"][1]}
+        if "validation" in arrays:
+            images["validation"], labels["validation"] = arrays["validation"]
+        names = builder.info.features[label].names or ()
+        if variant := emnist.variant_of_tfds(name):  # whose classes have numbers for names there, and of letters more
+            labels, names = emnist.numbered(labels, emnist.CLASSES[variant])
         return Dataset.from_arrays(
-            x_train,
-            y_train,
-            *arrays["test"],
-            x_validation=x_validation,
-            y_validation=y_validation,
+            images["train"],
+            labels["train"],
+            images["test"],
+            labels["test"],
+            x_validation=images.get("validation"),
+            y_validation=labels.get("validation"),
             task="multiclass",
             name=name,
-            class_names=builder.info.features[label].names or (),
+            class_names=names,
         )
 
 
