@@ -34,7 +34,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import tyro
 from _chart import Bar, Panel, draw
 from _record import RECORDS, environment, summary, write_record
@@ -46,11 +45,12 @@ from rich.table import Table
 
 import mlp_jax
 from mlp_jax.keys import root_key
-from mlp_jax.layouts import PackedLayout, Problem
-from mlp_jax.models import first_product, parameter_key
+from mlp_jax.layers import first_product, perceptron
+from mlp_jax.layouts import FIRST, Layout, Problem, make_layout
+from mlp_jax.models import parameter_key
 from mlp_jax.parts import share_out
 from mlp_jax.tasks import get_task
-from mlp_jax.training import State, compiler_options, live_features, minibatches, to_device, train_minibatches
+from mlp_jax.training import Trials, compiler_options, live_features, minibatches, to_device, train_minibatches
 
 ACTIVATION, LEARNING_RATE = "sigmoid", 1e-3
 BYTES = 36  # a parameter and step
@@ -77,15 +77,6 @@ class Options:
 
 
 @dataclass(frozen=True)
-class SGD(mlp_jax.Recipe):
-    """A recipe without Adam: what is left is one pass over the weights."""
-
-    def optimizer(self, learning_rate: Any) -> optax.GradientTransformation:
-        """Gradient descent."""
-        return optax.sgd(learning_rate)
-
-
-@dataclass(frozen=True)
 class Variant:
     """A thing to time.
 
@@ -107,27 +98,29 @@ class Engine:
     dataset: mlp_jax.Dataset
     widths: tuple[int, ...]
     recipe: mlp_jax.Recipe
+    optimizer: str = "adam"
 
     @property
-    def layout(self) -> PackedLayout:
+    def layout(self) -> Layout:
         """Of one replica."""
         problem = Problem(
-            self.dataset.features,
+            (self.dataset.features,),
             self.dataset.outputs,
             True,
             live_features(self.dataset.train.features),
             self.recipe.precision,
         )
-        return PackedLayout(mlp_jax.Grid(self.widths, seeds=1).architectures, problem)
+        networks = [perceptron((width,), self.dataset.outputs, ACTIVATION) for width in self.widths]
+        return make_layout("packed", networks, problem, [self.optimizer] * len(networks))
 
     @property
-    def parts(self) -> list[tuple[PackedLayout, jax.Device]]:
+    def parts(self) -> list[tuple[Layout, jax.Device]]:
         """The trials as the sweep divides them, and where it trains them."""
         layout, devices = self.layout, jax.devices()
-        slots = share_out(layout.rows, 1, len(devices), ENOUGH).slots
+        slots = share_out(units_of(layout), 1, len(devices), ENOUGH).slots
         return [(layout.part(some), device) for some, device in zip(slots, devices, strict=False)]
 
-    def divided(self, make: Callable[[PackedLayout], Callable[[], Any]]) -> Callable[[], Any]:
+    def divided(self, make: Callable[[Layout], Callable[[], Any]]) -> Callable[[], Any]:
         """What ``make`` makes of each part, on its device, all at the same time."""
         runs = []
         for layout, device in self.parts:
@@ -156,7 +149,7 @@ class Engine:
         """The scan over an epoch's minibatches, compiled: all of it, or with a part left out."""
         return self.divided(lambda layout: self._training(layout, second_layer, score, gather))
 
-    def _training(self, layout: PackedLayout, second_layer: bool, score: bool, gather: bool) -> Callable[[], Any]:
+    def _training(self, layout: Layout, second_layer: bool, score: bool, gather: bool) -> Callable[[], Any]:
         examples = len(self.dataset.train)
         data = to_device(list(self.dataset.splits.values()), layout.columns)
         batches = minibatches(root_key(0), 0, examples, self.recipe.batch_size)
@@ -164,17 +157,22 @@ class Engine:
             rows = min(self.recipe.batch_size, examples)
             data = data._replace(features=data.features[:rows] / jnp.float32(255), targets=data.targets[:rows])
             batches, examples = jnp.broadcast_to(jnp.arange(rows, dtype=batches.dtype), (self.steps, rows)), rows
-        task, logits = get_task(self.dataset.task), layout.logits
+        task, trials = (
+            get_task(self.dataset.task),
+            Trials(layout.trials, layout.trained, layout.logits, layout.by_row, layout.kernels),
+        )
         if not score:
             task = replace(task, hit=lambda out, _: jnp.zeros(out.shape[:-1], out.dtype))
         if not second_layer:
-            logits = partial(_hidden_layer, self.recipe.precision)
+            hidden = partial(_hidden_layer, self.recipe.precision, self.optimizer)
+            trials = replace(trials, count=sum(units_of(layout)), logits=hidden)
             task = replace(task, loss=lambda z, _: z[..., 0] * z[..., 0], hit=lambda z, _: jnp.zeros_like(z[..., 0]))
         params, _ = jax.jit(lambda key: layout.init(key, jnp.float32))(parameter_key(0))
-        state = State(params, self.recipe.optimizer(LEARNING_RATE).init(params))
-        train = partial(train_minibatches, logits, task, self.recipe, examples, layout.trained)
+        numbers = {"learning_rate": jnp.full(layout.trials, LEARNING_RATE)}
+        state = trials.begin(self.recipe, numbers, params)
+        train = partial(train_minibatches, trials, task, self.recipe, examples)
         options = compiler_options(self.recipe.precision)
-        arguments = (state, jnp.float32(LEARNING_RATE), batches, data)
+        arguments = (state, numbers, batches, data)
         compiled = jax.jit(train).lower(*arguments).compile(options)
         return lambda: compiled(*arguments)
 
@@ -200,25 +198,29 @@ class Engine:
         return lambda: next(training)
 
 
-def _hidden_layer(precision: str, params: dict[str, jax.Array], x: jax.Array) -> jax.Array:
+def units_of(layout: Layout) -> list[int]:
+    """Hidden units of each trial."""
+    return [network[0].units for network in layout.networks]
+
+
+def _hidden_layer(precision: str, optimizer: str, params: dict[str, dict[str, jax.Array]], x: jax.Array) -> jax.Array:
     """The hidden layer's units, each as if it were a trial with one output: nothing is transposed or copied."""
-    return jax.nn.sigmoid(first_product(params["A"], x, precision))[:, :, None]
+    return jax.nn.sigmoid(first_product(params[optimizer][FIRST], x, precision))[:, :, None]
 
 
 def variants(engine: Engine) -> list[Variant]:
     """What is timed for one grid of widths."""
-    sgd = SGD(batch_size=engine.recipe.batch_size)
     low = replace(engine.recipe, precision="bfloat16")
     columns, everything, tuned = engine.layout.trained, sum(engine.widths), compiler_options("float32")
     return [
         Variant(EPOCH, engine.sweep(), ours=True),
         Variant("the training of an epoch alone", engine.training()),
-        Variant("training without Adam", replace(engine, recipe=sgd).training()),
+        Variant("training without Adam", replace(engine, optimizer="sgd").training()),
         Variant("training without second layer and loss", engine.training(second_layer=False)),
         Variant("training without the score", engine.training(score=False)),
         Variant("training without gathering and scaling", engine.training(gather=False)),
         Variant("training, products in bfloat16", replace(engine, recipe=low).training(), ours=True),
-        Variant(PRODUCTS, engine.divided(lambda layout: engine.products(columns, tuned, sum(layout.rows)))),
+        Variant(PRODUCTS, engine.divided(lambda layout: engine.products(columns, tuned, sum(units_of(layout))))),
         Variant(f"{PRODUCTS}, undivided", engine.products(columns, tuned, everything)),
         Variant(f"{PRODUCTS}, undivided, as JAX compiles them", engine.products(columns, {}, everything)),
         Variant(

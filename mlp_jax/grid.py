@@ -53,7 +53,7 @@ class Grid:
             object.__setattr__(self, axis.plural, tuple(axis.check(value) for value in values))
             value, times = Counter(self._of(axis.plural)).most_common(1)[0]
             if times > 1:
-                raise InputError(f"{axis.plural} holds {value!r} {times} times: expected each value once")
+                raise InputError(f"{axis.plural} holds {shown(value)} {times} times: expected each value once")
             count *= len(values)
         if count > MOST_TRIALS:
             raise InputError(f"the grid has {count} trials: expected at most {MOST_TRIALS}")

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -22,7 +23,7 @@ from mlp_jax.axes import MOST_UNITS, Widths, check_activation, check_widths, lay
 from mlp_jax.errors import InputError, instance, shown, whole
 from mlp_jax.keys import next_key, root_key
 from mlp_jax.layers import Layer, Network, apply_network, init_network, perceptron, symbols, unit_rows
-from mlp_jax.tasks import get_task
+from mlp_jax.tasks import class_logits, get_task
 
 Weights = dict[str, Array]
 """One trial's parameters by the article's symbols: A [D, M], c1 [M], B [M, K], c2 [K]; for M = 0 A [D, K], c1 [K]."""
@@ -179,8 +180,7 @@ class MLP(nnx.Module):
         """
         if self.task == "regression":
             raise InputError("a regression has no classes: expected a multiclass or binary model")
-        p = self.predict_proba(x)
-        return jnp.stack([1 - p, p], axis=1) if self.task == "binary" else p
+        return jax.nn.softmax(class_logits(self.task, self(x)), axis=-1)
 
     def predict(self, x: Num[Array | np.ndarray, "B D"]) -> Num[Array, "B *K"]:
         """Class labels ``[B]``, or for regression values ``[B, K]``."""

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from mlp_jax.axes import AXES, NUMBERS, Trial, check_trial
 from mlp_jax.datasets.dataset import MOST_CLASSES, Dataset, Split
+from mlp_jax.datasets.scales import check_scales
 from mlp_jax.errors import InputError, instance, whole
 from mlp_jax.keys import root_key
 from mlp_jax.layers import Network, Shape, apply_network, walk
@@ -180,6 +181,7 @@ def fit(
         _check_split(model, split)
     check_trial(trial, model.task)
     learning_rate, seed = trial.learning_rate, trial.seed
+    check_scales({name: split.features for name, split in zip(("train", "validation"), splits, strict=False)})
     data = to_device(splits)
     weights = jax.tree.map(jnp.copy, model.weights)  # they are donated
     dtype = weights["A"].dtype
@@ -251,11 +253,7 @@ def evaluate_model(M: int, K: int, X_train: Any, Y_train: Any, X_test: Any, Y_te
 def _check_split(model: MLP, split: Split) -> None:
     instance("model", model, MLP, "an mlp_jax.MLP")
     instance("the split", split, Split, "an mlp_jax.Split, as a Dataset has them")
-    features = model.weights["A"].shape[0]
-    if split.features.ndim != 2 or split.features.shape[1] != features:
-        raise InputError(f"examples have shape {split.features.shape[1:]}: the model expects ({features},)")
-    if len(split) == 0:
-        raise InputError("the split is empty: expected at least one example")
+    split.check_fits(model.task, model.weights["A"].shape[0], model.outputs)
 
 
 def _scores(task: Task, means: Means, split: Split) -> Scores:
