@@ -21,6 +21,7 @@ from mlp_jax.grid import MOST_TRIALS, Grid, Trial
 from mlp_jax.layouts import Layout, PackedLayout, Problem, make_layout, operations, parameter_count
 from mlp_jax.loop import Loop, Progress, Timing, Trained, places
 from mlp_jax.models import MLP
+from mlp_jax.outcomes import Outcomes
 from mlp_jax.parts import Parts, Sharing, divide, share_out, undivided
 from mlp_jax.plan import Plan, make_mesh, make_plan
 from mlp_jax.program import Program
@@ -89,6 +90,7 @@ class SweepResult(Setup):
         diverged: ``[trials]``, the epoch (from 1) in which a loss or parameter was no longer finite, or from which on
             the training loss was hopeless to the end (``mlp_jax.loop.HOPELESS``); 0 for none.
         parameters: ``[trials]``, how many each has.
+        outcomes: what every finished model makes of every example of the validation and the test split.
         plan: how it was shared out.
         timing: where the time went.
     """
@@ -97,6 +99,7 @@ class SweepResult(Setup):
     final: dict[str, np.ndarray]
     diverged: np.ndarray
     parameters: np.ndarray
+    outcomes: Outcomes = field(repr=False)
     plan: Plan
     timing: Timing
     _layout: Layout = field(repr=False)
@@ -395,6 +398,7 @@ def sweep(
         final=final,
         diverged=diverged,
         parameters=np.array([parameter_count(trial.hidden_units, problem) for trial in grid.trials]),
+        outcomes=Outcomes.of(dataset, loop.hits),
         plan=plan,
         timing=loop.timing,
         _layout=parts.whole.layout,
