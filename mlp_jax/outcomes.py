@@ -30,6 +30,8 @@ class Outcomes:
             errors ``[trials, N]``, float32, means over outputs.
         guess: of the trivial guess: the same, ``[⌈N / 8⌉]`` or ``[N]``.
         variance: of the targets, which R² divides squared errors by; 0 where they do not vary, and NaN for classes.
+
+    Of a run of an earlier version the last three are empty, and ``sizes`` too, unless the score is an accuracy.
     """
 
     sizes: dict[str, int]
@@ -49,22 +51,35 @@ class Outcomes:
             variance={split: variance_of(values) if task.graded else np.nan for split, values in targets.items()},
         )
 
-    def merit(self, split: str, trials: Sequence[int]) -> Float[np.ndarray, "trials N"]:
-        """What each example adds to the score of these trials: differences of its means are differences of scores.
+    @property
+    def known(self) -> bool:
+        """Whether it is known what each example makes."""
+        return bool(self.hits)
 
-        Of classes 1 for right and 0 for wrong; of values the squared error, negative, as a part of the variance of the
-        split's targets, or as it is where these do not vary, and loss takes the place of R².
+    @property
+    def graded(self) -> bool:
+        """Whether hits are squared errors."""
+        return self.known and self.hits["test"].dtype != np.uint8
+
+    def merit(self, split: str, trials: Sequence[int], measure: str = "score") -> Float[np.ndarray, "trials N"]:
+        """What each example adds to a measure of these trials, more for better: its means differ as the measure does.
+
+        Args:
+            split: of the examples.
+            trials: their numbers.
+            measure: ``score``: 1 for right and 0 for wrong, or minus the squared error as a part of the variance of the
+                split's targets (NaN where they do not vary); ``loss``: minus the squared error.
         """
-        return self._merit(split, self.hits[split][list(trials)])
+        return self._merit(split, self.hits[split][list(trials)], measure)
 
-    def guess_merit(self, split: str) -> Float[np.ndarray, "1 N"]:
+    def guess_merit(self, split: str, measure: str = "score") -> Float[np.ndarray, "1 N"]:
         """The same of the trivial guess."""
-        return self._merit(split, self.guess[split][None])
+        return self._merit(split, self.guess[split][None], measure)
 
-    def _merit(self, split: str, hits: np.ndarray) -> Float[np.ndarray, "trials N"]:
+    def _merit(self, split: str, hits: np.ndarray, measure: str) -> Float[np.ndarray, "trials N"]:
         if hits.dtype == np.uint8:
             return unpacked(hits, self.sizes[split]).astype(np.float64)
-        return -hits.astype(np.float64) / (self.variance[split] or 1.0)
+        return -hits.astype(np.float64) / (1.0 if measure == "loss" else self.variance[split] or np.nan)
 
     def mean_hits(self, split: str) -> Float[np.ndarray, "trials"]:
         """Mean of each trial's hits: its accuracy, or its mean squared error."""

@@ -181,7 +181,7 @@ class Parts:
         return self.split(state), self.split(replicas)
 
     def by_slot(self, trees: Sequence[T]) -> T:
-        """Arrays ``[R, slots of a part, ...]`` of each part as NumPy arrays ``[R, T, ...]``, in the order of all slots."""
+        """Arrays ``[R, slots of a part, ...]`` of each part as NumPy arrays ``[R, T, ...]``, in the order of slots."""
         order = np.argsort(np.concatenate(self.slots))
         return jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=1)[:, order], *map(to_host, trees))
 

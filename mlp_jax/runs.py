@@ -104,14 +104,15 @@ class Run:
         return dataset_of(self.config, self.path, name)
 
     @cached_property
-    def outcomes(self) -> Outcomes | None:
-        """What every trial makes of every example of validation and test; None of a run of an earlier version.
+    def outcomes(self) -> Outcomes:
+        """What every trial makes of every example of validation and test; of a run of an earlier version, how many.
 
         Raises:
             DataError: the file is damaged, or is not this run's.
         """
         if not os.path.lexists(self.path / OUTCOMES):
-            return None
+            sizes = self.config.get("examples") if self.config["score_name"] == "accuracy" else None
+            return Outcomes(sizes if isinstance(sizes, dict) else {}, {}, {}, {})
         return _read_outcomes(_inside(self.path, OUTCOMES, sys.maxsize), self.config, len(self.trials["trial"]))
 
     def model(self, trial: int) -> MLP:

@@ -262,7 +262,7 @@ def _outcomes(run: Run, asked: _Asked, dataset: Dataset | None) -> Finding:
         outcomes = run.outcomes
     except DataError as error:
         return Finding(OUTCOMES, "wrong", str(error))
-    if outcomes is None:
+    if not outcomes.known:
         return Finding(OUTCOMES, "unchecked", "is not there: the run is of an earlier version")
     kept = run.trials["diverged"] == 0
     for split in SPLITS:
