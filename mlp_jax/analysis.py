@@ -1,9 +1,9 @@
 """What results say: means and intervals, what each step in M gains, how many units are enough, what is unsure of it.
 
 Pure functions of the tables of ``mlp_jax.results`` and of what each trial makes of each example
-(``mlp_jax.outcomes``). Whatever is said to be more than chance, every interval and the choice of the smallest width that
-is enough rest on one model of chance, ``mlp_jax.variation``, of both the seeds and the examples. All intervals are of
-95 %. Choices look at the validation split; trials that diverged are left out and counted.
+(``mlp_jax.outcomes``). Whatever is said to be more than chance, every interval and the choice of the smallest width
+that is enough rest on one model of chance, of both the seeds and the examples: ``mlp_jax.variation``. All intervals are
+of 95 %. Choices look at the validation split; trials that diverged are left out and counted.
 """
 
 import itertools
@@ -468,16 +468,20 @@ def _verdict(
     to_next = list(itertools.pairwise(widths))
     to_best = [(width, best.hidden_units) for width in widths if width != best.hidden_units]
     gains, against = steps("validation", to_next), steps("validation", to_best)
-    enough = alike = None
+    enough: Summary | None = None
+    alike: int | None = None
+    past: list[tuple[int, int]] = []
     if best.seeds > 1:
-        near = {step.hidden_units[0] for step in against if step.gain <= step.standard_error}
         worse = {step.hidden_units[step.interval.low <= 0] for step in (*gains, *against) if step.distinguishable}
-        # What has no interval, for want of seeds in common, excludes nothing, and is not enough by the rule.
+        near = {step.hidden_units[0] for step in against if step.gain <= step.standard_error}
+        for width in sorted(near - worse | {best.hidden_units}):
+            past = [(width, wider) for wider in widths if wider > width]
+            if not any(step.interval.low > 0 for step in steps("validation", past)):
+                enough = rows[width]
+                break
+            worse.add(width)
+        # What has no interval, for want of seeds in common, excludes nothing.
         alike = min(width for width in widths if width not in worse or width == best.hidden_units)
-        enough = rows[min(near - worse | {best.hidden_units})]
-    past = (
-        [(enough.hidden_units, width) for width in widths if enough and width > enough.hidden_units] if enough else []
-    )
     return Verdict(
         *setting,
         widths,
@@ -554,7 +558,7 @@ class Interaction:
     Width and learning rate are fixed factors; seeds and examples are random ones, crossed with them. F is the mean
     square of the interaction over what chance would make of it: the interaction's variance over seeds and that over
     examples, each divided by their number, added (a quasi-F ratio; what both count is not taken off, which errs to the
-    safe side). It takes these variances to be the same in every cell, which learning rates far too low or too high break.
+    safe side). It takes these variances to be the same in every cell; learning rates far too low or high break that.
 
     Attributes:
         activation: whose trials.

@@ -5,10 +5,10 @@ draw of the seeds would change it, and another draw of the examples: two crossed
 
     variance over seeds / seeds + variance over examples / examples − variance of what is left / (seeds · examples)
 
-where the variances are those of the means by seed, of the means by example, and of what neither explains, which the first
-two count twice (Cameron, Gelbach and Miller 2011; as an analysis of variance Brennan 2001; Owen 2007 of large tables).
-Few seeds give a poor variance: those of all comparisons together moderate each (Smyth 2004), which lends it degrees of
-freedom. Those of the sum are Satterthwaite's (1946).
+where the variances are those of the means by seed, of the means by example, and of what neither explains, which the
+first two count twice (Cameron, Gelbach and Miller 2011; as an analysis of variance Brennan 2001; Owen 2007 of large
+tables). Few seeds give a poor variance: those of all comparisons together moderate each (Smyth 2004), which lends it
+degrees of freedom. Those of the sum are Satterthwaite's (1946).
 """
 
 import math
@@ -83,8 +83,8 @@ def spread(values: Float[np.ndarray, "seeds examples"], *, paired_bits: bool = F
 class Prior(NamedTuple):
     """What the variances over seeds of several comparisons say of each: a ratio, worth so many degrees of freedom.
 
-    The ratio is to what examples alone would make of a variance over seeds (``_by_chance``): what narrow widths have more
-    of, in which trials differ about more examples, is in it already. ``most`` is how many degrees of freedom all
+    The ratio is to what examples alone would make of a variance over seeds (``_by_chance``): what narrow widths have
+    more of, whose trials differ about more examples, is in that already. ``most`` is how many degrees of freedom all
     comparisons have together.
     """
 
@@ -105,19 +105,19 @@ def prior(spreads: Sequence[Spread], alternatives: int) -> Prior | None:
         alternatives: how many things are compared: more comparisons than one less say nothing new.
 
     Returns:
-        None if there is none that counts.
+        None if fewer than two count.
     """
     from scipy import special
 
-    usable = [each for each in spreads if each.seeds > 1 and each.over_seeds > 0]
-    if not usable:
+    usable = [each for each in spreads if each.seeds > 1 and (each.over_seeds > 0 or each.rest > 0)]
+    if len(usable) < 2:
         return None
     degrees = np.array([each.seeds - 1.0 for each in usable])
     ratio = np.array([max(each.over_seeds / _by_chance(each), LEAST_RATIO if each.rest else 0) for each in usable])
     logarithm = np.log(ratio) - special.digamma(degrees / 2) + np.log(degrees / 2)
     center = float(logarithm.mean())
     most = float(degrees.mean()) * max(1, min(alternatives - 1, len(usable)))
-    excess = float(logarithm.var(ddof=1) - special.polygamma(1, degrees / 2).mean()) if len(usable) > 1 else 0.0
+    excess = float(logarithm.var(ddof=1) - special.polygamma(1, degrees / 2).mean())
     if excess <= 0:  # no more different than chance makes them
         return Prior(math.exp(center), math.inf, most)
     half = _inverse_trigamma(excess)
@@ -207,7 +207,9 @@ def estimate(each: Spread, known: Prior | None, *, one_seed: bool = False) -> Es
             whole = known.degrees + degrees
             ratio = (known.degrees * known.ratio + degrees * ratio) / whole
             degrees = min(whole, max(known.most, degrees))
-    by_seeds = max(ratio, 1.0 if each.rest > 0 else 0.0) * chance / each.seeds
+    if each.rest > 0 and ratio <= 1:  # nothing but single examples, of which there are many
+        ratio, degrees = 1.0, (each.seeds - 1.0) * max(each.examples - 1.0, 1.0)
+    by_seeds = ratio * chance / each.seeds
     if math.isnan(each.over_examples):
         return Estimate(each.mean, math.sqrt(by_seeds), degrees)
     by_examples, examples = each.over_examples / each.examples, max(each.examples - 1.0, 1.0)

@@ -7,6 +7,7 @@ hard the example is, what the width makes of it, how lucky the trial's seed is, 
 width share their mistakes, other widths share most of them, and seeds matter, to narrow widths more.
 """
 
+import itertools
 import sys
 from typing import NamedTuple
 
@@ -27,19 +28,23 @@ SEEDS, EXAMPLES = (2, 3, 5, 10), (95, 1000, 5000)
 
 HARD, TASTE, OWN = 2.0, 0.5, 1.0  # standard deviations: of examples, of width and example, of trial and example
 LUCK = (0.06, 0.05, 0.04, 0.03, 0.02, 0.02)  # of seeds, by width
+MUCH = 4  # times as lucky: as training that does not converge makes them
 
 
-def draw(truth, seeds, examples, rng):
+def draw(truth, seeds, examples, rng, times=1):
     """Tables of trials and of their history, and outcomes, of a grid whose widths have these true accuracies."""
-    luck = np.array(LUCK)[:, None]
+    luck = times * np.array(LUCK)[:, None]
     whole = np.sqrt(HARD**2 + TASTE**2 + OWN**2 + luck**2)
     ability = (stats.norm.ppf(truth)[:, None] * whole + luck * rng.normal(size=(len(truth), seeds)))[:, :, None]
     ability = ability + HARD * rng.normal(size=examples) + TASTE * rng.normal(size=(len(truth), 1, examples))
     right = ability + OWN * rng.normal(size=(len(truth), seeds, examples)) > 0
     hits = right.reshape(-1, examples)
-    guess = {split: packed(np.zeros(examples, bool)) for split in ("validation", "test")}
+    sizes = {"validation": examples, "test": 8}  # of what is said of test nothing is judged
     outcomes = Outcomes(
-        dict.fromkeys(guess, examples), dict.fromkeys(guess, packed(hits)), guess, dict.fromkeys(guess, np.nan)
+        sizes,
+        {split: packed(hits[:, :size]) for split, size in sizes.items()},
+        {split: packed(np.zeros(size, bool)) for split, size in sizes.items()},
+        dict.fromkeys(sizes, np.nan),
     )
     count = len(hits)
     trials = {
@@ -53,7 +58,9 @@ def draw(truth, seeds, examples, rng):
         **dict.fromkeys(SCORES, hits.mean(axis=1)),
     }
     keys = ("trial", "hidden_units", "activation", "learning_rate", "seed", "diverged")
-    history = {key: trials[key] for key in keys} | {"epoch": np.ones(count, int)} | dict.fromkeys(CURVES, np.ones(count))
+    history = (
+        {key: trials[key] for key in keys} | {"epoch": np.ones(count, int)} | dict.fromkeys(CURVES, np.ones(count))
+    )
     return trials, history, outcomes
 
 
@@ -99,11 +106,11 @@ def judge(truth, verdict: Verdict, rows) -> Counts:
     )
 
 
-def rates(truth, seeds, examples, grids, rng) -> Counts:
+def rates(truth, seeds, examples, grids, rng, times=1) -> Counts:
     """Means over so many grids."""
     found = []
     for _ in range(grids):
-        trials, history, outcomes = draw(truth, seeds, examples, rng)
+        trials, history, outcomes = draw(truth, seeds, examples, rng, times)
         (verdict,) = verdicts(trials, history, outcomes)
         found.append(judge(truth, verdict, summarize(trials, outcomes)))
     return Counts(*np.mean(found, axis=0))
@@ -114,12 +121,14 @@ def table(grids):
     rng = np.random.default_rng(0)
     yield "| curve | seeds | examples | wrong | overconfident | silent | gains missed | means missed |"
     yield "| --- " + "| ---: " * 7 + "|"
-    for name, truth in CURVES_OF_TRUTH.items():
-        for examples in EXAMPLES:
-            for seeds in SEEDS:
-                counts = rates(truth, seeds, examples, grids, rng)
-                cells = " | ".join("–" if name == "flat" and i == 2 else f"{100 * c:.1f} %" for i, c in enumerate(counts))
-                yield f"| {name} | {seeds} | {examples:,} | {cells} |"
+    cases = [(*case, 1) for case in itertools.product(CURVES_OF_TRUTH, EXAMPLES, SEEDS)]
+    for name, examples, seeds, times in [
+        *cases,
+        *((name, 5000, seeds, MUCH) for name in ("flat", "saturating") for seeds in SEEDS),
+    ]:
+        counts = rates(CURVES_OF_TRUTH[name], seeds, examples, grids, rng, times)
+        cells = " | ".join("–" if name == "flat" and i == 2 else f"{100 * c:.1f} %" for i, c in enumerate(counts))
+        yield f"| {name}{', seeds matter much' if times > 1 else ''} | {seeds} | {examples:,} | {cells} |"
 
 
 if __name__ == "__main__":

@@ -139,6 +139,7 @@ def figure_arguments(run: Run, warn: Callable[[str], None], dataset: str | None 
     """
     named = None if dataset is None else run.dataset(dataset)
     arguments = {"trials": run.trials, "history": run.history, "config": run.config, "timing": run.timing}
+    arguments["outcomes"] = run.outcomes
     try:
         best = best_trial(run.trials)
         return arguments | {
