@@ -208,6 +208,11 @@ class Contest:
         return prior([self.difference(*pair) for pair in pairs], len(names))
 
     @property
+    def of_hits(self) -> bool:
+        """Whether what is compared is known to be an accuracy."""
+        return self._outcomes is not None and bool(self._outcomes.sizes) and not self._outcomes.graded
+
+    @property
     def _known(self) -> bool:
         return self._outcomes is not None and self._outcomes.known
 
@@ -252,6 +257,11 @@ def number_text(value: float, score_name: str) -> str:
 def score_text(score: float, score_name: str) -> str:
     """A score as it is written: an accuracy in percent, R² as it is."""
     return number_text(score, score_name) + (" %" if score_name == "accuracy" else "")
+
+
+def bounded(interval: Interval, score_name: str) -> Interval:
+    """An interval of a score, within what the score can be: an accuracy is from 0 to 1."""
+    return Interval(*np.clip(interval, 0, 1).tolist()) if score_name == "accuracy" else interval
 
 
 def best_point(summaries: Sequence[Summary]) -> Summary | None:
@@ -310,6 +320,8 @@ class Step:
 def _step(setting: tuple[str, float], contest: Contest, lesser: int, greater: int) -> Step:
     found, sure = contest.compare(lesser, greater)
     interval, p = sure.interval(contest.comparisons), sure.p_value(contest.comparisons)
+    if contest.of_hits:  # no difference of two accuracies is beyond 1
+        interval = Interval(*np.clip(interval, -1, 1).tolist())
     return Step(*setting, (lesser, greater), found.seeds, found.examples, found.mean, sure.standard_error, interval, p)
 
 

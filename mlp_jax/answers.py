@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_jax.analysis import Analysis, Step, Summary, Verdict, best_point, number_text, score_text
+from mlp_jax.analysis import Analysis, Step, Summary, Verdict, best_point, bounded, number_text, score_text
 from mlp_jax.plan import counted
 from mlp_jax.variation import Interval
 
@@ -138,7 +138,11 @@ def how_many(verdict: Verdict, analysis: Analysis) -> str:
         lead = f"About {named:,} hidden units" if alike == named else f"Between {alike:,} and {named:,} hidden units"
         said = f"{lead}: {fewer:,} are worse by more than luck; beyond {named:,} no gain is more than luck"
     if known := [step.interval.high for step in pairs if not np.isnan(step.interval.high)]:
-        said += f", but up to {_amount(max(0.0, *known), name)} more cannot be ruled out"
+        most = _amount(max(0.0, *known), name)
+        said += (
+            f", but {'a loss lower by up to' if name == 'loss' else 'up to'} {most}{'' if name == 'loss' else ' more'} "
+        )
+        said += "cannot be ruled out"
     return _joined(f"{said}.", basis, _on_test(on_test, name), ending)
 
 
@@ -159,6 +163,8 @@ def _on_test(steps: Sequence[Step], name: str) -> str:
     most = max(told or known, key=lambda step: step.gain)
     lesser, greater = most.hidden_units
     gain = f"{greater:,} have {_signed(most.gain, name)}{_points(name)} over {lesser:,}"
+    if name == "loss":
+        gain = f"the loss of {greater:,} is lower than that of {lesser:,} by {number_text(most.gain, name)}"
     luck = "is more than luck" if told else "is worse by more than luck" if most.interval.high < 0 else "could be luck"
     return f"On test, which had no say in this, {gain} ({_span(most.interval, name, signed=True)}), which {luck}."
 
@@ -172,7 +178,7 @@ def _counts(row: Summary, analysis: Analysis, split: str) -> str:
 
 
 def _points(name: str) -> str:
-    return " points" if name == "accuracy" else f" of {name}"
+    return {"accuracy": " points", "loss": ""}.get(name, f" of {name}")
 
 
 def _amount(value: float, name: str) -> str:
@@ -238,7 +244,7 @@ def undefined_note(analysis: Analysis) -> str:
 
 def _reached(row: Summary, analysis: Analysis) -> str:
     name = analysis.measure_name
-    mean, interval = row.mean["test_loss" if name == "loss" else "test_score"], row.interval["test"]
+    mean, interval = row.mean["test_loss" if name == "loss" else "test_score"], bounded(row.interval["test"], name)
     text = f"a test {name} of {score_text(mean, name)}{_in_plain_words(mean, name)}"
     if np.isnan(interval.low):
         return text
@@ -294,7 +300,7 @@ def _width_table(analysis: Analysis) -> TextTable:
     lines = []
     for row, epoch in zip(analysis.rows, analysis.best_epoch, strict=True):
         line = [f"{row.hidden_units:,}", number_text(row.mean[f"test_{column}"], name)]
-        line += [_span(row.interval["test"], name)] if sure else []
+        line += [_span(bounded(row.interval["test"], name), name)] if sure else []
         line += [number_text(row.deviation[f"test_{column}"], name)] if spread else []
         line += [number_text(row.mean[f"validation_{column}"], name), "–" if np.isnan(epoch) else f"{epoch:g}"]
         line += [f"{row.parameters:,}", str(row.seeds) + (f" of {row.seeds + row.diverged}" if row.diverged else "")]

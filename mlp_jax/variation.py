@@ -210,6 +210,8 @@ def estimate(each: Spread, known: Prior | None, *, one_seed: bool = False) -> Es
     if each.rest > 0 and ratio <= 1:  # nothing but single examples, of which there are many
         ratio, degrees = 1.0, (each.seeds - 1.0) * max(each.examples - 1.0, 1.0)
     by_seeds = ratio * chance / each.seeds
+    if each.examples == 1 and math.isnan(each.over_examples):  # which has no variance
+        return Estimate(each.mean, math.nan, math.nan)
     if math.isnan(each.over_examples):
         return Estimate(each.mean, math.sqrt(by_seeds), degrees)
     by_examples, examples = each.over_examples / each.examples, max(each.examples - 1.0, 1.0)

@@ -64,7 +64,7 @@ def verdict_of(scores, diverged=None, epochs=((0.5,) * 8)):
 
 
 def drawn(accuracies, seeds, examples, guess=None, seed=0):
-    """Trials, by width, that are right about examples in the order of how hard these are, but for some; and outcomes."""
+    """Trials, by width, that are right about the easier examples, but for some; and outcomes."""
     rng = np.random.default_rng(seed)
     hard = rng.normal(size=examples)
     scores, rows = {}, []

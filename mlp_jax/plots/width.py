@@ -15,6 +15,7 @@ from matplotlib.transforms import ScaledTranslation, Transform
 
 from mlp_jax.analysis import (
     Summary,
+    bounded,
     by_setting,
     measure_name,
     score_text,
@@ -110,7 +111,7 @@ def accuracy_against_width(
             name = setting.text(told=told)
             first = len(parts) * i - (len(parts) * len(group) - 1) / 2  # series lie evenly about M
             asides = [ScaledTranslation(step * (first + k), 0, figure.dpi_scale_trans) for k in range(len(parts))]
-            marks |= _draw_scores(axes, curves[setting], name, measure, *looks[name], parts, asides)
+            marks |= _draw_scores(axes, curves[setting], name, score_name, measure, *looks[name], parts, asides)
         marks |= _draw_references(figure, axes, reference, step * (len(parts) * len(group) + 3) / 2)
     drawn = [row.mean[f"{SPLITS[part]}_{measure}"] for rows in curves.values() for row in rows for part in parts]
     _span_means(panels[0], [*drawn, *(score for points in reference.values() for score in points.values())])
@@ -130,12 +131,9 @@ def accuracy_against_width(
     counts = [row.seeds for rows in (*curves.values(), linear.values()) for row in rows]
     of_examples = outcomes is not None and bool(outcomes.sizes)
     luck = "seeds and examples" if of_examples and max(counts) > 1 else "examples" if of_examples else "seeds"
-    bars = (
-        f"; bars: 95 % interval of the mean (of no difference), by the luck of {luck}"
-        if of_examples or max(counts) > 1
-        else ""
-    )
-    note = join(spread("mean", counts) + bars, left_out, undefined, by="; ")
+    bars = f"bars: 95 % interval of the mean (of no difference), by the luck of {luck}"
+    bars = bars if of_examples or max(counts) > 1 else ""
+    note = join(join(spread("mean", counts), left_out, undefined, by="; "), bars, by="\n")
     figure.legend(list(marks.values()), list(marks), title=note, loc="outside lower center", ncols=2)
     return figure
 
@@ -148,10 +146,10 @@ def _undefined_note(trials: Table, measure: str) -> str:
     return f"the score of {' and '.join(missing)} cannot be computed" if missing else ""
 
 
-def _means(rows: Sequence[Summary], part: str, measure: str) -> tuple[np.ndarray, np.ndarray]:
+def _means(rows: Sequence[Summary], part: str, measure: str, score_name: str) -> tuple[np.ndarray, np.ndarray]:
     """Mean of each point over its seeds, and how far down and up its interval goes; NaN where there is none."""
     mean = np.array([row.mean[f"{SPLITS[part]}_{measure}"] for row in rows])
-    ends = np.array([row.interval.get(part, UNKNOWN) for row in rows]).T
+    ends = np.array([bounded(row.interval.get(part, UNKNOWN), score_name) for row in rows]).T
     return mean, np.maximum([mean - ends[0], ends[1] - mean], 0.0)  # NaN stays NaN
 
 
@@ -186,6 +184,7 @@ def _draw_scores(
     axes: Axes,
     rows: list[Summary],
     name: str,
+    score_name: str,
     measure: str,
     colour: str,
     marker: str,
@@ -202,7 +201,7 @@ def _draw_scores(
     }
     marks: dict[str, Any] = {}
     for part, aside in zip(parts, asides, strict=True):
-        mean, margins = _means(rows, part, measure)
+        mean, margins = _means(rows, part, measure, score_name)
         if np.isnan(mean).all():
             continue
         marks[join(name, part)] = axes.errorbar(
@@ -234,7 +233,7 @@ def _draw_baseline(
     axes: Axes, row: Summary, name: str, score_name: str, measure: str, part: str, colour: str, dash: str
 ) -> dict[str, Any]:
     """A line and its band; what is far beyond the curves is said in the legend instead."""
-    (mean,), margins = _means([row], part, measure)
+    (mean,), margins = _means([row], part, measure, score_name)
     if np.isnan(mean):
         return {}
     label = join("M = 0" if name else LINEAR, name, part)
