@@ -8,7 +8,7 @@ of 95 %. Choices look at the validation split; trials that diverged are left out
 
 import itertools
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -102,7 +102,7 @@ def _point_intervals(
 ) -> dict[tuple[Any, ...], Interval]:
     """Of each point's mean; setting by setting, whose widths tell each other how much seeds do."""
     points = _by_seed(trials, *POINT)
-    settings: dict[Hashable, dict[Hashable, dict[int, int]]] = {}
+    settings: dict[Any, dict[Any, dict[int, int]]] = {}
     for (width, *setting), by_seed in points.items():
         settings.setdefault(tuple(setting), {})[width] = by_seed
     found: dict[tuple[Any, ...], Interval] = {}
@@ -138,7 +138,7 @@ class Contest:
 
     def __init__(
         self,
-        alternatives: Mapping[Hashable, Mapping[int, int]],
+        alternatives: Mapping[Any, Mapping[int, int]],
         trials: Table,
         by: Criterion,
         split: str,
@@ -157,12 +157,12 @@ class Contest:
         return self._by.measure
 
     @cached_property
-    def best(self) -> Hashable:
+    def best(self) -> Any:
         """The alternative whose mean is the best, the first of equals."""
         means = {each: self._values[list(rows.values())].mean() for each, rows in self.alternatives.items()}
         return max(means, key=lambda each: -np.inf if np.isnan(means[each]) else means[each])
 
-    def spread(self, one: Hashable) -> Spread:
+    def spread(self, one: Any) -> Spread:
         """What the mean of one varies with."""
         rows = list(self.alternatives[one].values())
         if self._known:
@@ -173,7 +173,7 @@ class Contest:
         scores = self._values[rows]
         return self._of_scores(scores, float(scores.mean() * (1 - scores.mean())))
 
-    def difference(self, lesser: Hashable, greater: Hashable) -> Spread:
+    def difference(self, lesser: Any, greater: Any) -> Spread:
         """What the mean of the second less that of the first varies with, over the seeds that both have."""
         less, more = self.alternatives[lesser], self.alternatives[greater]
         seeds = [seed for seed in less if seed in more]
@@ -188,13 +188,13 @@ class Contest:
         independent = sum(float(each.mean() * (1 - each.mean())) for each in (first, second))
         return self._of_scores(second - first, independent)
 
-    def against(self, one: Hashable, guess: Float[np.ndarray, "1 examples"]) -> Estimate:
+    def against(self, one: Any, guess: Float[np.ndarray, "1 examples"]) -> Estimate:
         """How much one has over answers that owe nothing to a seed, given what each example makes of these."""
         assert self._outcomes is not None
         merit = self._merit(list(self.alternatives[one].values()))
         return estimate(spread(merit - guess, paired_bits=not self._outcomes.graded), self._prior, one_seed=True)
 
-    def compare(self, lesser: Hashable, greater: Hashable) -> tuple[Spread, Estimate]:
+    def compare(self, lesser: Any, greater: Any) -> tuple[Spread, Estimate]:
         """What the mean of the second less that of the first varies with, and how sure it is."""
         found = self.difference(lesser, greater)
         return found, estimate(found, self._prior)
@@ -230,7 +230,7 @@ class Contest:
 
 def _contests(trials: Table, split: str, outcomes: Outcomes | None) -> dict[tuple[str, float], Contest]:
     """The widths, ascending, of each (activation, learning rate), of which some trial did not diverge."""
-    settings: dict[tuple[str, float], dict[Hashable, dict[int, int]]] = {}
+    settings: dict[tuple[str, float], dict[Any, dict[int, int]]] = {}
     for (activation, rate, width), rows in _by_seed(trials, "activation", "learning_rate", "hidden_units").items():
         settings.setdefault((activation, rate), {})[width] = rows
     order = list(_groups(trials, "activation", "learning_rate"))
@@ -545,7 +545,7 @@ class BestRate:
 
 def best_rates(trials: Table, outcomes: Outcomes | None = None) -> list[BestRate]:
     """The best learning rate of each activation and width, of those at which not every trial diverged."""
-    points: dict[tuple[str, int], dict[Hashable, dict[int, int]]] = {}
+    points: dict[tuple[str, int], dict[Any, dict[int, int]]] = {}
     for (activation, width, rate), rows in _by_seed(trials, "activation", "hidden_units", "learning_rate").items():
         points.setdefault((activation, width), {})[rate] = rows
     order = [key for key in _groups(trials, "activation", "hidden_units") if key in points]

@@ -316,7 +316,7 @@ class Loop:
             self._final[f"{split}_loss"][chunk.start : chunk.stop] = scored.loss[: len(chunk)]
             self._final[f"{split}_hit"][chunk.start : chunk.stop] = scored.hit[: len(chunk)]
             if split in self._hits:
-                hits = self._parts.by_slot([each.hits for each in done])
+                hits = np.asarray(self._parts.by_slot([each.hits for each in done]))
                 self._hits[split][chunk.start : chunk.stop] = packed(hits[: len(chunk), :, : len(targets)])
         self._evaluate += time.perf_counter() - begun
         return self._finish(chunk, params, [each.frozen for each in replicas])

@@ -318,7 +318,7 @@ def _write_npz(path: Path, arrays: Iterable[tuple[str, np.ndarray]]) -> None:
 def _read_outcomes(path: Path, config: Mapping[str, Any], trials: int) -> Outcomes:
     """What ``_write_outcomes`` wrote; raises DataError if it is damaged, or is not of this configuration."""
     names = [f"{split}{what}" for split in SPLITS for what in ("", "_guess", "_variance")]
-    arrays, sizes = read_npz(path, names), config.get("examples")
+    arrays, sizes = read_npz(path, names), config.get("examples") or {}
     graded = get_task(config["task"]).graded
     for split in SPLITS:
         size = sizes.get(split) if isinstance(sizes, dict) else None

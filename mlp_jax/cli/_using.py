@@ -138,8 +138,8 @@ def figure_arguments(run: Run, warn: Callable[[str], None], dataset: str | None 
         InputError: the data set that is named cannot be had, or is not the run's.
     """
     named = None if dataset is None else run.dataset(dataset)
-    arguments = {"trials": run.trials, "history": run.history, "config": run.config, "timing": run.timing}
-    arguments["outcomes"] = run.outcomes
+    names = ("trials", "history", "config", "timing", "outcomes")
+    arguments: dict[str, Any] = {name: getattr(run, name) for name in names}
     try:
         best = best_trial(run.trials)
         return arguments | {

@@ -61,7 +61,7 @@ def run_figures(
     several_widths, several_rates = (len(set(trials[k].tolist())) > 1 for k in ("hidden_units", "learning_rate"))
     name = str(config.get("dataset_name", ""))
     if several_widths:
-        enough = _enough(verdicts(trials, history, outcomes))
+        enough = what_is_enough(verdicts(trials, history, outcomes))
         figure = accuracy_against_width(
             trials, score_name, references(config), outcomes=outcomes, enough=enough, title=name
         )
@@ -83,7 +83,7 @@ def run_figures(
         yield from _model_figures(trials, trial, model, dataset, "standardized" if standardized else "")
 
 
-def _enough(found: Sequence[Verdict]) -> tuple[int, str] | None:
+def what_is_enough(found: Sequence[Verdict]) -> tuple[int, str] | None:
     """The width that is enough, and how sure that is, if there is one setting and it has one below the widest."""
     first, *others = found
     if others or first.enough is None or first.best is None or not first.reached:

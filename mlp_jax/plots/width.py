@@ -240,7 +240,8 @@ def _draw_baseline(
     bottom, top = axes.get_ylim()
     if not bottom - (top - bottom) <= mean <= top + (top - bottom):
         where = "below" if mean < bottom else "above"
-        off = Line2D([], [], color=colour, linestyle=dash)
+        off = Line2D([], [])
+        off.set(color=colour, linestyle=dash)
         return {f"{label}: {score_text(mean, score_name)}, {where} the axis": off}
     if part == "test" and not np.isnan(margins).all():
         axes.axhspan(mean - margins[0, 0], mean + margins[1, 0], color=colour, alpha=0.15, linewidth=0)
