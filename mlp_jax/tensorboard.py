@@ -27,7 +27,7 @@ def write_events(run: Run, directory: Path) -> None:
     """Write a directory a trial, each with an event file.
 
     Scalars by epoch are loss/train, loss/validation, accuracy/train and accuracy/validation (R2 for R²); those of the
-    finished model, which the HParams table shows, are final/train_loss, ..., final/test_accuracy.
+    finished model (those by epoch are running means of training, and validation after the epoch), which the HParams table shows, are final/train_loss, ..., final/test_accuracy.
 
     Args:
         run: read back.

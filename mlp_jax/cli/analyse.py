@@ -24,7 +24,7 @@ _KEPT = (
 
 @dataclass
 class Analyse:
-    """Say what a run found: intervals over seeds and of the test set, what each step in M gains, where it saturates."""
+    """Say what a run found: how many hidden units are enough, what each step in M gains, and how sure that is."""
 
     run: RunPath
     """What mlp-jax sweep wrote."""

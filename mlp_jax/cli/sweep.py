@@ -26,7 +26,7 @@ class Sweep(TrainingOptions):
     """Train every combination of hidden units, activations, learning rates and seeds, together.
 
     Prints the scores by number of hidden units, and writes a run directory: config.json, environment.json, trials.csv,
-    history.csv, parameters.npz and figures.
+    history.csv, parameters.npz, outcomes.npz and figures.
     """
 
     hidden_units: tuple[int, ...] = (0, *ARTICLE_WIDTHS)
