@@ -16,7 +16,6 @@ import mlp_jax
 from mlp_jax import plots
 from mlp_jax.analysis import analyse
 from mlp_jax.answers import answer
-from mlp_jax.plots.run import what_is_enough
 from mlp_jax.results import ARTICLE_TEST_ACCURACY, KERAS_TEST_ACCURACY, history_table, trials_table
 from mlp_jax.runs import sweep_config
 
@@ -52,7 +51,7 @@ def main(seeds: int = 5, epochs: int = 20, out: Path = Path("runs/sweep-hidden-u
         result.score_name,
         reference={"article": ARTICLE_TEST_ACCURACY, "Keras 3": KERAS_TEST_ACCURACY},
         outcomes=result.outcomes,
-        enough=what_is_enough(found.verdicts),
+        enough=plots.what_is_enough(found.verdicts),
         title=dataset.name,
     )
     plots.save(figure, out / "accuracy-against-width.png")
