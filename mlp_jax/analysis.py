@@ -671,7 +671,7 @@ class Analysis:
         measure_name: what choices look at: the score, or ``loss`` where it cannot be computed.
         undefined: why a score cannot be computed, by split; empty where all can.
         examples: by split, how many; empty of a run that does not say.
-        sure_of: what chance counts: ``seeds and examples``, or ``seeds`` where nothing is known of examples.
+        sure_of: what chance counts, in words: seeds and examples, or seeds alone where nothing is known of examples.
         rows: by point of the grid.
         best_epoch: of each row, the median over its trials of ``best_epochs``; NaN if there is none.
         seconds_alone: by width, if it was measured; else empty.
@@ -716,6 +716,12 @@ def measure_name(trials: Table, score_name: str) -> str:
     return score_name if criterion(trials).measure == "score" else "loss"
 
 
+def _chance_of(outcomes: Outcomes | None) -> str:
+    if outcomes is None or not outcomes.sizes:
+        return "seeds"
+    return "seeds and examples" + ("" if outcomes.known else " (as if models were wrong independently)")
+
+
 def analyse(
     trials: Table,
     history: Table,
@@ -745,7 +751,7 @@ def analyse(
         measure_name=measure_name(trials, config["score_name"]),
         undefined=undefined_scores(trials, examples),
         examples=examples,
-        sure_of="seeds and examples" if outcomes is not None and outcomes.sizes else "seeds",
+        sure_of=_chance_of(outcomes),
         rows=rows,
         best_epoch=best,
         seconds_alone=seconds_alone(timing) if timing is not None else {},

@@ -190,8 +190,13 @@ def _luck(analysis: Analysis, verdict: Verdict) -> str:
     """What counts as luck."""
     if verdict.enough is None:
         return ""
-    of = "other seeds and other examples" if analysis.sure_of == "seeds and examples" else "other seeds alone"
+    of = "other seeds alone" if analysis.sure_of == "seeds" else "other seeds and other examples"
     said = f"Luck is what {of} might change; what is more than luck is so at 95 %, for all pairs of widths together."
+    if analysis.sure_of.endswith("independently)"):
+        said += (
+            " What each example makes is not known of this run: models count as if they were wrong independently of "
+        )
+        said += "each other, which makes intervals of gains too wide."
     if analysis.sure_of == "seeds":
         said += " How few the validation examples are does not count here, as it is not known what each of them makes."
     return said
