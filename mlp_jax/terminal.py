@@ -348,7 +348,7 @@ def _notes(analysis: Analysis, config: dict[str, Any], environment: dict[str, An
     """What is said below the table."""
     seeds, notes = len(config["seeds"]), []
     said = answer(analysis)
-    notes += [f"{said.short}", *said.cautions]
+    notes += [said.short, *said.cautions]
     if seeds > 1:
         notes.append(f"Mean ± standard deviation over {seeds} seeds, of the finished models.")
     if any(row.hidden_units == 0 for row in analysis.rows):
