@@ -14,11 +14,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jax.typing import DTypeLike
+from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 
 from mlp_jax.errors import InputError, instance, shown, whole
-from mlp_jax.tasks import get_task
+from mlp_jax.keys import drawing, next_key, root_key
+from mlp_jax.tasks import class_logits, get_task
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "sigmoid": jax.nn.sigmoid,
@@ -105,9 +106,9 @@ def scale_features(x: Num[Array, "B D"], dtype: DTypeLike) -> Float[Array, "B D"
     return scaled / 255 if x.dtype == jnp.uint8 else scaled
 
 
-def parameter_key(seed: int) -> PRNGKeyArray:
+def parameter_key(seed: ArrayLike) -> PRNGKeyArray:
     """The key that ``MLP(..., rngs=nnx.Rngs(seed))`` draws its initial weights from."""
-    return nnx.Rngs(seed).params()
+    return next_key(nnx.Rngs(root_key(seed)))
 
 
 def glorot_limit(fans: int | np.ndarray) -> np.floating | np.ndarray:
@@ -135,7 +136,8 @@ def unit_weights(
     def row(unit: Int[Array, ""]) -> Float[Array, "count"]:
         return jax.random.uniform(jax.random.fold_in(key, unit), (count,), limits.dtype, -1.0, 1.0)
 
-    return jax.vmap(row)(units) * limits[:, None]
+    with drawing():
+        return jax.vmap(row)(units) * limits[:, None]
 
 
 def initial_weights(
@@ -209,7 +211,7 @@ class MLP(nnx.Module):
             raise InputError(f"dtype is {shown(dtype)}: expected a floating-point type, such as float32")
         self.task = get_task(task).name
         self.activation = activation
-        weights = initial_weights(rngs.params(), features, hidden_units, outputs, use_bias, dtype)
+        weights = initial_weights(next_key(rngs), features, hidden_units, outputs, use_bias, dtype)
 
         def linear(fan_in: int, fan_out: int, symbol: str) -> nnx.Linear:
             return nnx.Linear(
@@ -292,8 +294,7 @@ class MLP(nnx.Module):
         """
         if self.task == "regression":
             raise InputError("a regression has no classes: expected a multiclass or binary model")
-        p = self.predict_proba(x)
-        return jnp.stack([1 - p, p], axis=1) if self.task == "binary" else p
+        return jax.nn.softmax(class_logits(self.task, self(x)), axis=-1)
 
     def predict(self, x: Num[Array | np.ndarray, "B D"]) -> Num[Array, "B *K"]:
         """Class labels ``[B]``, or for regression values ``[B, K]``."""

@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from jax import lax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt32
 
+from mlp_jax.keys import root_key
 from mlp_jax.layouts import Layout, Params
+from mlp_jax.models import parameter_key
 from mlp_jax.recipe import Recipe
 from mlp_jax.tasks import get_task
 from mlp_jax.training import (
@@ -111,9 +112,8 @@ class Program:
         """Initial state of every replica."""
 
         def one(seed: UInt32[Array, ""], rate: Float[Array, ""]) -> tuple[State, Replicas]:
-            key = jax.random.key(seed)
-            params, frozen = self.layout.init(nnx.Rngs(key).params(), self.dtype)
-            return State(params, self.recipe.optimizer(rate).init(params)), Replicas(frozen, key, rate)
+            params, frozen = self.layout.init(parameter_key(seed), self.dtype)
+            return State(params, self.recipe.optimizer(rate).init(params)), Replicas(frozen, root_key(seed), rate)
 
         return jax.shard_map(
             lambda *local: lax.map(lambda each: one(*each), local),
@@ -220,8 +220,11 @@ class Compiled(NamedTuple):
 def jitted(program: Program) -> Compiled:
     """The functions of a program: the same ones for equal programs, so that equal sweeps compile once."""
     options = compiler_options(program.recipe.precision)
+    # Where results lie is said, and not left to XLA: it puts an array without elements (of a data set in which no
+    # feature is always 0, say) on every device alike, where the next function expects it shared out.
+    out = program.shared_out
     return Compiled(
-        jax.jit(program.init),
-        jax.jit(program.epoch, donate_argnames="state", compiler_options=options),
-        jax.jit(program.evaluate, compiler_options=options),
+        jax.jit(program.init, out_shardings=out),
+        jax.jit(program.epoch, donate_argnames="state", out_shardings=out, compiler_options=options),
+        jax.jit(program.evaluate, out_shardings=out, compiler_options=options),
     )

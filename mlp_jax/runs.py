@@ -208,6 +208,7 @@ def sweep_config(setup: Setup, dataset: str, dataset_path: str | None = None) ->
         "dataset_path": absolute_path(dataset) if dataset_path is None else dataset_path,
         "dataset_name": setup.dataset_name,
         "dataset_digest": setup.dataset_digest,
+        "transpose": setup.transpose,
         "class_names": list(setup.class_names),
         "feature_dtype": setup.feature_dtype,
         "image_form": asdict(setup.image_form) if setup.image_form else None,
@@ -382,12 +383,12 @@ def dataset_of(config: Mapping[str, Any], path: Path, name: str | None = None) -
     refused, altered = None, None
     for each in names:
         try:
-            dataset = load_dataset(each)
+            dataset = load_dataset(each, transpose=config.get("transpose", False))
         except DataError as error:
             refused = refused or error
             continue
         if dataset.digest == config["dataset_digest"]:
-            return dataset
+            return dataset.with_names(config.get("class_names", dataset.class_names))
         altered = altered or DataError(f"{each} is not what {path} was trained on: its SHA-256 differs")
     raise altered or refused or AssertionError
 
@@ -423,6 +424,11 @@ def _checked_config(config: dict[str, Any], path: Path) -> dict[str, Any]:
         if not typed or (isinstance(value, str) and not value.isprintable()):
             expected = getattr(kind, "__name__", "number")
             raise DataError(f"{path}: {key} is {shown(value)}: expected a {expected}")
+    names = config.get("class_names", [])  # which older runs lack
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise DataError(f"{path}: class_names is {shown(names)}: expected a list of names")
+    if not isinstance(transpose := config.get("transpose"), bool | None):
+        raise DataError(f"{path}: transpose is {shown(transpose)}: expected true, false or null")
     return config
 
 

@@ -12,7 +12,9 @@ from flax import nnx
 from jaxtyping import Array, PRNGKeyArray
 
 from mlp_jax.datasets.dataset import MOST_CLASSES, Dataset, Split
+from mlp_jax.datasets.scales import check_scales
 from mlp_jax.errors import InputError, instance, whole
+from mlp_jax.keys import root_key
 from mlp_jax.models import MLP, check_seed, first_product
 from mlp_jax.recipe import Recipe, check_learning_rate
 from mlp_jax.tasks import Task, get_task
@@ -151,6 +153,7 @@ def fit(
     splits = [train] if validation is None else [train, validation]
     for split in splits:
         _check_split(model, split)
+    check_scales({name: split.features for name, split in zip(("train", "validation"), splits, strict=False)})
     data = to_device(splits)
     graphdef, params = nnx.split(model)
     params = jax.tree.map(jnp.copy, params)  # they are donated
@@ -161,7 +164,7 @@ def fit(
     for epoch in range(recipe.epochs):
         index = jnp.asarray(epoch, jnp.int32)
         state, *means = _fit_epoch(recipe.precision)(
-            graphdef, model.task, recipe, len(train), state, jax.random.key(seed), rate, index, data
+            graphdef, model.task, recipe, len(train), state, root_key(seed), rate, index, data
         )
         scores = [_scores(task, m, s) for m, s in zip(means, splits, strict=False)]
         scores += [Scores(np.nan, np.nan)] * (2 - len(scores))
@@ -217,11 +220,7 @@ def evaluate_model(M: int, K: int, X_train: Any, Y_train: Any, X_test: Any, Y_te
 def _check_split(model: MLP, split: Split) -> None:
     instance("model", model, MLP, "an mlp_jax.MLP")
     instance("the split", split, Split, "an mlp_jax.Split, as a Dataset has them")
-    features = model.weights["A"].shape[0]
-    if split.features.ndim != 2 or split.features.shape[1] != features:
-        raise InputError(f"examples have shape {split.features.shape[1:]}: the model expects ({features},)")
-    if len(split) == 0:
-        raise InputError("the split is empty: expected at least one example")
+    split.check_fits(model.task, model.weights["A"].shape[0], model.output.out_features)
 
 
 def _scores(task: Task, means: Means, split: Split) -> Scores:

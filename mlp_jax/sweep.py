@@ -48,7 +48,8 @@ class Setup:
         recipe: how it is trained.
         task, score_name: the task and what its score is.
         use_bias, dtype: as asked for.
-        dataset_name, dataset_digest, class_names, feature_dtype, image_form: what it is trained on (``Dataset``).
+        dataset_name, dataset_digest, class_names, feature_dtype, image_form, transpose: what it is trained on
+            (``Dataset``).
         examples: sizes of the train, validation and test split.
         layout: ``packed`` or ``vmap``.
     """
@@ -64,6 +65,7 @@ class Setup:
     class_names: tuple[str, ...]
     feature_dtype: str
     image_form: ImageForm | None
+    transpose: bool | None
     examples: tuple[int, int, int]
     layout: str
 
@@ -197,6 +199,7 @@ def make_setup(
         class_names=dataset.class_names,
         feature_dtype=dataset.train.features.dtype.name,
         image_form=dataset.image_form,
+        transpose=dataset.transpose,
         examples=(len(dataset.train), len(dataset.validation), len(dataset.test)),
         layout=_fastest()[0] if layout == "auto" else layout,
     )
@@ -210,6 +213,7 @@ def _check_kinds(grid: Any, dataset: Any, recipe: Any, layout: Any, use_bias: An
         ("use_bias", use_bias, bool, "True or False"),
     ):
         instance(argument, value, kind, expected)
+    dataset.check()
     if not isinstance(layout, str) or layout not in LAYOUTS:
         raise InputError(f"unknown layout {shown(layout)}: expected one of {', '.join(LAYOUTS)}")
 

@@ -86,6 +86,14 @@ def variance_of(targets: np.ndarray) -> float:
     return float(np.mean((targets - targets.mean(axis=0, dtype=float)) ** 2))
 
 
+def class_logits(task: str, logits: Float[Array, "*trials B K"]) -> Float[Array, "*trials B classes"]:
+    """A logit for every class: those of ``multiclass`` as they are, 0 and z for the single logit z of ``binary``.
+
+    Their softmax is (σ(−z), σ(z)), where 1 − σ(z) would be 0 for every z above 17 in float32.
+    """
+    return jnp.pad(logits, [(0, 0)] * (logits.ndim - 1) + [(1, 0)]) if task == "binary" else logits
+
+
 def _cross_entropy(logits: Logits, labels: Targets) -> PerExample:
     # One-hot rather than a gather: its gradient is elementwise, where a gather's is a scatter.
     one_hot = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)

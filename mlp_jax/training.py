@@ -18,6 +18,7 @@ from jax.sharding import Sharding
 from jaxtyping import Array, Bool, Float, Int, Num, PRNGKeyArray, UInt32
 
 from mlp_jax.datasets.dataset import Split
+from mlp_jax.keys import drawing
 from mlp_jax.models import scale_features
 from mlp_jax.recipe import Recipe
 from mlp_jax.tasks import Task
@@ -146,7 +147,7 @@ def minibatches(
     """Indices of an epoch's minibatches: every example once, in an order of its own.
 
     Args:
-        key: ``jax.random.key(seed)`` of the trial.
+        key: ``root_key(seed)`` of the trial.
         epoch: number of the epoch, from 0.
         examples: N, how many there are.
         batch_size: B; a larger one than N means N.
@@ -159,7 +160,8 @@ def minibatches(
     key = jax.random.fold_in(jax.random.fold_in(key, MINIBATCHES), epoch)
     # Random numbers, sorted once. Of 55,000 of 32 bits two are equal in every third epoch, and that pair then keeps its
     # order; jax.random.permutation mends that by sorting again, which takes twice as long, for nothing anybody sees.
-    order = _argsort(jax.random.bits(key, (examples,), jnp.uint32)).astype(jnp.int32)
+    with drawing():
+        order = _argsort(jax.random.bits(key, (examples,), jnp.uint32)).astype(jnp.int32)
     return jnp.pad(order, (0, steps * batch_size - examples), constant_values=examples).reshape(steps, batch_size)
 
 

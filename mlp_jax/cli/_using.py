@@ -20,6 +20,9 @@ from mlp_jax.sweep import check_dtype
 RunPath = tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="RUN")]]
 """The run directory that a command uses."""
 
+Transpose = Annotated[bool | None, tyro.conf.DisallowNone]
+"""As ``load_dataset`` takes it: --transpose or --no-transpose, neither for None."""
+
 
 @dataclass(frozen=True)
 class Chosen:

@@ -121,7 +121,7 @@ def run(options: Sweep) -> int:
 
 def _plan(options: Sweep, grid: Grid) -> int:
     """Say what the sweep would take."""
-    dataset = load_dataset(options.dataset)
+    dataset = load_dataset(options.dataset, transpose=options.transpose)
     options.make_devices(grid, dataset)
     found = forecast(grid, dataset, **options.asked, memory=options.memory_bytes)
     if not distributed.leads():
