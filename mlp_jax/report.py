@@ -17,7 +17,7 @@ _MOST_SVG = 1_000_000  # bytes; a figure of more lines than that is embedded as 
 
 CAPTIONS = {
     "accuracy-against-width": "Where validation and test, which no model was trained on, flatten, more hidden units "
-    "stop helping. Choices look at validation.",
+    "stop helping. Choices look at validation; widths are compared in pairs, in the tables below.",
     "learning-curves": "How training went: where validation turns back while training goes on, it overfits.",
     "scores-against-parameters": "The same by what a model costs in parameters, with the loss beside the score.",
     "rate-by-width": "Whether every width wants the same learning rate.",

@@ -46,7 +46,8 @@ class History:
     """Learning curves of one model, an entry an epoch.
 
     Attributes:
-        loss, score: of the training split, averaged over the minibatches as they were trained.
+        loss, score: of the training split, averaged over the minibatches as they were trained: running means, while
+            parameters change.
         validation_loss, validation_score: of the validation split after the epoch; NaN if there was none.
     """
 

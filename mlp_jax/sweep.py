@@ -23,6 +23,7 @@ from mlp_jax.layers import Network, parameter_count, perceptron
 from mlp_jax.layouts import Layout, Problem, make_layout
 from mlp_jax.loop import Loop, Progress, Timing, Trained, places
 from mlp_jax.models import MLP
+from mlp_jax.outcomes import Outcomes
 from mlp_jax.parts import Parts, Sharing, divide, share_out, undivided
 from mlp_jax.plan import Plan, make_mesh, make_plan
 from mlp_jax.program import Program
@@ -91,6 +92,7 @@ class SweepResult(Setup):
         diverged: ``[trials]``, the epoch (from 1) in which a loss or parameter was no longer finite, or from which on
             the training loss was hopeless to the end (``mlp_jax.loop.HOPELESS``); 0 for none.
         parameters: ``[trials]``, how many each has.
+        outcomes: what every finished model makes of every example of the validation and the test split.
         plan: how it was shared out.
         timing: where the time went.
     """
@@ -99,6 +101,7 @@ class SweepResult(Setup):
     final: dict[str, np.ndarray]
     diverged: np.ndarray
     parameters: np.ndarray
+    outcomes: Outcomes = field(repr=False)
     plan: Plan
     timing: Timing
     _layout: Layout = field(repr=False)
@@ -415,6 +418,7 @@ def sweep(
                 for trial in grid.trials
             ]
         ),
+        outcomes=Outcomes.of(dataset, loop.hits),
         plan=plan,
         timing=loop.timing,
         _layout=parts.whole.layout,

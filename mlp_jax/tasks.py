@@ -32,6 +32,7 @@ class Task:
         loss: loss of each example.
         smoothed_loss: the same with labels smoothed by a share for each trial, ``[T]`` (Szegedy et al., 2016).
         hit: quantity of each example whose mean over a split, put through ``score``, is the split's score.
+        graded: whether ``hit`` is any number (a squared error, less is better) rather than 0 or 1 (1 for correct).
     """
 
     name: str
@@ -41,6 +42,7 @@ class Task:
     loss: Callable[[Logits, Targets], PerExample]
     smoothed_loss: Callable[[Logits, Targets, Float[Array, "T"]], PerExample]
     hit: Callable[[Logits, Targets], PerExample]
+    graded: bool = False
 
     def score(self, mean_hit: np.ndarray, targets: np.ndarray) -> np.ndarray:
         """The score of a split from the mean of ``hit`` over its examples.
@@ -51,12 +53,23 @@ class Task:
 
         Returns:
             For classes the accuracy, which is the mean itself; for regression the coefficient of
-            determination R² = 1 − Σ(y − ŷ)² / Σ(y − ȳ)² (pooled over outputs).
+            determination R² = 1 − Σ(y − ŷ)² / Σ(y − ȳ)² (pooled over outputs), NaN where the targets do not vary.
         """
-        if self.name != "regression":
+        if not self.graded:
             return mean_hit
-        variance = float(np.mean((targets - targets.mean(axis=0)) ** 2))
+        variance = variance_of(targets)
         return 1.0 - mean_hit / variance if variance > 0 else np.full_like(mean_hit, np.nan)
+
+    def guess_hits(self, train: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """``hit`` ``[N]`` of the trivial guess: always the commonest class of the training split, or its mean.
+
+        Args:
+            train: targets of the training split.
+            targets: those of the split that is guessed.
+        """
+        if self.graded:
+            return np.mean((targets - train.mean(axis=0, dtype=float)).reshape(len(targets), -1) ** 2, axis=1)
+        return targets == np.bincount(train).argmax()
 
     def guess_loss(self, targets: np.ndarray) -> float:
         """Mean loss of answering nothing, all logits 0: ln K, ln 2, or the mean of y²; ``targets`` as in ``score``.
@@ -66,6 +79,13 @@ class Task:
         if self.name == "regression":
             return float(np.mean(targets**2))
         return float(np.log(2 if self.name == "binary" else max(2, int(targets.max()) + 1)))
+
+
+def variance_of(targets: np.ndarray) -> float:
+    """Of values ``[N]`` or ``[N, K]``, pooled over outputs: exactly 0 where all are the same."""
+    if not len(targets) or (targets == targets[0]).all():
+        return 0.0
+    return float(np.mean((targets - targets.mean(axis=0, dtype=float)) ** 2))
 
 
 def class_logits(task: str, logits: Float[Array, "*trials B K"]) -> Float[Array, "*trials B classes"]:
@@ -145,6 +165,7 @@ TASKS = {
             loss=_squared_error,
             smoothed_loss=lambda logits, values, _: _squared_error(logits, values),  # there are no labels
             hit=_squared_error,
+            graded=True,
         ),
     )
 }

@@ -16,7 +16,7 @@ from mlp_jax import Grid, InputError, Recipe, SweepResult, SweepStopped, SweepWa
 from mlp_jax.checkpoints import Checkpoints, DamagedError, read_arrays
 from mlp_jax.program import Program
 
-GRID = Grid((0, 5), ("tanh",), (1e-2, 1e-3), 3)  # 6 replicas
+GRID = Grid((0, 5), ("tanh",), (1e-2, 1e-3), 6)  # 6 replicas
 RECIPE = Recipe(epochs=5, batch_size=16)
 LAYOUTS = ("packed", "vmap")
 
@@ -53,6 +53,8 @@ def assert_same_bits(result: SweepResult, expected: SweepResult) -> None:
     for name in ("history", "final"):
         for key, values in getattr(expected, name).items():
             assert getattr(result, name)[key].tobytes() == values.tobytes(), key
+    for split, hits in expected.outcomes.hits.items():
+        assert result.outcomes.hits[split].tobytes() == hits.tobytes()
     assert (result.diverged == expected.diverged).all()
     pairs = zip(result.all_weights(), expected.all_weights(), strict=True)
     for (place, weights), (expected_place, expected_weights) in pairs:
@@ -140,8 +142,11 @@ def test_a_finished_sweep_trains_nothing_more(dataset, uninterrupted, tmp_path):
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"grid": Grid((0, 6), ("tanh",), (1e-2, 1e-3), 3)}, "hidden_units was [0, 5] and is now [0, 6]"),
-        ({"grid": Grid((0, 5), ("tanh",), (1e-2, 1e-3), 4)}, "seeds was [0, 1, 2] and is now [0, 1, 2, 3]"),
+        ({"grid": Grid((0, 6), ("tanh",), (1e-2, 1e-3), 6)}, "hidden_units was [0, 5] and is now [0, 6]"),
+        (
+            {"grid": Grid((0, 5), ("tanh",), (1e-2, 1e-3), 7)},
+            "seeds was [0, 1, 2, 3, 4, 5] and is now [0, 1, 2, 3, 4, 5, 6]",
+        ),
         ({"recipe": Recipe(epochs=6, batch_size=16)}, "epochs was 5 and is now 6"),
         ({"recipe": Recipe(epochs=5, batch_size=8, beta1=0.8)}, "batch_size was 16 and is now 8; beta1 was 0.9 and is"),
         ({"layout": "vmap"}, 'layout was "packed" and is now "vmap"'),

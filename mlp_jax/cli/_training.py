@@ -227,7 +227,7 @@ def _write(result: SweepResult, config: Mapping[str, Any], directory: Path, data
     model = None if best is None else result.model(result.trials[best])
     (directory / "figures").mkdir()
     tables = (trials, history_table(result), config)
-    draw(directory / "figures", "png", *tables, trial=best, model=model, dataset=dataset)
+    draw(directory / "figures", "png", *tables, outcomes=result.outcomes, trial=best, model=model, dataset=dataset)
 
 
 def draw(directory: Path, kind: str, *tables: Any, **model: Any) -> None:
