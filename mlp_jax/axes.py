@@ -168,5 +168,8 @@ def decays(trial: Trial) -> bool:
     return trial.weight_decay > 0 or trial.l2 > 0
 
 
+RULE = tuple(name for name, axis in AXES.items() if axis.default is not None)
+"""Names of the axes that say how weights are updated, besides the learning rate: what the article does not vary."""
+
 NUMBERS = tuple(name for name, axis in AXES.items() if axis.kind == "number")
 """Names of the number axes."""

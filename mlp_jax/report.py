@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from mlp_jax.analysis import Analysis
 from mlp_jax.answers import answer, as_html, findings, question, tables
+from mlp_jax.axes import AXES
 from mlp_jax.recipe import Recipe
-from mlp_jax.runs import recipe_of
+from mlp_jax.runs import recipe_of, rule_of
 
 if TYPE_CHECKING:
     from mlp_jax.plots import RunFigure
@@ -44,6 +45,7 @@ def rerun(config: Mapping[str, Any]) -> str:
     parts += ["--hidden-units", *map(str, config["hidden_units"])]
     parts += ["--activations", *map(str, config["activations"])]
     parts += ["--learning-rates", *map(str, config["learning_rates"])]
+    parts += [part for name, value in rule_of(config).items() for part in (f"--{name.replace('_', '-')}", f"{value}")]
     parts += ["--seeds", str(len(seeds)), "--first-seed", str(seeds[0])]
     parts += ["--epochs", str(recipe.epochs), "--batch-size", str(recipe.batch_size)]
     parts += ["--layout", str(config["layout"]), "--dtype", str(config["dtype"]), "--precision", recipe.precision]
@@ -52,7 +54,7 @@ def rerun(config: Mapping[str, Any]) -> str:
 
 
 def _rerun_python(config: Mapping[str, Any], recipe: Recipe) -> str:
-    names = ("hidden_units", "activations", "learning_rates", "seeds")
+    names = [axis.plural for axis in AXES.values() if axis.plural in config]
     transpose = "" if config.get("transpose") is None else f", transpose={config['transpose']}"
     grid = ", ".join(f"{name}={list(config[name])!r}" for name in names)
     rest = ", ".join(f"{name}={config[name]!r}" for name in ("layout", "use_bias", "dtype"))
@@ -74,7 +76,11 @@ def how_it_was_run(config: Mapping[str, Any], environment: Mapping[str, Any]) ->
     compiled = f"{seconds['compile']:.1f} s of compilation" if "compile" in seconds else ""
     device = f"{environment.get('devices', 1)} × {environment.get('device', 'unknown')}"
     cores = f"{environment['cpu_count']} CPU cores" if environment.get("cpu_count") else ""
-    adam = ", ".join(f"{name} {config[name]:g}" for name in ("beta1", "beta2", "epsilon"))
+    rule = rule_of(config)
+    optimizer = str(rule.pop("optimizer", "adam"))
+    if optimizer.startswith("adam"):
+        optimizer += " (" + ", ".join(f"{name} {config[name]:g}" for name in ("beta1", "beta2", "epsilon")) + ")"
+    others = [f"{AXES[name].label} {value:g}" for name, value in rule.items()]
     listed = {name: ", ".join(map(str, config[name])) for name in ("hidden_units", "activations", "seeds")}
     pairs = [
         ("Data set", f"{config['dataset_name']} ({config['dataset']})"),
@@ -85,7 +91,8 @@ def how_it_was_run(config: Mapping[str, Any], environment: Mapping[str, Any]) ->
         ("Activations", listed["activations"]),
         ("Learning rates", ", ".join(f"{rate:g}" for rate in config["learning_rates"])),
         ("Seeds", listed["seeds"]),
-        ("Recipe", f"{config['epochs']} epochs, batches of {config['batch_size']}, Adam ({adam})"),
+        ("Recipe", f"{config['epochs']} epochs, batches of {config['batch_size']}"),
+        ("Optimizer", _listed(optimizer, *others)),
         ("Biases", "yes" if config["use_bias"] else "no"),
         ("Layout", str(config["layout"])),
         ("Precision", f"{config['dtype']}, first layers' products from {recipe_of(config).precision}"),

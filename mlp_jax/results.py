@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mlp_jax.axes import AXES, RULE
 from mlp_jax.errors import InputError
 from mlp_jax.single import Fit
 from mlp_jax.sweep import SweepResult
@@ -27,7 +28,17 @@ KERAS_TEST_ACCURACY = {10: 0.9263, 25: 0.9503, 50: 0.9668, 100: 0.9754, 150: 0.9
 
 
 def trials_table(result: SweepResult) -> Table:
-    """One row a trial, in the order of the grid; ``diverged`` is the epoch in which it did, 0 if it did not."""
+    """One row a trial, in the order of the grid; ``diverged`` is the epoch in which it did, 0 if it did not.
+
+    Raises:
+        InputError: trials differ in more than width, activation, learning rate and seed, or have several hidden layers.
+    """
+    _ = result.grid.rule
+    if deep := next((widths for widths in result.grid.hidden_units if isinstance(widths, tuple)), None):
+        raise InputError(
+            f"hidden_units holds {deep}: tables, runs and their analysis are of one hidden layer, so use what sweep "
+            "returns"
+        )
     keys = {key: np.array([getattr(trial, key) for trial in result.trials]) for key in KEYS}
     return {
         "trial": np.arange(len(result.trials)),
@@ -110,6 +121,7 @@ def references(config: Mapping[str, object]) -> dict[str, dict[int, float]]:
         config: of the run, as ``mlp_jax.runs`` writes it.
     """
     recipe = {"dataset": "mnist", "epochs": 20, "batch_size": 128, "use_bias": True}
-    if any(config.get(key) != value for key, value in recipe.items()):
+    other_rule = any(AXES[name].plural in config for name in RULE)
+    if other_rule or any(config.get(key) != value for key, value in recipe.items()):
         return {}
     return {"article": ARTICLE_TEST_ACCURACY, "Keras 3": KERAS_TEST_ACCURACY}

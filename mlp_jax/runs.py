@@ -34,7 +34,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from mlp_jax.axes import AXES, check_activation, check_learning_rate, layers_of
+from mlp_jax.axes import AXES, RULE, check_activation, check_learning_rate, layers_of
 from mlp_jax.datasets import Dataset, absolute_path, load_dataset
 from mlp_jax.datasets.dataset import first_line
 from mlp_jax.datasets.npz import read_npz
@@ -234,6 +234,11 @@ def grid_of(config: Mapping[str, Any]) -> Grid:
     return Grid(**values)
 
 
+def rule_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """How the weights of every trial are updated, by name of an axis; what is as usual is left out."""
+    return {name: config[AXES[name].plural][0] for name in RULE if AXES[name].plural in config}
+
+
 def recipe_of(config: Mapping[str, Any]) -> Recipe:
     """The recipe that a configuration holds."""
     return Recipe(**{each.name: config[each.name] for each in fields(Recipe) if each.name in config})
@@ -274,10 +279,14 @@ def write_run(result: SweepResult, directory: Path, dataset: str, dataset_path: 
         directory: an empty one.
         dataset: the name or path that the data set was loaded by.
         dataset_path: as ``sweep_config`` takes it.
+
+    Raises:
+        InputError: its trials differ in what tables do not show (``trials_table``).
     """
+    trials = trials_table(result)  # first, as it may be refused
     write_json(directory / "config.json", sweep_config(result, dataset, dataset_path))
     write_json(directory / "environment.json", environment(result))
-    _write_csv(directory / "trials.csv", trials_table(result))
+    _write_csv(directory / "trials.csv", trials)
     _write_csv(directory / "history.csv", history_table(result))
     _write_parameters(directory / "parameters.npz", result)
     _write_outcomes(directory / OUTCOMES, result.outcomes)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from mlp_jax.axes import layers_of
+from mlp_jax.axes import check_trial, layers_of
 from mlp_jax.checkpoints import Checkpoints
 from mlp_jax.datasets.dataset import Dataset, ImageForm
 from mlp_jax.distributed import cores, make_cpu_devices, several
@@ -187,6 +187,8 @@ def make_setup(
     """
     _check_kinds(grid, dataset, recipe, layout, use_bias)
     check_dtype(dtype)
+    for smoothing in grid.label_smoothings:
+        check_trial(grid.points[0]._replace(label_smoothing=smoothing), dataset.task)
     return Setup(
         grid=grid,
         recipe=recipe,

@@ -1,13 +1,16 @@
 """How long training takes against M: each width alone, and all of them together. Measured, not modelled."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
 
 import jax
 import numpy as np
 from flax import nnx
 
+from mlp_jax.axes import AXES
 from mlp_jax.datasets import Dataset
 from mlp_jax.errors import InputError
 from mlp_jax.grid import Grid
@@ -26,6 +29,7 @@ def time_widths(
     learning_rate: float = 1e-3,
     seed: int = 0,
     recipe: Recipe = Recipe(),
+    rule: Mapping[str, Any] = MappingProxyType({}),
     layout: str = "auto",
     use_bias: bool = True,
     dtype: str = "float32",
@@ -41,9 +45,10 @@ def time_widths(
         dataset: what to train on.
         hidden_units: widths M.
         activation: of the hidden layers.
-        learning_rate: Adam's α.
+        learning_rate: the optimizer's α.
         seed: of initial weights and minibatches.
         recipe: batch size and Adam's constants; its epochs do not matter.
+        rule: optimizer, momentum, ..., where they are not as usual: arguments of ``fit`` by name.
         layout: of the sweep.
         use_bias: whether layers have biases.
         dtype: of parameters and arithmetic.
@@ -81,9 +86,11 @@ def time_widths(
             learning_rate=learning_rate,
             seed=seed,
             recipe=recipe,
+            **rule,
             on_epoch=lambda *_, ends=ends: ends.append(time.perf_counter()),
         )
-        grid = Grid(widths[: i + 1], (activation,), (learning_rate,), (seed,))
+        by_axis = {AXES[name].plural: (value,) for name, value in rule.items()}
+        grid = Grid(widths[: i + 1], (activation,), (learning_rate,), (seed,), **by_axis)
         result = sweep(grid, dataset, recipe=recipe, layout=layout, use_bias=use_bias, dtype=dtype)
         for program, seconds in (("alone", np.diff(ends)), ("together", result.timing.epochs[1:])):
             rows += [(program, width, epoch, float(each)) for epoch, each in enumerate(seconds, start=1)]

@@ -59,9 +59,7 @@ def test_every_amount_of_memory_that_holds_one_replica_holds_a_chunk(at_once):
 def test_the_plan_says_what_it_means():
     parts, host = parts_and_host((10, 30), 5)
     plan = make_plan(parts, host, 5, memory=2**33)
-    assert str(plan).startswith(
-        "5 groups of trials (one for each seed and learning rate) on 1 device, one after another, "
-    )
+    assert str(plan).startswith("5 groups of trials (one for each seed) on 1 device, one after another, ")
     idle = dataclasses.replace(plan, idle=tuple(f"gpu:{i}" for i in range(1, 11)))
     assert ", 10 devices idle (gpu:1, gpu:2, gpu:3, gpu:4, gpu:5, gpu:6, gpu:7, gpu:8 and 2 more), " in str(idle)
     assert str(plan).endswith(" of 8.00 GiB free memory")

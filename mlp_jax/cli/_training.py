@@ -14,6 +14,7 @@ from typing import Any, Literal
 import jax
 from rich.console import Console
 
+from mlp_jax.axes import AXES, RULE
 from mlp_jax.cache import enable_compilation_cache
 from mlp_jax.cli._signals import Interrupted, Stop
 from mlp_jax.cli._using import Transpose
@@ -44,6 +45,16 @@ class TrainingOptions:
     """Examples a minibatch."""
     use_bias: bool = True
     """Whether the layers have biases."""
+    optimizer: Literal["adam", "adamw", "sgd", "nesterov"] = "adam"
+    """What updates the weights; nesterov is SGD with Nesterov's momentum."""
+    momentum: float = 0.0
+    """Of SGD."""
+    weight_decay: float = 0.0
+    """Of AdamW and SGD, as PyTorch has it: of every parameter, times the learning rate."""
+    l2: float = 0.0
+    """The λ of a penalty ½ λ Σ W² on weights, without biases, for every optimizer."""
+    label_smoothing: float = 0.0
+    """Share of each label that is spread over all classes."""
     layout: Literal["auto", "packed", "vmap"] = "auto"
     """How trials lie in memory."""
     dtype: Literal["float32", "float64"] = "float32"
@@ -65,6 +76,11 @@ class TrainingOptions:
     def recipe(self) -> Recipe:
         """Epochs, batch size and precision, with Keras's Adam."""
         return Recipe(epochs=self.epochs, batch_size=self.batch_size, precision=self.precision)
+
+    @property
+    def rule(self) -> dict[str, tuple[Any]]:
+        """How weights are updated, as ``Grid`` takes it."""
+        return {AXES[name].plural: (getattr(self, name),) for name in RULE}
 
     @property
     def asked(self) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from mlp_jax.forecast import forecast
 from mlp_jax.grid import ARTICLE_WIDTHS, MOST_TRIALS, Grid
 from mlp_jax.results import history_table
 from mlp_jax.running import tidy_finished
-from mlp_jax.runs import environment, is_finished, read_config, read_trials
+from mlp_jax.runs import environment, is_finished, read_config, read_trials, rule_of
 from mlp_jax.terminal import forecast_record, print_forecast, print_summary, summary_record
 
 
@@ -34,7 +34,7 @@ class Sweep(TrainingOptions):
     activations: tuple[str, ...] = ("sigmoid",)
     """Of the hidden layer: sigmoid, tanh, relu, gelu, silu, elu, softplus, identity."""
     learning_rates: tuple[float, ...] = (1e-3,)
-    """Of Adam."""
+    """Of the optimizer."""
     seeds: int = 5
     """How many seeds to train everything with: 0, 1, 2, ..."""
     first_seed: int = 0
@@ -67,6 +67,7 @@ def begun_with(path: Path) -> Sweep:
     if not all(isinstance(seed, int) for seed in seeds) or seeds != list(range(seeds[0], seeds[0] + len(seeds))):
         raise InputError(f"{path}: its seeds do not follow one another: resume it from Python, with sweep(resume=...)")
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    values |= rule_of(config)
     return Sweep(**values, seeds=len(seeds), first_seed=seeds[0])
 
 
@@ -78,6 +79,7 @@ def run(options: Sweep) -> int:
         options.activations,
         options.learning_rates,
         range(options.first_seed, options.first_seed + seeds),
+        **options.rule,
     )
     console = console_for(stderr=options.json)
     if options.resume is not None:

@@ -9,7 +9,7 @@ from mlp_jax.analysis import seconds_alone, seconds_together
 from mlp_jax.cli._output import console_for, print_json
 from mlp_jax.cli._using import RunPath, own_dataset
 from mlp_jax.plan import counted
-from mlp_jax.runs import read_run, recipe_of, write_timing
+from mlp_jax.runs import read_run, recipe_of, rule_of, write_timing
 from mlp_jax.terminal import print_table
 from mlp_jax.timing import time_widths
 
@@ -46,6 +46,7 @@ def run(options: Time) -> int:
         learning_rate=config["learning_rates"][0],
         seed=config["seeds"][0],
         recipe=recipe_of(config),
+        rule=rule_of(config),
         **{key: config[key] for key in ("layout", "use_bias", "dtype")},
         epochs=options.epochs,
         on_width=lambda width: console.print(f"M = {width} timed", highlight=False),

@@ -17,14 +17,16 @@ class Train(TrainingOptions):
     activation: str = "sigmoid"
     """Of the hidden layer."""
     learning_rate: float = 1e-3
-    """Of Adam."""
+    """Of the optimizer."""
     seed: int = 0
     """Of initial weights and minibatches."""
 
 
 def run(options: Train) -> int:
     """Run the command; returns the exit code."""
-    grid = Grid((options.hidden_units,), (options.activation,), (options.learning_rate,), (options.seed,))
+    grid = Grid(
+        (options.hidden_units,), (options.activation,), (options.learning_rate,), (options.seed,), **options.rule
+    )
     out = options.out or new_place("train")
     check(options, out)
     console = console_for(stderr=options.json)
