@@ -8,16 +8,15 @@ divide intensities by 255.
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import Any, Self
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Num
 from scipy.special import log_softmax
 
+from mlp_jax.compilation import run_compiled
 from mlp_jax.datasets.dataset import Split
 from mlp_jax.errors import InputError, MissingExtraError, listed, real, whole
 from mlp_jax.models import MLP, check_seed, check_width
@@ -158,11 +157,12 @@ class _Perceptron(BaseEstimator):  # type: ignore[misc]
         graphdef, params = nnx.split(self.model_)
         padded = np.pad(x, ((0, -len(x) % _BLOCK), (0, 0)))
         blocks = np.split(padded, len(padded) // _BLOCK)
-        return np.concatenate([np.asarray(_apply(graphdef, params, block)) for block in blocks])[: len(x)]
+        return np.concatenate([run_compiled(_apply, {"graphdef": graphdef}, params, block) for block in blocks])[
+            : len(x)
+        ]
 
 
-@partial(jax.jit, static_argnames="graphdef")
-def _apply(graphdef: nnx.GraphDef[MLP], params: Any, x: Float[Array, "B D"]) -> Float[Array, "B K"]:
+def _apply(params: Any, x: Float[Array, "B D"], *, graphdef: nnx.GraphDef[MLP]) -> Float[Array, "B K"]:
     return nnx.merge(graphdef, params)(x)
 
 

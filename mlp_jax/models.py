@@ -17,6 +17,8 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 
+from mlp_jax.backend import require_jax
+from mlp_jax.compilation import run_compiled
 from mlp_jax.errors import InputError, instance, shown, whole
 from mlp_jax.tasks import get_task
 
@@ -158,6 +160,11 @@ def initial_weights(
     return weights
 
 
+def _array(values: Array | np.ndarray) -> Array:
+    """A JAX array of its own: of NumPy's a copy, made without the program that ``jnp.asarray`` compiles by shape."""
+    return values if isinstance(values, jax.Array) else jax.device_put(np.array(values))
+
+
 def _dtype(dtype: Any) -> Any:
     """The NumPy dtype that is meant; bool, which no model has, if none is."""
     try:
@@ -209,21 +216,24 @@ class MLP(nnx.Module):
             raise InputError(f"dtype is {shown(dtype)}: expected a floating-point type, such as float32")
         self.task = get_task(task).name
         self.activation = activation
-        weights = initial_weights(rngs.params(), features, hidden_units, outputs, use_bias, dtype)
+        shape = {"features": features, "hidden_units": hidden_units, "outputs": outputs}
+        weights = run_compiled(initial_weights, {**shape, "use_bias": use_bias, "dtype": _dtype(dtype)}, rngs.params())
 
-        def linear(fan_in: int, fan_out: int, symbol: str) -> nnx.Linear:
+        def linear(fan_in: int, fan_out: int, kernel: str, bias: str) -> nnx.Linear:
             return nnx.Linear(
                 fan_in,
                 fan_out,
                 use_bias=use_bias,
                 dtype=dtype,
                 param_dtype=dtype,
-                kernel_init=lambda *_: weights[symbol],
+                kernel_init=lambda *_: weights[kernel],
+                bias_init=lambda *_: weights[bias],
                 rngs=rngs,
             )
 
-        self.hidden = linear(features, hidden_units, "A") if hidden_units else None
-        self.output = linear(hidden_units, outputs, "B") if hidden_units else linear(features, outputs, "A")
+        first = linear(features, hidden_units or outputs, "A", "c1")
+        self.hidden = first if hidden_units else None
+        self.output = linear(hidden_units, outputs, "B", "c2") if hidden_units else first
 
     @classmethod
     def from_weights(
@@ -234,6 +244,7 @@ class MLP(nnx.Module):
         Raises:
             InputError: shapes that do not fit each other, or an activation or task that does not exist.
         """
+        require_jax()
         features, first = weights["A"].shape
 
         def create() -> MLP:
@@ -250,7 +261,7 @@ class MLP(nnx.Module):
 
         model = nnx.eval_shape(create)  # draws nothing, and compiles nothing
         for symbol, param in model._params().items():
-            value, expected = jnp.asarray(weights[symbol]), param.get_value().shape
+            value, expected = _array(weights[symbol]), param.get_value().shape
             if value.shape != expected:
                 raise InputError(f"{symbol} has shape {value.shape}: expected {expected}, to fit the other weights")
             param.set_value(value)
@@ -282,7 +293,7 @@ class MLP(nnx.Module):
 
     def predict_proba(self, x: Num[Array | np.ndarray, "B D"]) -> Float[Array, "B *K"]:
         """The task's output function of the logits: ``[B, K]`` probabilities, ``[B]`` if binary, or values."""
-        return get_task(self.task).probabilities(self(x))
+        return self._compiled(_probabilities, x)
 
     def class_probabilities(self, x: Num[Array | np.ndarray, "B D"]) -> Float[Array, "B classes"]:
         """Probability of every class, of a binary task's two as well.
@@ -292,9 +303,30 @@ class MLP(nnx.Module):
         """
         if self.task == "regression":
             raise InputError("a regression has no classes: expected a multiclass or binary model")
-        p = self.predict_proba(x)
-        return jnp.stack([1 - p, p], axis=1) if self.task == "binary" else p
+        return self._compiled(_class_probabilities, x)
 
     def predict(self, x: Num[Array | np.ndarray, "B D"]) -> Num[Array, "B *K"]:
         """Class labels ``[B]``, or for regression values ``[B, K]``."""
-        return get_task(self.task).predict(self(x))
+        return self._compiled(_predict, x)
+
+    def _compiled(self, function: Callable[..., Array], x: Num[Array | np.ndarray, "B D"]) -> Array:
+        graphdef, params = nnx.split(self)
+        x = x if isinstance(x, jax.Array) else np.asarray(x)
+        return run_compiled(function, {"graphdef": graphdef}, params, x)
+
+
+def _probabilities(params: Any, x: Num[Array, "B D"], *, graphdef: nnx.GraphDef[MLP]) -> Float[Array, "B *K"]:
+    model = nnx.merge(graphdef, params)
+    return get_task(model.task).probabilities(model(x))
+
+
+def _class_probabilities(
+    params: Any, x: Num[Array, "B D"], *, graphdef: nnx.GraphDef[MLP]
+) -> Float[Array, "B classes"]:
+    p = _probabilities(params, x, graphdef=graphdef)
+    return jnp.stack([1 - p, p], axis=1) if nnx.merge(graphdef, params).task == "binary" else p
+
+
+def _predict(params: Any, x: Num[Array, "B D"], *, graphdef: nnx.GraphDef[MLP]) -> Num[Array, "B *K"]:
+    model = nnx.merge(graphdef, params)
+    return get_task(model.task).predict(model(x))

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
@@ -29,9 +28,6 @@ from mlp_jax.training import (
 
 AXIS = "replicas"
 """Of the mesh: each device has its share of the replicas, and all of the data."""
-
-KEPT_PROGRAMS = 32
-"""How many programs, of sweeps or parts of them, a process keeps for when the like is asked for again."""
 
 
 class Replicas(NamedTuple):
@@ -212,9 +208,8 @@ class Compiled(NamedTuple):
     evaluate: Any
 
 
-@lru_cache(maxsize=KEPT_PROGRAMS)
 def jitted(program: Program) -> Compiled:
-    """The functions of a program: the same ones for equal programs, so that equal sweeps compile once."""
+    """The functions of a program, anew each time: what is compiled of them goes with them."""
     options = compiler_options(program.recipe.precision)
     return Compiled(
         jax.jit(program.init),

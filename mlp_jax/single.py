@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -11,6 +10,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, PRNGKeyArray
 
+from mlp_jax.compilation import run_compiled
 from mlp_jax.datasets.dataset import MOST_CLASSES, Dataset, Split
 from mlp_jax.errors import InputError, instance, whole
 from mlp_jax.models import MLP, check_seed, first_product
@@ -80,27 +80,22 @@ def module_logits(graphdef: nnx.GraphDef[MLP], precision: str = "float32") -> Lo
     return logits
 
 
-@cache
-def _fit_epoch(precision: str) -> Any:
-    """``_epoch``, compiled; not as a decorator, for which the backend would have to be known when this is imported."""
-    return jax.jit(
-        _epoch,
-        static_argnames=("graphdef", "task", "recipe", "examples"),
-        donate_argnames="state",
-        compiler_options=compiler_options(precision),
-    )
+def _begin(params: Any, *, recipe: Recipe) -> State:
+    """A state of its own, which may be donated; Adam begins alike whatever the learning rate."""
+    return State(jax.tree.map(jnp.copy, params), recipe.optimizer(1.0).init(params))
 
 
 def _epoch(
-    graphdef: nnx.GraphDef[MLP],
-    task: str,
-    recipe: Recipe,
-    examples: int,
     state: State,
     key: PRNGKeyArray,
     learning_rate: Array,
     epoch: Array,
     data: DeviceData,
+    *,
+    graphdef: nnx.GraphDef[MLP],
+    task: str,
+    recipe: Recipe,
+    examples: int,
 ) -> tuple[State, Means, Means]:
     logits = module_logits(graphdef, recipe.precision)
     columns = data.features.shape[1]
@@ -112,8 +107,7 @@ def _epoch(
     return state, trained, validation
 
 
-@partial(jax.jit, static_argnames=("graphdef", "task"))
-def _evaluate(graphdef: nnx.GraphDef[MLP], task: str, params: Any, data: DeviceData) -> Means:
+def _evaluate(params: Any, data: DeviceData, *, graphdef: nnx.GraphDef[MLP], task: str) -> Means:
     return evaluate_rows(module_logits(graphdef), get_task(task), params, data, 0, len(data.features))
 
 
@@ -152,16 +146,16 @@ def fit(
         _check_split(model, split)
     data = to_device(splits)
     graphdef, params = nnx.split(model)
-    params = jax.tree.map(jnp.copy, params)  # they are donated
-    state = State(params, recipe.optimizer(learning_rate).init(params))
+    state = run_compiled(_begin, {"recipe": recipe}, params)
+    static = {"graphdef": graphdef, "task": model.task, "recipe": recipe, "examples": len(train)}
+    options = compiler_options(recipe.precision)
     rate = jnp.asarray(learning_rate, model.weights["A"].dtype)
     task = get_task(model.task)
     rows = []
     for epoch in range(recipe.epochs):
         index = jnp.asarray(epoch, jnp.int32)
-        state, *means = _fit_epoch(recipe.precision)(
-            graphdef, model.task, recipe, len(train), state, jax.random.key(seed), rate, index, data
-        )
+        arguments = state, jax.random.key(seed), rate, index, data
+        state, *means = run_compiled(_epoch, static, *arguments, donate=(0,), compiler_options=options)
         scores = [_scores(task, m, s) for m, s in zip(means, splits, strict=False)]
         scores += [Scores(np.nan, np.nan)] * (2 - len(scores))
         rows.append([*scores[0], *scores[1]])
@@ -175,7 +169,8 @@ def evaluate(model: MLP, split: Split) -> Scores:
     """Loss and score of a model on a split."""
     _check_split(model, split)
     graphdef, params = nnx.split(model)
-    return _scores(get_task(model.task), _evaluate(graphdef, model.task, params, to_device([split])), split)
+    means = run_compiled(_evaluate, {"graphdef": graphdef, "task": model.task}, params, to_device([split]))
+    return _scores(get_task(model.task), means, split)
 
 
 def evaluate_model(M: int, K: int, X_train: Any, Y_train: Any, X_test: Any, Y_test: Any) -> tuple[Scores, Scores]:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from mlp_jax.backend import require_jax
 from mlp_jax.checkpoints import Checkpoints
 from mlp_jax.datasets.dataset import Dataset, ImageForm
 from mlp_jax.distributed import cores, make_cpu_devices, several
@@ -178,10 +179,11 @@ def make_setup(
     """What ``sweep`` with these arguments is to train.
 
     Raises:
-        InputError: an argument that makes no sense; the message says which and why.
+        InputError: an argument that makes no sense; the message says which and why. Or JAX cannot be used here.
     """
     _check_kinds(grid, dataset, recipe, layout, use_bias)
     check_dtype(dtype)
+    require_jax()
     return Setup(
         grid=grid,
         recipe=recipe,

@@ -16,9 +16,10 @@ from typing import Any, Literal, NamedTuple
 import jax
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from mlp_jax.checkpoints import Checkpoints, DamagedError
+from mlp_jax.compilation import run_compiled
 from mlp_jax.datasets import Dataset
 from mlp_jax.datasets.dataset import first_line
 from mlp_jax.datasets.npz import read_npz
@@ -355,15 +356,15 @@ def _groups(asked: _Asked, problem: Problem, trials: Iterable[int]) -> Iterator[
 # Scores
 
 
-@partial(jax.jit, static_argnames=("activation", "task", "precision"))
 def _means(
+    weights: dict[str, Float[Array, "T ..."]],
+    data: DeviceData,
+    first: Int[Array, ""],
+    last: Int[Array, ""],
+    *,
     activation: str,
     task: str,
     precision: str,
-    weights: dict[str, Float[Array, "T ..."]],
-    data: DeviceData,
-    first: int,
-    last: int,
 ) -> Means:
     """Loss and hit of T trials of one shape, over rows first (included) to last (excluded) of the data."""
 
@@ -393,7 +394,8 @@ def _scores(run: Run, asked: _Asked, dataset: Dataset, problem: Problem) -> Find
             weights = {symbol: np.stack([arrays[f"{trial}/{symbol}"] for trial in rows]) for symbol in shapes}
             for (name, split), last in zip(splits.items(), ends, strict=True):
                 bounds = last - np.int32(len(split)), last
-                means = _means(group.activation, asked.task.name, precision, weights, data, *bounds)
+                static = {"activation": group.activation, "task": asked.task.name, "precision": precision}
+                means = run_compiled(_means, static, weights, data, *bounds)
                 loss, hit = (np.asarray(mean, np.float64)[: len(numbers)] for mean in means)
                 guess = asked.task.guess_loss(split.targets)
                 loss_tolerance = LOSS_TOLERANCE[precision] * loss + LEAST_LOSS * guess

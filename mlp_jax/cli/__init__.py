@@ -14,6 +14,7 @@ import jax
 import tyro
 
 from mlp_jax import distributed
+from mlp_jax.backend import check_xla_flags
 from mlp_jax.cli import analyse, check, data, evaluate, export, plot, predict, report, sweep, tensorboard, time, train
 from mlp_jax.cli._output import print_in_any_encoding
 from mlp_jax.cli._parsing import parsed
@@ -66,6 +67,7 @@ def _run(arguments: Sequence[str] | None) -> tuple[int, bool]:
                 print(f"mlp-jax {version('mlp-jax')}, jax {version('jax')}, flax {version('flax')}")
                 return 0, True
             options = _parse(arguments)
+            check_xla_flags()
             if isinstance(options, sweep.Sweep) and options.resume is not None:
                 # Once more, with what the run was begun with in place of the defaults: all that differs now was said.
                 begun = sweep.begun_with(options.resume)
