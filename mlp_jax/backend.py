@@ -19,10 +19,12 @@ _had_devices = _forked = False  # JAX in a parent, when it forked; and so in thi
 
 def initialized() -> bool:
     """Whether JAX has its devices, so that nobody can say any more how many there are to be."""
+    count: int = jax.config.jax_num_cpu_devices  # type: ignore[attr-defined]
     try:
-        jax.config.update("jax_num_cpu_devices", jax.config.jax_num_cpu_devices)  # type: ignore[attr-defined]
-    except RuntimeError:  # what JAX raises from then on
+        jax.config.update("jax_num_cpu_devices", count + 1)  # which JAX refuses from then on
+    except RuntimeError:
         return True
+    jax.config.update("jax_num_cpu_devices", count)
     return False
 
 

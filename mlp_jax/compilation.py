@@ -51,5 +51,5 @@ def _jitted(
     donate: tuple[int, ...],
     options: tuple[tuple[str, Any], ...],
 ) -> Any:
-    """A function that nobody else has, so that its programs go with it; ``structure`` and ``shapes`` tell them apart."""
+    """A function that nobody else has, so that its programs go with it, for this structure and these shapes."""
     return jax.jit(partial(function, **dict(static)), donate_argnums=donate, compiler_options=dict(options))

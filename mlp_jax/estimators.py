@@ -16,6 +16,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Num
 from scipy.special import log_softmax
 
+from mlp_jax.backend import require_jax
 from mlp_jax.compilation import run_compiled
 from mlp_jax.datasets.dataset import Split
 from mlp_jax.errors import InputError, MissingExtraError, listed, real, whole
@@ -102,6 +103,7 @@ class _Perceptron(BaseEstimator):  # type: ignore[misc]
         self.n_iter_no_change = n_iter_no_change
 
     def _train(self, x: Float[np.ndarray, "N D"], targets: Num[np.ndarray, "N *K"], task: str, outputs: int) -> Self:
+        require_jax()
         tol = real("tol", self.tol, lambda t: t >= 0, "a number, 0 or more")
         n_iter_no_change = whole("n_iter_no_change", self.n_iter_no_change, 1, 2**31 - 1)
         seed = self.random_state

@@ -109,7 +109,8 @@ def forecast(
     problem, parts, host, plan = prepare(setup, dataset, replicas_at_once, devices, memory)
     examples, mesh = setup.examples, parts.mesh_size
     by_trial = [operations(problem, architecture.hidden_units) for architecture in grid.architectures]
-    calibration = _calibrate(parts, host, grid, sum(by_trial) * recipe.batch_size * plan.at_once * mesh)
+    with jax.disable_jit(False):  # as in ``sweep``
+        calibration = _calibrate(parts, host, grid, sum(by_trial) * recipe.batch_size * plan.at_once * mesh)
     turns = plan.chunks * math.ceil(plan.share / plan.at_once)
     if plan.at_once == 1:  # rows for no replica take no time
         turns -= plan.share - math.ceil((plan.chunk - plan.padding) / mesh)

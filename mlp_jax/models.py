@@ -286,6 +286,7 @@ class MLP(nnx.Module):
 
     def __call__(self, x: Num[Array | np.ndarray, "B D"]) -> Float[Array, "B K"]:
         """Logits of each example; uint8 features are scaled to [0, 1]."""
+        require_jax()
         z = scale_features(jnp.asarray(x), self.output.param_dtype)
         if self.hidden is not None:
             z = ACTIVATIONS[self.activation](self.hidden(z))

@@ -159,8 +159,7 @@ class Parts:
             data: of each part.
         """
         whole, *jits = _kept((self.whole, *self.programs), replicas, str(data[0].features.dtype))
-        # A sweep is compiled ahead, which jax.disable_jit, meant for what is looked at step by step, would refuse.
-        with jax.disable_jit(False), ThreadPoolExecutor(cores()) as pool:
+        with ThreadPoolExecutor(cores()) as pool:
             arguments = [(each.scalar, *each.shapes(replicas)) for each in self.programs]
             train = [
                 pool.submit(jit.epoch.lower(scalar, state, constant, scalar, mine).compile)

@@ -10,6 +10,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, PRNGKeyArray
 
+from mlp_jax.backend import require_jax
 from mlp_jax.compilation import run_compiled
 from mlp_jax.datasets.dataset import MOST_CLASSES, Dataset, Split
 from mlp_jax.errors import InputError, instance, whole
@@ -209,6 +210,7 @@ def evaluate_model(M: int, K: int, X_train: Any, Y_train: Any, X_test: Any, Y_te
 
 
 def _check_split(model: MLP, split: Split) -> None:
+    require_jax()
     instance("model", model, MLP, "an mlp_jax.MLP")
     instance("the split", split, Split, "an mlp_jax.Split, as a Dataset has them")
     features = model.weights["A"].shape[0]

@@ -387,7 +387,8 @@ def sweep(
     saver = None
     if place is not None:
         saver = Checkpoints(Path(place), setup.identity, resume=resume is not None, every=checkpoint_every)
-    with saver or contextlib.nullcontext():
+    # A sweep is compiled ahead, which jax.disable_jit, for looking at a program step by step, has no part in.
+    with jax.disable_jit(False), saver or contextlib.nullcontext():
         loop = Loop(grid, dataset, parts, plan, saver, stop or (lambda: False), on_epoch)
         trained = loop.run(host, started)
     history, final, diverged = loop.results()

@@ -14,7 +14,7 @@ import jax
 import tyro
 
 from mlp_jax import distributed
-from mlp_jax.backend import check_xla_flags
+from mlp_jax.backend import check_xla_flags, require_jax
 from mlp_jax.cli import analyse, check, data, evaluate, export, plot, predict, report, sweep, tensorboard, time, train
 from mlp_jax.cli._output import print_in_any_encoding
 from mlp_jax.cli._parsing import parsed
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _hush()
     print_in_any_encoding()
     try:
-        code, together = _run(arguments)
+        code, together = _run_if_jax_can(arguments)
     except BaseException:
         if distributed.several():
             traceback.print_exc()
@@ -54,6 +54,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if code and not together:
         distributed.end_alone(code)
     return code
+
+
+def _run_if_jax_can(arguments: Sequence[str] | None) -> tuple[int, bool]:
+    """As ``_run``: what fails where JAX can't compute, as it is set, fails for that."""
+    try:
+        return _run(arguments)
+    except Exception:
+        try:
+            require_jax()
+        except InputError as error:
+            print(f"mlp-jax: error: {error}", file=sys.stderr)
+            return 2, False
+        raise
 
 
 def _run(arguments: Sequence[str] | None) -> tuple[int, bool]:
