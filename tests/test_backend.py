@@ -1,4 +1,4 @@
-"""Where JAX cannot compute: one line and exit code 2, whatever is wrong with how it is set; errors in forked workers."""
+"""Where JAX cannot compute: one line and exit code 2, whatever is wrong with how it is set; an error where forked."""
 
 import multiprocessing
 import os
