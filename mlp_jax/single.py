@@ -52,7 +52,7 @@ class History:
     validation_score: np.ndarray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Fit:
     """A trained model and how it got there.
 
@@ -66,6 +66,13 @@ class Fit:
     history: History
     learning_rate: float
     seed: int
+
+    def __repr__(self) -> str:
+        curves, score_name = self.history, get_task(self.model.task).score_name
+        return (
+            f"Fit(M = {self.model.hidden_units}, learning rate {self.learning_rate:g}, seed {self.seed}, "
+            f"{len(curves.loss)} epochs; training loss {curves.loss[-1]:.4f}, {score_name} {curves.score[-1]:.4f})"
+        )
 
 
 def module_logits(graphdef: nnx.GraphDef[MLP], precision: str = "float32") -> Logits:

@@ -5,7 +5,8 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +24,7 @@ from mlp_jax.layouts import Layout, PackedLayout, Problem, make_layout, operatio
 from mlp_jax.loop import Loop, Progress, Timing, Trained, places
 from mlp_jax.models import MLP
 from mlp_jax.parts import Parts, Sharing, divide, share_out, undivided
-from mlp_jax.plan import Plan, make_mesh, make_plan
+from mlp_jax.plan import Plan, counted, make_mesh, make_plan
 from mlp_jax.program import Program
 from mlp_jax.recipe import Recipe
 from mlp_jax.tasks import get_task
@@ -79,7 +80,7 @@ class Setup:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SweepResult(Setup):
     """All trials, trained. Arrays are in the order of ``trials``.
 
@@ -92,6 +93,7 @@ class SweepResult(Setup):
         parameters: ``[trials]``, how many each has.
         plan: how it was shared out.
         timing: where the time went.
+        started, ended: when, UTC; of a sweep that was resumed, when it was resumed last.
     """
 
     history: dict[str, np.ndarray]
@@ -100,9 +102,20 @@ class SweepResult(Setup):
     parameters: np.ndarray
     plan: Plan
     timing: Timing
-    _layout: Layout = field(repr=False)
-    _treedefs: tuple[Any, Any] = field(repr=False)
-    _trained: tuple[Trained, ...] = field(repr=False)
+    started: datetime
+    ended: datetime
+    _layout: Layout
+    _treedefs: tuple[Any, Any]
+    _trained: tuple[Trained, ...]
+
+    def __repr__(self) -> str:
+        widths, scores = sorted(self.grid.hidden_units), self.final["validation_score"]
+        best = float(np.nanmax(scores)) if np.isfinite(scores).any() else np.nan
+        return (
+            f"SweepResult({counted(len(self.trials), 'trial')} on {self.dataset_name}: M = {widths[0]} to "
+            f"{widths[-1]}, {counted(len(self.grid.seeds), 'seed')}, {counted(self.recipe.epochs, 'epoch')}; best "
+            f"validation {self.score_name} {best:.4f}, {np.count_nonzero(self.diverged)} diverged)"
+        )
 
     @property
     def trials(self) -> tuple[Trial, ...]:
@@ -366,7 +379,7 @@ def sweep(
         SweepStopped: ``stop`` said so.
         OSError: a checkpoint cannot be written; those before it are intact.
     """
-    started = time.perf_counter()
+    began, started = datetime.now(UTC), time.perf_counter()
     for argument, value, kind, expected in (
         ("checkpoints", checkpoints, str | os.PathLike | None, "a path, or None"),
         ("resume", resume, str | os.PathLike | None, "a path, or None"),
@@ -400,6 +413,8 @@ def sweep(
         parameters=np.array([parameter_count(trial.hidden_units, problem) for trial in grid.trials]),
         plan=plan,
         timing=loop.timing,
+        started=began,
+        ended=datetime.now(UTC),
         _layout=parts.whole.layout,
         _treedefs=loop.treedefs,
         _trained=tuple(trained),
