@@ -33,6 +33,8 @@ def enable_compilation_cache() -> Path | None:
     directory: Path | None = None
     try:
         directory = platformdirs.user_cache_path("mlp_jax") / f"xla-{_processor()}"
+        if not directory.is_absolute():
+            raise OSError("it is in nobody's home")
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = directory.lstat()
         if not stat.S_ISDIR(found.st_mode) or (hasattr(os, "getuid") and found.st_uid != os.getuid()):

@@ -158,7 +158,7 @@ class Parts:
             replicas: how many, a multiple of ``mesh_size``.
             data: of each part.
         """
-        whole, *jits = _kept((self.whole, *self.programs), replicas, str(data[0].features.dtype))
+        whole, *jits = kept((self.whole, *self.programs), replicas, str(data[0].features.dtype))
         with ThreadPoolExecutor(cores()) as pool:
             arguments = [(each.scalar, *each.shapes(replicas)) for each in self.programs]
             train = [
@@ -225,7 +225,7 @@ class Parts:
 
 
 @lru_cache(maxsize=KEPT_SWEEPS)
-def _kept(programs: tuple[Program, ...], replicas: int, features: str) -> tuple[Compiled, ...]:
+def kept(programs: tuple[Program, ...], replicas: int, features: str) -> tuple[Compiled, ...]:
     """Of each program its functions, the same ones for equal arguments, so that equal sweeps compile once.
 
     ``replicas`` and ``features``, a dtype, tell apart what is compiled anew, so that each goes in its turn.

@@ -14,7 +14,7 @@ from conftest import make_dataset
 
 from mlp_jax import Grid, InputError, Recipe, SweepResult, SweepStopped, SweepWarning, checkpoints, sweep
 from mlp_jax.checkpoints import Checkpoints, DamagedError, read_arrays
-from mlp_jax.program import Program
+from mlp_jax.program import Program, jitted
 
 GRID = Grid((0, 5), ("tanh",), (1e-2, 1e-3), 3)  # 6 replicas
 RECIPE = Recipe(epochs=5, batch_size=16)
@@ -412,7 +412,7 @@ def short_of_memory(monkeypatch, rows: int, healthy: int = 0) -> None:
     """Let the devices' memory do for so many replicas, after so many epochs in which it does for all."""
     from mlp_jax import parts
 
-    jitted, epochs = parts.jitted, itertools.count()
+    epochs = itertools.count()
 
     class Lowered:
         def __init__(self, lowered):
@@ -437,7 +437,7 @@ def short_of_memory(monkeypatch, rows: int, healthy: int = 0) -> None:
         def lower(self, *arguments):
             return Lowered(jitted(self.program).epoch.lower(*arguments))
 
-    monkeypatch.setattr(parts, "jitted", Jitted)
+    monkeypatch.setattr(parts, "kept", lambda programs, *_: tuple(map(Jitted, programs)))
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -114,7 +114,7 @@ def _run(arguments: Sequence[str] | None) -> tuple[int, bool]:
 
 @functools.cache
 def _hush() -> None:
-    """Keep to what is raised: where Orbax gives a file up, it abandons tasks that complain too."""
+    """Keep to what is raised and warned of: where Orbax gives a file up, it abandons tasks that complain too."""
 
     def hook(unraisable: Any) -> None:
         if str(unraisable.exc_value) != "Event loop is closed":
@@ -123,6 +123,7 @@ def _hush() -> None:
     before = sys.unraisablehook
     sys.unraisablehook = hook
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # where it keeps its cache is nobody's concern
 
 
 def _show(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any, **__: Any) -> None:
