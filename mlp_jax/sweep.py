@@ -113,7 +113,7 @@ class SweepResult(Setup):
         best = float(np.nanmax(scores)) if np.isfinite(scores).any() else np.nan
         return (
             f"SweepResult({counted(len(self.trials), 'trial')} on {self.dataset_name}: M = {widths[0]} to "
-            f"{widths[-1]}, {counted(len(self.grid.seeds), 'seed')}, {counted(self.recipe.epochs, 'epoch')}; best "
+            f"{widths[-1]}, {counted(len({trial.seed for trial in self.trials}), 'seed')}, {counted(self.recipe.epochs, 'epoch')}; best "
             f"validation {self.score_name} {best:.4f}, {np.count_nonzero(self.diverged)} diverged)"
         )
 
