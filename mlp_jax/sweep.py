@@ -110,11 +110,12 @@ class SweepResult(Setup):
 
     def __repr__(self) -> str:
         widths, scores = sorted(self.grid.hidden_units), self.final["validation_score"]
+        seeds = counted(len({trial.seed for trial in self.trials}), "seed")
         best = float(np.nanmax(scores)) if np.isfinite(scores).any() else np.nan
         return (
-            f"SweepResult({counted(len(self.trials), 'trial')} on {self.dataset_name}: M = {widths[0]} to "
-            f"{widths[-1]}, {counted(len({trial.seed for trial in self.trials}), 'seed')}, {counted(self.recipe.epochs, 'epoch')}; best "
-            f"validation {self.score_name} {best:.4f}, {np.count_nonzero(self.diverged)} diverged)"
+            f"SweepResult({counted(len(self.trials), 'trial')} on {self.dataset_name}: "
+            f"M = {widths[0]} to {widths[-1]}, {seeds}, {counted(self.recipe.epochs, 'epoch')}; "
+            f"best validation {self.score_name} {best:.4f}, {np.count_nonzero(self.diverged)} diverged)"
         )
 
     @property

@@ -11,6 +11,7 @@ import shutil
 import sys
 import tempfile
 import threading
+import warnings
 from pathlib import Path
 
 import jax
@@ -44,7 +45,8 @@ def shapes(number):
     evaluate(trained, DATASET.test)
     trained.predict_proba(DATASET.test.features)
     estimator = MLPClassifier(hidden_layer_sizes=units, max_iter=2, tol=1e9, n_iter_no_change=1, random_state=0)
-    estimator.fit(DATASET.train.features, DATASET.train.targets).predict(DATASET.test.features)
+    with warnings.catch_warnings(action="ignore"):  # not converged
+        estimator.fit(DATASET.train.features, DATASET.train.targets).predict(DATASET.test.features)
 
 
 def checkpointed(number):
