@@ -97,7 +97,7 @@ class Program:
                 return _one_by_one(lambda each: f(*each, *same), mapped, mine)
             if self.at_once >= rows:
                 return jax.vmap(lambda *each: f(*each, *same))(*mapped)
-            return lax.map(lambda each: f(*each, *same), mapped, batch_size=self.at_once)
+            return _in_batches(lambda each: f(*each, *same), mapped, self.at_once)
 
         return jax.shard_map(
             local,
@@ -202,6 +202,19 @@ def _one_by_one(f: Callable[[Any], Any], mapped: Any, count: Int[Array, ""]) -> 
         return jax.tree.map(lambda all_, one: lax.dynamic_update_index_in_dim(all_, one, i, 0), out, f(each))
 
     return lax.fori_loop(0, count, turn, out)
+
+
+def _in_batches(f: Callable[[Any], Any], mapped: Any, size: int) -> Any:
+    """Like ``jax.lax.map`` with ``batch_size``, which cannot put arrays without elements together again."""
+    rows = len(jax.tree.leaves(mapped)[0])
+    batches, rest = divmod(rows, size)
+    whole = batches * size
+    batched = jax.tree.map(lambda leaf: leaf[:whole].reshape(batches, size, *leaf.shape[1:]), mapped)
+    out = jax.tree.map(lambda leaf: leaf.reshape(whole, *leaf.shape[2:]), lax.map(jax.vmap(f), batched))
+    if not rest:
+        return out
+    last = jax.vmap(f)(jax.tree.map(lambda leaf: leaf[whole:], mapped))
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), out, last)
 
 
 class Compiled(NamedTuple):
