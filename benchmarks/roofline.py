@@ -45,8 +45,8 @@ from rich.console import Console
 from rich.table import Table
 
 import mlp_jax
-from mlp_jax.layouts import PackedLayout, Problem
 from mlp_jax.keys import root_key
+from mlp_jax.layouts import PackedLayout, Problem
 from mlp_jax.models import first_product, parameter_key
 from mlp_jax.parts import share_out
 from mlp_jax.tasks import get_task

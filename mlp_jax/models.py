@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 
 from mlp_jax.errors import InputError, instance, shown, whole
 from mlp_jax.keys import drawing, next_key, root_key
-from mlp_jax.tasks import get_task
+from mlp_jax.tasks import class_logits, get_task
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "sigmoid": jax.nn.sigmoid,
@@ -294,8 +294,7 @@ class MLP(nnx.Module):
         """
         if self.task == "regression":
             raise InputError("a regression has no classes: expected a multiclass or binary model")
-        p = self.predict_proba(x)
-        return jnp.stack([1 - p, p], axis=1) if self.task == "binary" else p
+        return jax.nn.softmax(class_logits(self.task, self(x)), axis=-1)
 
     def predict(self, x: Num[Array | np.ndarray, "B D"]) -> Num[Array, "B *K"]:
         """Class labels ``[B]``, or for regression values ``[B, K]``."""

@@ -21,10 +21,11 @@ from mlp_jax.tasks import get_task
 from mlp_jax.training import (
     DeviceData,
     Means,
+    Scored,
     State,
     compiler_options,
-    evaluate_rows,
     minibatches,
+    score_rows,
     train_minibatches,
 )
 
@@ -176,14 +177,17 @@ class Program:
         first: Int[Array, ""],
         last: Int[Array, ""],
         data: DeviceData,
-    ) -> Means:
-        """Score the first ``count`` replicas on rows first (included) to last (excluded)."""
+    ) -> Scored:
+        """Score the first ``count`` replicas on rows first (included) to last (excluded).
+
+        What each example makes is kept of a validation or test split; of a longer one, of its beginning.
+        """
 
         def one(
             params: Params, replica: Replicas, first: Int[Array, ""], last: Int[Array, ""], data: DeviceData
-        ) -> Means:
+        ) -> Scored:
             full = self.layout.merge(params, replica.frozen)
-            return evaluate_rows(self.layout.logits, get_task(self.task), full, data, first, last)
+            return score_rows(self.layout.logits, get_task(self.task), full, data, first, last, max(self.examples[1:]))
 
         return self._map(one, count, (params, replicas), first, last, data)
 

@@ -12,6 +12,7 @@ from flax import nnx
 from jaxtyping import Array, PRNGKeyArray
 
 from mlp_jax.datasets.dataset import MOST_CLASSES, Dataset, Split
+from mlp_jax.datasets.scales import check_scales
 from mlp_jax.errors import InputError, instance, whole
 from mlp_jax.keys import root_key
 from mlp_jax.models import MLP, check_seed, first_product
@@ -42,7 +43,8 @@ class History:
     """Learning curves of one model, an entry an epoch.
 
     Attributes:
-        loss, score: of the training split, averaged over the minibatches as they were trained.
+        loss, score: of the training split, averaged over the minibatches as they were trained: running means, while
+            parameters change.
         validation_loss, validation_score: of the validation split after the epoch; NaN if there was none.
     """
 
@@ -151,6 +153,7 @@ def fit(
     splits = [train] if validation is None else [train, validation]
     for split in splits:
         _check_split(model, split)
+    check_scales({name: split.features for name, split in zip(("train", "validation"), splits, strict=False)})
     data = to_device(splits)
     graphdef, params = nnx.split(model)
     params = jax.tree.map(jnp.copy, params)  # they are donated
@@ -217,11 +220,7 @@ def evaluate_model(M: int, K: int, X_train: Any, Y_train: Any, X_test: Any, Y_te
 def _check_split(model: MLP, split: Split) -> None:
     instance("model", model, MLP, "an mlp_jax.MLP")
     instance("the split", split, Split, "an mlp_jax.Split, as a Dataset has them")
-    features = model.weights["A"].shape[0]
-    if split.features.ndim != 2 or split.features.shape[1] != features:
-        raise InputError(f"examples have shape {split.features.shape[1:]}: the model expects ({features},)")
-    if len(split) == 0:
-        raise InputError("the split is empty: expected at least one example")
+    split.check_fits(model.task, model.weights["A"].shape[0], model.output.out_features)
 
 
 def _scores(task: Task, means: Means, split: Split) -> Scores:

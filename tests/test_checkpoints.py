@@ -53,6 +53,8 @@ def assert_same_bits(result: SweepResult, expected: SweepResult) -> None:
     for name in ("history", "final"):
         for key, values in getattr(expected, name).items():
             assert getattr(result, name)[key].tobytes() == values.tobytes(), key
+    for split, hits in expected.outcomes.hits.items():
+        assert result.outcomes.hits[split].tobytes() == hits.tobytes()
     assert (result.diverged == expected.diverged).all()
     pairs = zip(result.all_weights(), expected.all_weights(), strict=True)
     for (place, weights), (expected_place, expected_weights) in pairs:
