@@ -45,6 +45,7 @@ from rich.console import Console
 from rich.table import Table
 
 import mlp_jax
+from mlp_jax.keys import root_key
 from mlp_jax.layouts import PackedLayout, Problem
 from mlp_jax.models import first_product, parameter_key
 from mlp_jax.parts import share_out
@@ -158,7 +159,7 @@ class Engine:
     def _training(self, layout: PackedLayout, second_layer: bool, score: bool, gather: bool) -> Callable[[], Any]:
         examples = len(self.dataset.train)
         data = to_device(list(self.dataset.splits.values()), layout.columns)
-        batches = minibatches(jax.random.key(0), 0, examples, self.recipe.batch_size)
+        batches = minibatches(root_key(0), 0, examples, self.recipe.batch_size)
         if not gather:  # always the same rows, as floats, in the cache
             rows = min(self.recipe.batch_size, examples)
             data = data._replace(features=data.features[:rows] / jnp.float32(255), targets=data.targets[:rows])

@@ -1,25 +1,25 @@
-"""What results say: means and intervals, what each step in M gains, where the curve saturates, what is unsure of it.
+"""What results say: means and intervals, what each step in M gains, how many units are enough, what is unsure of it.
 
-Pure functions of the tables of ``mlp_jax.results``. Two kinds of chance are kept apart:
-
-- seeds (initial weights and minibatches): standard deviation (n − 1), and Student's t interval of the mean;
-- the test set, of which another draw would score otherwise: Wilson's interval of a proportion.
-
-All intervals are of 95 %. Choices look at the validation split; trials that diverged are left out and counted.
+Pure functions of the tables of ``mlp_jax.results`` and of what each trial makes of each example
+(``mlp_jax.outcomes``). Whatever is said to be more than chance, every interval and the choice of the smallest width
+that is enough rest on one model of chance, of both the seeds and the examples: ``mlp_jax.variation``. All intervals are
+of 95 %. Choices look at the validation split; trials that diverged are left out and counted.
 """
 
 import itertools
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from mlp_jax.results import SCORES, Table
+from mlp_jax.outcomes import SPLITS, Outcomes
+from mlp_jax.results import SCORES, Criterion, Table, criterion
+from mlp_jax.variation import CONFIDENCE, UNKNOWN, Estimate, Interval, Prior, Spread, estimate, prior, spread
 
-CONFIDENCE = 0.95
 STILL_LEARNING = 0.05
 """Share of all that training took off the validation loss; more than that in the last quarter is still learning.
 
@@ -31,13 +31,6 @@ POINT = ("hidden_units", "activation", "learning_rate")
 # SciPy's statistics are imported where they are used: that takes as long as the rest of the package.
 
 
-class Interval(NamedTuple):
-    """From low to high; NaN where there are too few values for one."""
-
-    low: float
-    high: float
-
-
 @dataclass(frozen=True)
 class Summary:
     """One point of the grid over its seeds; trials that diverged are left out and counted.
@@ -47,8 +40,11 @@ class Summary:
         parameters: of a trial.
         seeds: how many trials the figures rest on.
         diverged: how many were left out.
-        mean: by column of ``SCORES``; NaN if every trial diverged.
-        deviation: standard deviation (n − 1), by column of ``SCORES``; NaN for fewer than two trials.
+        mean: by column of ``SCORES``; NaN if every trial diverged, or a score cannot be computed.
+        deviation: standard deviation over seeds (n − 1), by column of ``SCORES``; NaN for fewer than two trials.
+        merit: mean of what choices look at, ``mlp_jax.results.criterion``; more is better.
+        interval: by split, validation and test, of the mean in the measure that choices look at: of seeds and
+            examples both; of one seed, of the examples alone; of seeds alone where nothing is known of the examples.
     """
 
     hidden_units: int
@@ -59,24 +55,19 @@ class Summary:
     diverged: int
     mean: dict[str, float]
     deviation: dict[str, float]
-
-    @property
-    def standard_error(self) -> float:
-        """Of the mean validation score."""
-        return self.deviation["validation_score"] / np.sqrt(self.seeds) if self.seeds else np.nan
-
-    def margin(self, column: str) -> float:
-        """Half the width of Student's t interval of the mean over seeds; NaN for fewer than two."""
-        if self.seeds < 2:
-            return np.nan
-        from scipy import stats
-
-        quantile = float(stats.t.ppf((1 + CONFIDENCE) / 2, self.seeds - 1))
-        return quantile * self.deviation[column] / float(np.sqrt(self.seeds))
+    merit: float
+    interval: dict[str, Interval]
 
 
-def summarize(trials: Table) -> list[Summary]:
-    """Mean and standard deviation over seeds, a row for each point in the table's order."""
+def summarize(trials: Table, outcomes: Outcomes | None = None) -> list[Summary]:
+    """Means, standard deviations over seeds and intervals, a row for each point in the table's order.
+
+    Args:
+        trials: one row a trial.
+        outcomes: what each makes of each example; None if that is not known.
+    """
+    by = criterion(trials)
+    intervals = {split: _point_intervals(trials, by, split, outcomes) for split in SPLITS}
     rows = []
     for (width, activation, rate), here in _groups(trials, *POINT).items():
         good = here[trials["diverged"][here] == 0]
@@ -91,6 +82,8 @@ def summarize(trials: Table) -> list[Summary]:
                 diverged=len(here) - count,
                 mean={c: float(trials[c][good].mean(dtype=float)) if count else np.nan for c in SCORES},
                 deviation={c: float(trials[c][good].std(ddof=1, dtype=float)) if count > 1 else np.nan for c in SCORES},
+                merit=float(by.merit(trials[by.column][good]).mean(dtype=float)) if count else np.nan,
+                interval={split: intervals[split].get((width, activation, rate), UNKNOWN) for split in SPLITS},
             )
         )
     return rows
@@ -104,23 +97,145 @@ def _groups(table: Table, *columns: str) -> dict[tuple[Any, ...], Int[np.ndarray
     return {values: np.array(rows) for values, rows in groups.items()}
 
 
-def saturation(summaries: list[Summary]) -> Summary | None:
-    """Where more hidden units stop helping: the smallest M within one standard error of the best, on validation.
+def _point_intervals(
+    trials: Table, by: Criterion, split: str, outcomes: Outcomes | None
+) -> dict[tuple[Any, ...], Interval]:
+    """Of each point's mean; setting by setting, whose widths tell each other how much seeds do."""
+    points = _by_seed(trials, *POINT)
+    settings: dict[Any, dict[Any, dict[int, int]]] = {}
+    for (width, *setting), by_seed in points.items():
+        settings.setdefault(tuple(setting), {})[width] = by_seed
+    found: dict[tuple[Any, ...], Interval] = {}
+    for setting, widths in settings.items():
+        contest = Contest(widths, trials, by, split, outcomes)
+        spreads = {width: contest.spread(width) for width in widths}
+        known = prior(list(spreads.values()), len(widths) + 1)
+        for width, each in spreads.items():
+            sure = estimate(each, known, one_seed=True)
+            if by.measure == "loss":
+                sure = Estimate(-sure.mean, sure.standard_error, sure.degrees)
+            proportion = each.examples and outcomes is not None and not outcomes.graded
+            found[(width, *setting)] = sure.proportion(each.examples) if proportion else sure.interval()
+    return found
 
-    Args:
-        summaries: points that differ in M alone.
 
-    Returns:
-        The point; None with fewer than two seeds at the best one, where there is no standard error.
+def _by_seed(trials: Table, *columns: str) -> dict[tuple[Any, ...], dict[int, int]]:
+    """By the values of these columns, and seed: the row of a trial that did not diverge, widths ascending."""
+    found: dict[tuple[Any, ...], dict[int, int]] = {}
+    rows = np.flatnonzero(trials["diverged"] == 0)
+    for row in rows[np.lexsort((trials["seed"][rows], trials["hidden_units"][rows]))].tolist():
+        point = tuple(trials[column][row].item() for column in columns)
+        found.setdefault(point, {})[int(trials["seed"][row])] = row
+    return found
+
+
+class Contest:
+    """Alternatives, such as the widths of a setting, that are held against each other on one split.
+
+    Trials of one seed share the order of their minibatches and the keys of their initial weights, so differences are
+    taken seed by seed, and example by example.
     """
-    usable = [row for row in summaries if row.seeds]
-    if not usable:
-        return None
-    best = max(usable, key=lambda row: row.mean["validation_score"])
-    if np.isnan(best.standard_error):
-        return None
-    bar = best.mean["validation_score"] - best.standard_error
-    return min((row for row in usable if row.mean["validation_score"] >= bar), key=lambda row: row.hidden_units)
+
+    def __init__(
+        self,
+        alternatives: Mapping[Any, Mapping[int, int]],
+        trials: Table,
+        by: Criterion,
+        split: str,
+        outcomes: Outcomes | None,
+    ) -> None:
+        """Of each alternative by seed the row of its trial; what is compared, on which split; what examples make."""
+        self.alternatives, self._by, self._split, self._outcomes = alternatives, by, split, outcomes
+        self._values = by.merit(trials[f"{split}_{by.measure}"].astype(float))
+        self._numbers = trials["trial"]
+        self.comparisons = max(1, math.comb(len(alternatives), 2))
+        """For how many together an interval holds: each alternative with each other, as results choose among them."""
+
+    @property
+    def measure(self) -> str:
+        """``score`` or ``loss``."""
+        return self._by.measure
+
+    @cached_property
+    def best(self) -> Any:
+        """The alternative whose mean is the best, the first of equals."""
+        means = {each: self._values[list(rows.values())].mean() for each, rows in self.alternatives.items()}
+        return max(means, key=lambda each: -np.inf if np.isnan(means[each]) else means[each])
+
+    def spread(self, one: Any) -> Spread:
+        """What the mean of one varies with."""
+        rows = list(self.alternatives[one].values())
+        if self._known:
+            assert self._outcomes is not None
+            found = spread(self._merit(rows))
+            # R² is 1 less the mean of what examples take off it.
+            return replace(found, mean=found.mean + (self._outcomes.graded and self.measure == "score"))
+        scores = self._values[rows]
+        return self._of_scores(scores, float(scores.mean() * (1 - scores.mean())))
+
+    def difference(self, lesser: Any, greater: Any) -> Spread:
+        """What the mean of the second less that of the first varies with, over the seeds that both have."""
+        less, more = self.alternatives[lesser], self.alternatives[greater]
+        seeds = [seed for seed in less if seed in more]
+        if not seeds:
+            return Spread(math.nan, 0, 0, math.nan, math.nan, 0.0)
+        before, after = ([rows[seed] for seed in seeds] for rows in (less, more))
+        if self._known:
+            assert self._outcomes is not None
+            return spread(self._merit(after) - self._merit(before), paired_bits=not self._outcomes.graded)
+        first, second = self._values[before], self._values[after]
+        # As if two models were right and wrong independently of each other: they are not, and differ less.
+        independent = sum(float(each.mean() * (1 - each.mean())) for each in (first, second))
+        return self._of_scores(second - first, independent)
+
+    def against(self, one: Any, guess: Float[np.ndarray, "1 examples"]) -> Estimate:
+        """How much one has over answers that owe nothing to a seed, given what each example makes of these."""
+        assert self._outcomes is not None
+        merit = self._merit(list(self.alternatives[one].values()))
+        return estimate(spread(merit - guess, paired_bits=not self._outcomes.graded), self._prior, one_seed=True)
+
+    def compare(self, lesser: Any, greater: Any) -> tuple[Spread, Estimate]:
+        """What the mean of the second less that of the first varies with, and how sure it is."""
+        found = self.difference(lesser, greater)
+        return found, estimate(found, self._prior)
+
+    @cached_property
+    def _prior(self) -> Prior | None:
+        """Of each step from one to the next, and of each and the best."""
+        names = list(self.alternatives)
+        to_best = ((each, self.best) for each in names if each != self.best)
+        pairs = dict.fromkeys([*itertools.pairwise(names), *to_best])
+        return prior([self.difference(*pair) for pair in pairs], len(names))
+
+    @property
+    def of_hits(self) -> bool:
+        """Whether what is compared is known to be an accuracy."""
+        return self._outcomes is not None and bool(self._outcomes.sizes) and not self._outcomes.graded
+
+    @property
+    def _known(self) -> bool:
+        return self._outcomes is not None and self._outcomes.known
+
+    def _merit(self, rows: Sequence[int]) -> Float[np.ndarray, "seeds examples"]:
+        assert self._outcomes is not None
+        return self._outcomes.merit(self._split, self._numbers[list(rows)].tolist(), self._by.measure)
+
+    def _of_scores(self, scores: Float[np.ndarray, "seeds"], over_examples: float) -> Spread:
+        """The spread of scores of which it is not known what each example makes."""
+        count = self._outcomes.sizes.get(self._split, 0) if self._outcomes is not None else 0
+        over_seeds = float(scores.var(ddof=1)) if len(scores) > 1 else math.nan
+        chance = over_examples if count else math.nan
+        return Spread(float(scores.mean()), len(scores), count, over_seeds, chance, 0.0)
+
+
+def _contests(trials: Table, split: str, outcomes: Outcomes | None) -> dict[tuple[str, float], Contest]:
+    """The widths, ascending, of each (activation, learning rate), of which some trial did not diverge."""
+    settings: dict[tuple[str, float], dict[Any, dict[int, int]]] = {}
+    for (activation, rate, width), rows in _by_seed(trials, "activation", "learning_rate", "hidden_units").items():
+        settings.setdefault((activation, rate), {})[width] = rows
+    order = list(_groups(trials, "activation", "learning_rate"))
+    by = criterion(trials)
+    return {key: Contest(settings[key], trials, by, split, outcomes) for key in order if key in settings}
 
 
 def by_setting(summaries: list[Summary]) -> dict[tuple[str, float], list[Summary]]:
@@ -144,30 +259,26 @@ def score_text(score: float, score_name: str) -> str:
     return number_text(score, score_name) + (" %" if score_name == "accuracy" else "")
 
 
-def best_point(summaries: list[Summary]) -> Summary | None:
-    """The point with the best mean validation score; None if every trial diverged."""
-    return max((row for row in summaries if row.seeds), key=lambda row: row.mean["validation_score"], default=None)
+def bounded(interval: Interval, score_name: str) -> Interval:
+    """An interval of a score, within what the score can be: an accuracy is from 0 to 1."""
+    return Interval(*np.clip(interval, 0, 1).tolist()) if score_name == "accuracy" else interval
 
 
-def sampling_interval(accuracy: float, examples: int) -> Interval:
-    """Wilson's interval of an accuracy measured on so many examples: what another test set of that size might say."""
-    if not 0 <= accuracy <= 1 or examples < 1:
-        return Interval(np.nan, np.nan)
-    from scipy import stats
-
-    proportion = stats.binomtest(round(accuracy * examples), examples).proportion_ci(CONFIDENCE, method="wilson")
-    return Interval(float(proportion.low), float(proportion.high))
+def best_point(summaries: Sequence[Summary]) -> Summary | None:
+    """The point that is best on validation in the mean; None if every trial diverged."""
+    return max((row for row in summaries if row.seeds), key=lambda row: row.merit, default=None)
 
 
 def best_epochs(history: Table) -> dict[int, int]:
-    """By number of the trial: the epoch (from 1) with its best validation score, the first of equals.
+    """By number of the trial: the epoch (from 1) that is best by ``criterion``, the first of equals.
 
     Trials that diverged are left out, and so are all where no validation score was taken.
     """
     diverged = set(history["trial"][history["diverged"] > 0].tolist())
+    by = criterion(history)
     best: dict[int, tuple[float, int]] = {}
-    columns = (history[name].tolist() for name in ("trial", "epoch", "validation_score"))
-    for trial, epoch, score in zip(*columns, strict=True):
+    columns = (history["trial"], history["epoch"], by.merit(history[by.column]))
+    for trial, epoch, score in zip(*(column.tolist() for column in columns), strict=True):
         if trial not in diverged and np.isfinite(score) and (trial not in best or score > best[trial][0]):
             best[trial] = (score, epoch)
     return {trial: epoch for trial, (_, epoch) in best.items()}
@@ -175,96 +286,43 @@ def best_epochs(history: Table) -> dict[int, int]:
 
 @dataclass(frozen=True)
 class Step:
-    """What one width scores more than another, in pairs of trials of the same seed.
-
-    Trials of one seed share the order of their minibatches and the keys of their initial weights.
+    """What one width has over another, seed by seed and example by example.
 
     Attributes:
         activation, learning_rate: of both.
         hidden_units: the width compared with, and the width whose gain it is.
         seeds: how many pairs, of trials that did not diverge.
-        gain: mean difference.
-        interval: Student's t interval of the mean difference.
-        p_value: two-sided, of the paired t test that the difference is 0 in the mean; not corrected for the
-            number of comparisons.
+        examples: how many count as chance; 0 where nothing is known of them, and seeds alone do.
+        gain: mean difference in what choices look at, of this split; more is better.
+        standard_error: of the gain; NaN where there is none, as of one seed.
+        interval: of the gain, at 95 % for the comparisons of all widths with each other together.
+        p_value: two-sided, that the gain is 0 in truth, times that number.
     """
 
     activation: str
     learning_rate: float
     hidden_units: tuple[int, int]
     seeds: int
+    examples: int
     gain: float
+    standard_error: float
     interval: Interval
     p_value: float
 
     @property
     def distinguishable(self) -> bool | None:
         """Whether the interval leaves 0 out; None if there is no interval."""
-        return None if np.isnan(self.p_value) else self.p_value < 1 - CONFIDENCE
+        if np.isnan(self.interval.low):
+            return None
+        return self.interval.low > 0 or self.interval.high < 0
 
 
-def marginal_gains(trials: Table, column: str = "validation_score") -> list[Step]:
-    """What each step from one width to the next gains, setting by setting, widths ascending.
-
-    Widths of which every trial diverged are left out.
-
-    Args:
-        trials: one row a trial.
-        column: the score that is compared, one of ``SCORES``.
-    """
-    return [
-        _step(setting, lesser, greater)
-        for setting, by_width in _scores_by_width(trials, column).items()
-        for lesser, greater in itertools.pairwise(by_width.items())
-    ]
-
-
-def against_best(trials: Table) -> list[Step]:
-    """What the width with the best mean validation score has over each other, setting by setting, widths ascending.
-
-    The best is chosen by the same trials, which makes it look a little better than it is: differences that cannot be
-    told from 0 nevertheless are all the less worth believing.
-    """
-    steps = []
-    for setting, by_width in _scores_by_width(trials, "validation_score").items():
-        best = max(by_width, key=lambda width: np.mean(list(by_width[width].values())))
-        steps += [_step(setting, each, (best, by_width[best])) for each in by_width.items() if each[0] != best]
-    return steps
-
-
-def _scores_by_width(trials: Table, column: str) -> dict[tuple[str, float], dict[int, dict[int, float]]]:
-    """By (activation, learning rate), width (ascending) and seed: a score; trials that diverged are left out."""
-    found: dict[tuple[str, float], dict[int, dict[int, float]]] = {}
-    good = {name: values[trials["diverged"] == 0] for name, values in trials.items()}
-    for (activation, rate), here in _groups(good, "activation", "learning_rate").items():
-        by_width = found.setdefault((activation, rate), {})
-        columns = (good[name][here].tolist() for name in ("hidden_units", "seed", column))
-        for width, seed, score in sorted(zip(*columns, strict=True)):
-            by_width.setdefault(width, {})[seed] = score
-    return found
-
-
-def _step(
-    setting: tuple[str, float], lesser: tuple[int, dict[int, float]], greater: tuple[int, dict[int, float]]
-) -> Step:
-    """The comparison of two widths, each with its scores by seed."""
-    (before, less), (after, more) = lesser, greater
-    differences = np.array([more[seed] - less[seed] for seed in less if seed in more])
-    gain = float(differences.mean()) if len(differences) else np.nan
-    return Step(*setting, (before, after), len(differences), gain, *_paired_test(differences))
-
-
-def _paired_test(differences: Float[np.ndarray, "n"]) -> tuple[Interval, float]:
-    """Student's t interval of the mean of paired differences, and the two-sided p-value of its being 0."""
-    if len(differences) < 2:
-        return Interval(np.nan, np.nan), np.nan
-    mean = float(differences.mean())
-    if np.ptp(differences) <= 1e-12 * abs(mean):  # no spread, for which SciPy has no answer
-        return Interval(mean, mean), float(mean == 0)
-    from scipy import stats
-
-    test = stats.ttest_1samp(differences, 0.0)
-    return Interval(*map(float, test.confidence_interval(CONFIDENCE))), float(test.pvalue)
+def _step(setting: tuple[str, float], contest: Contest, lesser: int, greater: int) -> Step:
+    found, sure = contest.compare(lesser, greater)
+    interval, p = sure.interval(contest.comparisons), sure.p_value(contest.comparisons)
+    if contest.of_hits:  # no difference of two accuracies is beyond 1
+        interval = Interval(*np.clip(interval, -1, 1).tolist())
+    return Step(*setting, (lesser, greater), found.seeds, found.examples, found.mean, sure.standard_error, interval, p)
 
 
 @dataclass(frozen=True)
@@ -310,16 +368,41 @@ def late_learning(history: Table) -> list[LateLearning]:
 
 
 @dataclass(frozen=True)
+class Guess:
+    """A width against the trivial guess: always the commonest class of the training split, or its mean.
+
+    Attributes:
+        score: of the guess, in the measure that choices look at.
+        gain: what the width has over it, more for better.
+        interval: of the gain, at 95 % for as many as there are widths, as the best of them is what is compared.
+    """
+
+    score: float
+    gain: float
+    interval: Interval
+
+    @property
+    def beaten(self) -> bool:
+        """Whether the width is better by more than luck."""
+        return self.interval.low > 0
+
+
+@dataclass(frozen=True)
 class Verdict:
     """What is known of how many hidden units one setting needs.
 
     Attributes:
         activation, learning_rate: the setting.
         widths: those at which some trial did not diverge, ascending.
-        best: the width with the best mean validation score; None if every trial diverged.
-        saturation: see ``saturation``; None where there is no standard error.
-        alike_from: the smallest width that cannot be told from the best, nor any between them, pair by pair
-            (``against_best``), at that many seeds; None with fewer than two.
+        best: the width that is best on validation in the mean; None if every trial diverged.
+        enough: the smallest width to which the best one's gain is at most the standard error of that gain: the
+            one-standard-error rule (Breiman et al. 1984); None where there is no standard error.
+        alike_from: the smallest width that is not worse than another by more than luck, at 95 % for all of them
+            together: what the answer cannot exclude; None likewise.
+        gains, test_gains: what each step from one width to the next gains, on validation and on test.
+        against_best, test_against_best: what the best has over each other width.
+        beyond, test_beyond: what each wider one has over ``enough``.
+        guess: of the best against the trivial guess, by split; empty where it is not known what examples make.
         still_learning: widths that were, at the last epoch.
     """
 
@@ -327,54 +410,120 @@ class Verdict:
     learning_rate: float
     widths: tuple[int, ...]
     best: Summary | None
-    saturation: Summary | None
+    enough: Summary | None
     alike_from: int | None
+    gains: list[Step]
+    test_gains: list[Step]
+    against_best: list[Step]
+    test_against_best: list[Step]
+    beyond: list[Step]
+    test_beyond: list[Step]
+    guess: dict[str, Guess]
     still_learning: tuple[int, ...]
 
     @property
     def reached(self) -> bool | None:
-        """Whether the curve saturates below the widest that was tried; None if it cannot be told."""
-        return None if self.saturation is None else self.saturation.hidden_units < self.widths[-1]
+        """Whether fewer than the widest that was tried are enough; None if it cannot be told."""
+        return None if self.enough is None else self.enough.hidden_units < self.widths[-1]
 
     @property
     def widest_is_best(self) -> bool:
         """Whether the best of several widths is the widest, so that wider ones might be better still."""
         return self.best is not None and len(self.widths) > 1 and self.best.hidden_units == self.widths[-1]
 
+    @property
+    def allowed(self) -> float | None:
+        """The greatest gain over ``enough`` of any wider one tried that validation does not exclude; None for none."""
+        known = [step.interval.high for step in self.beyond if not np.isnan(step.interval.high)]
+        return max(0.0, *known) if known else None
 
-def verdicts(trials: Table, history: Table) -> list[Verdict]:
+
+def verdicts(trials: Table, history: Table, outcomes: Outcomes | None = None) -> list[Verdict]:
     """What is known of each setting.
 
     Args:
         trials: one row a trial.
         history: one row a trial and epoch.
+        outcomes: what each trial makes of each example; None if that is not known, and seeds alone count.
     """
     late = late_learning(history)
-    compared = against_best(trials)
+    contests = {split: _contests(trials, split, outcomes) for split in SPLITS}
     found = []
-    for (activation, rate), rows in by_setting(summarize(trials)).items():
-        here = [each for each in compared if (each.activation, each.learning_rate) == (activation, rate)]
-        widths = tuple(sorted(row.hidden_units for row in rows if row.seeds))
-        best = best_point(rows)
+    for setting, rows in by_setting(summarize(trials, outcomes)).items():
         slow = (
             each.hidden_units
             for each in late
-            if (each.activation, each.learning_rate) == (activation, rate) and each.still_learning
+            if (each.activation, each.learning_rate) == setting and each.still_learning
         )
-        alike = _alike_from(best, here) if best else None
-        found.append(Verdict(activation, rate, widths, best, saturation(rows), alike, tuple(sorted(slow))))
+        here = {split: contests[split][setting] for split in SPLITS if setting in contests[split]}
+        found.append(
+            _verdict(setting, {row.hidden_units: row for row in rows if row.seeds}, here, outcomes, tuple(sorted(slow)))
+        )
     return found
 
 
-def _alike_from(best: Summary, compared: list[Step]) -> int | None:
-    if best.seeds < 2:
-        return None
-    alike = best.hidden_units
-    for step in reversed([step for step in compared if step.hidden_units[0] < alike]):
-        if step.distinguishable:
-            break
-        alike = step.hidden_units[0]
-    return alike
+def _verdict(
+    setting: tuple[str, float],
+    rows: Mapping[int, Summary],
+    contests: Mapping[str, Contest],
+    outcomes: Outcomes | None,
+    slow: tuple[int, ...],
+) -> Verdict:
+    if not rows:
+        return Verdict(*setting, (), None, None, None, [], [], [], [], [], [], {}, slow)
+    widths = tuple(sorted(rows))
+    best = max((rows[width] for width in widths), key=lambda row: row.merit)
+
+    def steps(split: str, pairs: Sequence[tuple[int, int]]) -> list[Step]:
+        return [_step(setting, contests[split], *pair) for pair in pairs]
+
+    to_next = list(itertools.pairwise(widths))
+    to_best = [(width, best.hidden_units) for width in widths if width != best.hidden_units]
+    gains, against = steps("validation", to_next), steps("validation", to_best)
+    enough: Summary | None = None
+    alike: int | None = None
+    past: list[tuple[int, int]] = []
+    if best.seeds > 1:
+        worse = {step.hidden_units[step.interval.low <= 0] for step in (*gains, *against) if step.distinguishable}
+        near = {step.hidden_units[0] for step in against if step.gain <= step.standard_error}
+        for width in sorted(near - worse | {best.hidden_units}):
+            past = [(width, wider) for wider in widths if wider > width]
+            if not any(step.interval.low > 0 for step in steps("validation", past)):
+                enough = rows[width]
+                break
+            worse.add(width)
+        # What has no interval, for want of seeds in common, excludes nothing.
+        alike = min(width for width in widths if width not in worse or width == best.hidden_units)
+    return Verdict(
+        *setting,
+        widths,
+        best,
+        enough,
+        alike,
+        gains,
+        steps("test", to_next),
+        against,
+        steps("test", to_best),
+        steps("validation", past),
+        steps("test", past),
+        _guesses(best.hidden_units, contests, outcomes),
+        slow,
+    )
+
+
+def _guesses(best: int, contests: Mapping[str, Contest], outcomes: Outcomes | None) -> dict[str, Guess]:
+    if outcomes is None or not outcomes.known:
+        return {}
+    found = {}
+    for split, contest in contests.items():
+        merit = outcomes.guess_merit(split, contest.measure)
+        sure = contest.against(best, merit)
+        if contest.measure == "loss":
+            score = -float(merit.mean())
+        else:
+            score = float(merit.mean()) + (1.0 if outcomes.graded else 0.0)
+        found[split] = Guess(score, sure.mean, sure.interval(len(contest.alternatives)))
+    return found
 
 
 @dataclass(frozen=True)
@@ -383,8 +532,9 @@ class BestRate:
 
     Attributes:
         activation, hidden_units: whose.
-        learning_rate: the one with the best mean validation score.
-        as_good: the others within one standard error of it; None with fewer than two seeds.
+        learning_rate: the one that is best on validation in the mean.
+        as_good: the others over which its gain is at most the standard error of that gain; None with fewer than two
+            seeds.
     """
 
     activation: str
@@ -393,36 +543,42 @@ class BestRate:
     as_good: tuple[float, ...] | None
 
 
-def best_rates(summaries: list[Summary]) -> list[BestRate]:
+def best_rates(trials: Table, outcomes: Outcomes | None = None) -> list[BestRate]:
     """The best learning rate of each activation and width, of those at which not every trial diverged."""
-    points: dict[tuple[str, int], list[Summary]] = {}
-    for row in summaries:
-        if row.seeds:
-            points.setdefault((row.activation, row.hidden_units), []).append(row)
-    found = []
-    for (activation, width), rows in points.items():
-        best = max(rows, key=lambda row: row.mean["validation_score"])
-        bar = best.mean["validation_score"] - best.standard_error
-        near = tuple(r.learning_rate for r in rows if r is not best and r.mean["validation_score"] >= bar)
-        found.append(BestRate(activation, width, best.learning_rate, None if np.isnan(bar) else near))
+    points: dict[tuple[str, int], dict[Any, dict[int, int]]] = {}
+    for (activation, width, rate), rows in _by_seed(trials, "activation", "hidden_units", "learning_rate").items():
+        points.setdefault((activation, width), {})[rate] = rows
+    order = [key for key in _groups(trials, "activation", "hidden_units") if key in points]
+    by, found = criterion(trials), []
+    for activation, width in order:
+        rates = points[activation, width]
+        contest = Contest(rates, trials, by, "validation", outcomes)
+        near = []
+        for rate in rates:
+            _, sure = contest.compare(rate, contest.best)
+            if rate != contest.best and sure.mean <= sure.standard_error:
+                near.append(rate)
+        known = len(rates[contest.best]) > 1
+        found.append(BestRate(activation, width, contest.best, tuple(near) if known else None))
     return found
 
 
 @dataclass(frozen=True)
 class Interaction:
-    """Whether the effect of the learning rate depends on the width: analysis of variance of the validation score.
+    """Whether the effect of the learning rate depends on the width: analysis of variance of the validation measure.
 
-    Two fixed factors, width and learning rate, and seeds as blocks:
-    score = cell(width, rate) + seed + error. F is the mean square of the interaction over that of the error. It takes
-    the error's variance to be the same in every cell, which learning rates far too low or too high break.
+    Width and learning rate are fixed factors; seeds and examples are random ones, crossed with them. F is the mean
+    square of the interaction over what chance would make of it: the interaction's variance over seeds and that over
+    examples, each divided by their number, added (a quasi-F ratio; what both count is not taken off, which errs to the
+    safe side). It takes these variances to be the same in every cell; learning rates far too low or high break that.
 
     Attributes:
         activation: whose trials.
         hidden_units, learning_rates: the levels that were compared. Learning rates at which every trial diverged are
             left out, then widths of which some trial did.
-        seeds: number of blocks.
+        seeds: how many.
         f: the statistic.
-        degrees: of freedom, of the interaction and of the error.
+        degrees: of freedom, of the interaction and (Satterthwaite's) of what it is held against.
         p_value: probability of an F as great if there is no interaction.
     """
 
@@ -431,43 +587,63 @@ class Interaction:
     learning_rates: tuple[float, ...]
     seeds: int
     f: float
-    degrees: tuple[int, int]
+    degrees: tuple[int, float]
     p_value: float
 
 
-def interactions(trials: Table) -> list[Interaction]:
+def interactions(trials: Table, outcomes: Outcomes | None = None) -> list[Interaction]:
     """The interaction of width and learning rate for each activation that has two or more of each, and of seeds."""
-    found = []
-    good = {name: values[trials["diverged"] == 0] for name, values in trials.items()}
-    for (activation,), here in _groups(good, "activation").items():
-        columns = (good[name][here].tolist() for name in ("hidden_units", "learning_rate", "seed", "validation_score"))
-        scores = {(width, rate, seed): score for width, rate, seed, score in zip(*columns, strict=True)}
-        rates = tuple(sorted({rate for _, rate, _ in scores}))
-        seeds = sorted({seed for _, _, seed in scores})
+    by, found = criterion(trials), []
+    points = _by_seed(trials, "activation", "hidden_units", "learning_rate")
+    for activation in dict.fromkeys(trials["activation"].tolist()):
+        cells = {(width, rate): rows for (name, width, rate), rows in points.items() if name == activation}
+        rates = tuple(sorted({rate for _, rate in cells}))
+        seeds = sorted({seed for rows in cells.values() for seed in rows})
         widths = tuple(
             width
-            for width in sorted({width for width, _, _ in scores})
-            if all((width, rate, seed) in scores for rate in rates for seed in seeds)
+            for width in sorted({width for width, _ in cells})
+            if all(seed in cells.get((width, rate), {}) for rate in rates for seed in seeds)
         )
         if min(len(widths), len(rates), len(seeds)) < 2:
             continue
-        table = np.array([[[scores[width, rate, seed] for seed in seeds] for rate in rates] for width in widths])
-        found.append(Interaction(activation, widths, rates, len(seeds), *_interaction_test(table)))
+        rows = np.array([[[cells[width, rate][seed] for seed in seeds] for rate in rates] for width in widths])
+        scores = by.merit(trials[by.column].astype(float))[rows]
+        by_example = None
+        if outcomes is not None and outcomes.known:
+            by_example = np.array(
+                [
+                    [
+                        outcomes.merit("validation", trials["trial"][cell].tolist(), by.measure).mean(axis=0)
+                        for cell in line
+                    ]
+                    for line in rows
+                ]
+            )
+        found.append(Interaction(activation, widths, rates, len(seeds), *_interaction_test(scores, by_example)))
     return found
 
 
-def _interaction_test(y: Float[np.ndarray, "widths rates seeds"]) -> tuple[float, tuple[int, int], float]:
-    """F, its degrees of freedom and its p-value, of a complete table."""
+def _interaction_test(
+    by_seed: Float[np.ndarray, "widths rates seeds"], by_example: Float[np.ndarray, "widths rates examples"] | None
+) -> tuple[float, tuple[int, float], float]:
+    """F, its degrees of freedom and its p-value, of complete tables; without one by example seeds alone count."""
     from scipy import stats
 
-    a, b, n = y.shape
-    grand, cell = y.mean(), y.mean(axis=2, keepdims=True)
-    mixed = cell - y.mean(axis=(1, 2), keepdims=True) - y.mean(axis=(0, 2), keepdims=True) + grand
-    error = y - cell - y.mean(axis=(0, 1), keepdims=True) + grand
-    degrees = ((a - 1) * (b - 1), (a * b - 1) * (n - 1))
+    def mixed(y: np.ndarray) -> np.ndarray:
+        return y - y.mean(axis=0, keepdims=True) - y.mean(axis=1, keepdims=True) + y.mean(axis=(0, 1), keepdims=True)
+
+    a, b, _ = by_seed.shape
+    free = (a - 1) * (b - 1)
+    chance, uncertain = 0.0, 0.0
+    for table in (by_seed, by_example):
+        if table is not None and (n := table.shape[2]) > 1:
+            each = mixed(table)
+            error = float(np.sum((each - each.mean(axis=2, keepdims=True)) ** 2)) / (free * (n - 1)) / n
+            chance, uncertain = chance + error, uncertain + error**2 / (free * (n - 1))
     with np.errstate(divide="ignore", invalid="ignore"):  # no error at all: F is infinite, or nothing differs
-        f = n * np.sum(mixed**2) / degrees[0] / (np.sum(error**2) / degrees[1])
-    return float(f), degrees, float(stats.f.sf(f, *degrees))
+        f = np.sum(mixed(by_seed.mean(axis=2, keepdims=True)) ** 2) / free / np.float64(chance)
+        degrees = float(np.float64(chance) ** 2 / uncertain)
+    return float(f), (free, degrees), float(stats.f.sf(f, free, degrees))
 
 
 def seconds_alone(timing: Table) -> dict[int, float]:
@@ -492,87 +668,119 @@ class Analysis:
 
     Attributes:
         score_name: what the score is.
+        measure_name: what choices look at: the score, or ``loss`` where it cannot be computed.
+        undefined: why a score cannot be computed, by split; empty where all can.
+        examples: by split, how many; empty of a run that does not say.
+        sure_of: what chance counts, in words: seeds and examples, or seeds alone where nothing is known of examples.
         rows: by point of the grid.
         best_epoch: of each row, the median over its trials of ``best_epochs``; NaN if there is none.
-        sampling: of each row, Wilson's interval of its mean test accuracy; NaN if the score is no accuracy.
         seconds_alone: by width, if it was measured; else empty.
-        gains: ``marginal_gains`` on validation.
-        test_gains: the same on the test split.
+        learning_rates: that were asked for.
         best_rates: where there are several learning rates; else empty.
         interactions: where there are several learning rates and widths; else empty.
-        against_best: ``against_best``.
         late_learning: ``late_learning``.
         verdicts: a row a setting.
     """
 
     score_name: str
+    measure_name: str
+    undefined: dict[str, str]
+    examples: dict[str, int]
+    sure_of: str
     rows: list[Summary]
     best_epoch: list[float]
-    sampling: list[Interval]
     seconds_alone: dict[int, float]
-    gains: list[Step]
-    test_gains: list[Step]
+    learning_rates: tuple[float, ...]
     best_rates: list[BestRate]
     interactions: list[Interaction]
-    against_best: list[Step]
     late_learning: list[LateLearning]
     verdicts: list[Verdict]
 
+    def steps(self, name: str) -> list[Step]:
+        """Those of every setting: ``gains``, ``against_best``, ``beyond``, or one of these on test."""
+        return [step for verdict in self.verdicts for step in getattr(verdict, name)]
 
-def analyse(trials: Table, history: Table, config: Mapping[str, Any], timing: Table | None = None) -> Analysis:
+
+def undefined_scores(trials: Table, examples: Mapping[str, int]) -> dict[str, str]:
+    """By split, why the score of every trial that did not diverge cannot be computed there; empty where all can."""
+    good = trials["diverged"] == 0
+    found = {}
+    for split in ("train", *SPLITS):
+        if good.any() and np.isnan(trials[f"{split}_score"][good]).all():
+            found[split] = "1 example" if examples.get(split) == 1 else "all targets are the same"
+    return found
+
+
+def measure_name(trials: Table, score_name: str) -> str:
+    """What choices look at, in words: the score, or the loss."""
+    return score_name if criterion(trials).measure == "score" else "loss"
+
+
+def _chance_of(outcomes: Outcomes | None) -> str:
+    if outcomes is None or not outcomes.sizes:
+        return "seeds"
+    return "seeds and examples" + ("" if outcomes.known else " (as if models were wrong independently)")
+
+
+def analyse(
+    trials: Table,
+    history: Table,
+    config: Mapping[str, Any],
+    timing: Table | None = None,
+    outcomes: Outcomes | None = None,
+) -> Analysis:
     """Analyse a run.
 
     Args:
         trials: one row a trial.
         history: one row a trial and epoch.
-        config: of the run; without ``examples``, the sizes of its splits, there is no sampling error.
+        config: of the run.
         timing: what ``mlp_jax.timing`` measured, if it did.
+        outcomes: what each trial makes of each example; None if that is not known.
     """
-    rows = summarize(trials)
+    rows = summarize(trials, outcomes)
     epochs = best_epochs(history)
-    sizes = config.get("examples", {}) if config["score_name"] == "accuracy" else {}
     several_rates = len(set(trials["learning_rate"].tolist())) > 1
     best = []
     for here in _groups(trials, *POINT).values():  # in the order of the rows
         known = [epochs[trial] for trial in trials["trial"][here].tolist() if trial in epochs]
         best.append(float(np.median(known)) if known else np.nan)
+    examples = dict(config.get("examples") or {})
     return Analysis(
         score_name=config["score_name"],
+        measure_name=measure_name(trials, config["score_name"]),
+        undefined=undefined_scores(trials, examples),
+        examples=examples,
+        sure_of=_chance_of(outcomes),
         rows=rows,
         best_epoch=best,
-        sampling=[sampling_interval(row.mean["test_score"], sizes.get("test", 0)) for row in rows],
         seconds_alone=seconds_alone(timing) if timing is not None else {},
-        gains=marginal_gains(trials),
-        test_gains=marginal_gains(trials, "test_score"),
-        best_rates=best_rates(rows) if several_rates else [],
-        interactions=interactions(trials),
-        against_best=against_best(trials),
+        learning_rates=tuple(dict.fromkeys(trials["learning_rate"].tolist())),
+        best_rates=best_rates(trials, outcomes) if several_rates else [],
+        interactions=interactions(trials, outcomes),
         late_learning=late_learning(history),
-        verdicts=verdicts(trials, history),
+        verdicts=verdicts(trials, history, outcomes),
     )
 
 
 def analysis_record(analysis: Analysis) -> dict[str, Any]:
     """An analysis as plain data, for scripts."""
-    columns = zip(analysis.rows, analysis.best_epoch, analysis.sampling, strict=True)
+    columns = zip(analysis.rows, analysis.best_epoch, strict=True)
     return {
         "score_name": analysis.score_name,
+        "measure": analysis.measure_name,
+        "undefined": analysis.undefined,
         "confidence": CONFIDENCE,
+        "chance_of": analysis.sure_of,
         "widths": [
-            asdict(row)
-            | {
-                "margin": {column: row.margin(column) for column in SCORES},
-                "best_epoch": epoch,
-                "test_sampling_interval": interval,
-                "seconds_alone": analysis.seconds_alone.get(row.hidden_units),
-            }
-            for row, epoch, interval in columns
+            asdict(row) | {"best_epoch": epoch, "seconds_alone": analysis.seconds_alone.get(row.hidden_units)}
+            for row, epoch in columns
         ],
         "saturation": saturation_record(analysis.verdicts),
         "late_learning": [asdict(each) | {"still_learning": each.still_learning} for each in analysis.late_learning],
         **{
-            name: [asdict(step) | {"distinguishable": step.distinguishable} for step in getattr(analysis, name)]
-            for name in ("gains", "test_gains", "against_best")
+            name: [asdict(step) | {"distinguishable": step.distinguishable} for step in analysis.steps(name)]
+            for name in ("gains", "test_gains", "against_best", "test_against_best", "beyond", "test_beyond")
         },
         "best_rates": [asdict(best) for best in analysis.best_rates],
         "interactions": [asdict(each) for each in analysis.interactions],
@@ -580,19 +788,24 @@ def analysis_record(analysis: Analysis) -> dict[str, Any]:
 
 
 def saturation_record(verdicts: list[Verdict]) -> list[dict[str, Any]]:
-    """Where the curve of each setting saturates, as plain data; None where it cannot be told.
+    """How many hidden units each setting needs, as plain data; None where it cannot be told.
 
-    ``hidden_units`` is what ``saturation`` finds, and ``reached`` false if that is the widest that was tried.
+    ``hidden_units`` is the smallest width that is enough by the one-standard-error rule, and ``reached`` false if that
+    is the widest that was tried; ``alike_from`` the smallest that is not worse than another by more than luck;
+    ``gain_not_excluded`` the greatest that a wider one may have over ``hidden_units``.
     """
     return [
         {
             "activation": each.activation,
             "learning_rate": each.learning_rate,
-            "hidden_units": each.saturation.hidden_units if each.saturation else None,
+            "hidden_units": each.enough.hidden_units if each.enough else None,
             "reached": each.reached,
             "best": each.best.hidden_units if each.best else None,
             "widest": each.widths[-1] if each.widths else None,
+            "widest_is_best": each.widest_is_best,
             "alike_from": each.alike_from,
+            "gain_not_excluded": each.allowed,
+            "trivial_guess": {split: asdict(guess) | {"beaten": guess.beaten} for split, guess in each.guess.items()},
             "still_learning": list(each.still_learning),
         }
         for each in verdicts

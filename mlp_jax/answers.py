@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_jax.analysis import Analysis, Interval, Step, Summary, Verdict, best_point, number_text, score_text
+from mlp_jax.analysis import Analysis, Step, Summary, Verdict, best_point, bounded, number_text, score_text
+from mlp_jax.plan import counted
+from mlp_jax.variation import Interval
 
 
 def as_html(text: str) -> str:
@@ -76,104 +78,198 @@ def answer(analysis: Analysis) -> Answer:
     best = best_point([each.best for each in analysis.verdicts if each.best is not None])
     if best is None:
         return Answer("There is no answer: every trial diverged. Try lower learning rates.", (), ())
-    name, several = analysis.score_name, len(analysis.verdicts) > 1
+    name, several = analysis.measure_name, len(analysis.verdicts) > 1
     verdict = next(each for each in analysis.verdicts if each.best is best)
-    chosen = f"Best of {len(analysis.verdicts)} settings on validation: {_setting(best)}." if several else ""
-    cautions = tuple(filter(None, (learning_caution(verdict), widest_caution(verdict))))
+    at = f"Best of {len(analysis.verdicts)} settings on validation: {_setting(best)}." if several else ""
+    cautions = [undefined_note(analysis), learning_caution(verdict)]
+    short = no_better_than_guessing(verdict, analysis)
     if len(verdict.widths) == 1:
-        return Answer(f"It reaches {_reached(best, name)}.", cautions, (chosen,) if several else ())
+        said = f"It reaches {_reached(best, analysis)}."
+        return Answer(_joined(short, said), _some(cautions), _some([at]))
+    short = _joined(short, how_many(verdict, analysis))
     compared = f"M is the number of hidden units, the width; widths are compared by their {name} on validation examples"
-    details = [f"{compared}, which are kept from training for choices like this."]
-    point = verdict.saturation
-    if point is None or verdict.alike_from is None:
-        short = (
-            f"{best.hidden_units:,} hidden units did best of {len(verdict.widths)} numbers tried, but one seed (one "
-        )
-        short += "random start) cannot tell how much of that is luck."
+    details = [
+        f"{compared}, which are kept from training for choices like this.",
+        at,
+        _by_rule(verdict, name),
+        _luck(analysis, verdict),
+    ]
+    points = [best] if verdict.enough in (None, best) else [verdict.enough, best]
+    reached = [f"M = {row.hidden_units:,} reaches {_reached(row, analysis)}" for row in points if row]
+    return Answer(short, _some(cautions), _some([*details, "; ".join(reached) + "."]))
+
+
+def _joined(*sentences: str) -> str:
+    return " ".join(filter(None, sentences))
+
+
+def _some(sentences: Sequence[str]) -> tuple[str, ...]:
+    return tuple(filter(None, sentences))
+
+
+def how_many(verdict: Verdict, analysis: Analysis) -> str:
+    """How many hidden units a setting needs, for somebody without statistics, and what that rests on."""
+    name, best, widths = analysis.measure_name, verdict.best, verdict.widths
+    if best is None:
+        return "Every trial diverged."
+    top, ending = best.hidden_units, widest_caution(verdict)
+    rate = f", at the one learning rate tried, {best.learning_rate:g}" if len(analysis.learning_rates) == 1 else ""
+    basis = f"That rests on validation ({_counts(best, analysis, 'validation')}){rate}."
+    if verdict.enough is None or verdict.alike_from is None:
+        luck = "but one seed (one random start) cannot tell how much of that is luck."
+        return _joined(f"{_units(top)} did best of {len(widths)} numbers tried, {luck}", basis, ending)
+    named, alike = verdict.enough.hidden_units, verdict.alike_from
+    fewer = max((width for width in widths if width < alike), default=None)
+    pairs, on_test = verdict.beyond, verdict.test_beyond
+    if fewer is None and alike == top:
+        said = f"{_units(top)} did best, the fewest that were tried: no gain beyond is more than luck"
+    elif fewer is None or alike < named == widths[-1]:
+        pairs, on_test = _from(alike, verdict.against_best), _from(alike, verdict.test_against_best)
+        few = f"{fewer:,} are too few" if fewer else "none is too few"
+        lead = f"{few}, but whether more than {alike:,} hidden units help cannot be told"
+        if fewer is None:
+            what = f"more than {alike:,} hidden units help" if alike else "a hidden layer helps"
+            lead = f"It cannot be told whether {what}"
+        said = f"{lead[0].upper()}{lead[1:]}: M = {top:,}, the best, is not better than M = {alike:,} by more than luck"
+    elif named == widths[-1]:
+        pairs, on_test = [], _from(fewer, verdict.test_against_best)
+        said = f"As many as were tried, or more: {named:,} hidden units, the most, beat {fewer:,} by more than luck"
     else:
-        short = _in_short(verdict, point, best)
-        details += [_by_rule(point, best, name), _seed_by_seed(verdict, best)]
-    reached = [f"M = {row.hidden_units:,} reaches {_reached(row, name)}" for row in _distinct(point, best)]
-    meant = (
-        "" if np.isnan(best.margin("test_score")) else " An interval is where the mean over ever more seeds should lie."
-    )
-    details.append("; ".join(reached) + "." + meant)
-    return Answer(short, cautions, tuple(filter(None, (*details, chosen))))
+        lead = f"About {named:,} hidden units" if alike == named else f"Between {alike:,} and {named:,} hidden units"
+        said = f"{lead}: {fewer:,} are worse by more than luck; beyond {named:,} no gain is more than luck"
+    if known := [step.interval.high for step in pairs if not np.isnan(step.interval.high)]:
+        most = _amount(max(0.0, *known), name)
+        said += (
+            f", but {'a loss lower by up to' if name == 'loss' else 'up to'} {most}{'' if name == 'loss' else ' more'} "
+        )
+        said += "cannot be ruled out"
+    return _joined(f"{said}.", basis, _on_test(on_test, name), ending)
 
 
-def _distinct(point: Summary | None, best: Summary) -> list[Summary]:
-    return [best] if point is None or point is best else [point, best]
+def _units(width: int) -> str:
+    return f"{width:,} hidden units" if width else "No hidden layer"
 
 
-def _in_short(verdict: Verdict, point: Summary, best: Summary) -> str:
-    """How many hidden units are needed, for somebody without statistics."""
-    named, alike, top = point.hidden_units, verdict.alike_from or 0, best.hidden_units
-    told = [width for width in verdict.widths if width < alike]
-    luck = "we could not see a gain that is more than luck"
-    more = "more seeds (--seeds) would tell"
-    if alike == named and not told:
-        return f"{named:,} hidden units or fewer: beyond, {luck}." if named else f"None: with a hidden layer {luck}."
-    if not told:
-        return f"It cannot be told: from M = {alike:,} hidden units to the best, M = {top:,}, {luck}; {more}."
-    if alike < named:
-        return f"Between {alike:,} and {named:,} hidden units: beyond {alike:,} {luck}; {more}."
-    if alike > named:
-        gain = f"from {told[-1]:,} to {top:,} there is a gain, small but more than luck"
-        return f"Between {named:,} and {alike:,} hidden units: {gain}."
-    if verdict.reached:
-        return f"About {named:,} hidden units: beyond that {luck}."
-    return f"As many as were tried, or more: {top:,} hidden units, the most, beat {told[-1]:,} by more than luck."
+def _from(width: int, steps: Sequence[Step]) -> list[Step]:
+    return [step for step in steps if step.hidden_units[0] == width]
 
 
-def _by_rule(point: Summary, best: Summary, name: str) -> str:
-    """What the one-standard-error rule says."""
-    means = "how unsure a mean is: the standard deviation over seeds, divided by the root of their number"
-    smallest = f"the smallest whose mean validation {name} is within one standard error ({means}) of the best"
-    said = f"By the one-standard-error rule it is M = {point.hidden_units:,}, {smallest}, M = {best.hidden_units:,}."
-    if best.standard_error == 0:
-        said += f" There all {best.seeds} seeds agree: a standard error of 0 says nothing of luck."
+def _on_test(steps: Sequence[Step], name: str) -> str:
+    """What the test split says of the greatest of these gains."""
+    known = [step for step in steps if not np.isnan(step.interval.low)]
+    if not known:
+        return ""
+    told = [step for step in known if step.interval.low > 0]
+    most = max(told or known, key=lambda step: step.gain)
+    lesser, greater = most.hidden_units
+    gain = f"{greater:,} have {_signed(most.gain, name)}{_points(name)} over {lesser:,}"
+    if name == "loss":
+        gain = f"the loss of {greater:,} is lower than that of {lesser:,} by {number_text(most.gain, name)}"
+    luck = "is more than luck" if told else "is worse by more than luck" if most.interval.high < 0 else "could be luck"
+    return f"On test, which had no say in this, {gain} ({_span(most.interval, name, signed=True)}), which {luck}."
+
+
+def _counts(row: Summary, analysis: Analysis, split: str) -> str:
+    """The seeds and examples that a mean is of."""
+    said = [counted(row.seeds, "seed")]
+    if split in analysis.examples:
+        said.append(counted(analysis.examples[split], "example"))
+    return ", ".join(said)
+
+
+def _points(name: str) -> str:
+    return {"accuracy": " points", "loss": ""}.get(name, f" of {name}")
+
+
+def _amount(value: float, name: str) -> str:
+    """An amount of a measure: points of an accuracy, R², or loss."""
+    return f"{number_text(value, name)}{_points(name)}"
+
+
+def _luck(analysis: Analysis, verdict: Verdict) -> str:
+    """What counts as luck."""
+    if verdict.enough is None:
+        return ""
+    of = "other seeds alone" if analysis.sure_of == "seeds" else "other seeds and other examples"
+    said = f"Luck is what {of} might change; what is more than luck is so at 95 %, for all pairs of widths together."
+    if analysis.sure_of.endswith("independently)"):
+        said += (
+            " What each example makes is not known of this run: models count as if they were wrong independently of "
+        )
+        said += "each other, which makes intervals of gains too wide."
+    if analysis.sure_of == "seeds":
+        said += " How few the validation examples are does not count here, as it is not known what each of them makes."
     return said
 
 
-def _seed_by_seed(verdict: Verdict, best: Summary) -> str:
-    """What the direct comparison with the best says."""
-    alike, top, seeds = verdict.alike_from or 0, best.hidden_units, best.seeds
-    told = [width for width in verdict.widths if width < alike]
-    worse = f"M = {told[-1]:,} is worse by more than luck" if told else ""
-    none = "none is" if told else "none is worse by more than luck"
-    rest = f"from M = {alike:,} on {none}, with these {seeds} seeds" if alike < top else ""
-    said = ", and ".join(filter(None, (worse, rest)))
-    return f"Compared with it seed by seed (paired t test), {said}." if said else ""
+def _by_rule(verdict: Verdict, name: str) -> str:
+    """What the one-standard-error rule says."""
+    point, best = verdict.enough, verdict.best
+    if point is None or best is None or point is best:
+        return ""
+    step = next(each for each in verdict.against_best if each.hidden_units[0] == point.hidden_units)
+    return (
+        f"M = {point.hidden_units:,} is the smallest width within one standard error of the best, M = "
+        f"{best.hidden_units:,}: that gains {_amount(step.gain, name)} on validation, and so unsure is this difference "
+        f"(± {_amount(step.standard_error, name)})."
+    )
 
 
-def _reached(row: Summary, score_name: str) -> str:
-    mean, margin = row.mean["test_score"], row.margin("test_score")
-    text = f"a test {score_name} of {score_text(mean, score_name)}"
-    if np.isnan(margin):
+def no_better_than_guessing(verdict: Verdict, analysis: Analysis) -> str:
+    """That the best width is not better than the trivial guess by more than luck; empty if it is, or is not known."""
+    guess, best = verdict.guess.get("validation"), verdict.best
+    if guess is None or best is None or guess.beaten or np.isnan(guess.interval.low):
+        return ""
+    name = analysis.measure_name
+    trivial = "the commonest class" if analysis.score_name == "accuracy" else "the mean of the training targets"
+    which = "The model is not" if len(verdict.widths) == 1 else "No width is"
+    mean = best.merit if name != "loss" else -best.merit
+    return (
+        f"{which} better by more than luck than always answering {trivial}, whose validation {name} is "
+        f"{score_text(guess.score, name)}; the best, M = {best.hidden_units:,}, has {score_text(mean, name)}"
+        f"{_in_plain_words(mean, name)}."
+    )
+
+
+def _in_plain_words(score: float, name: str) -> str:
+    """What an R² below 0 means."""
+    if name != "R²" or not score < 0:
+        return ""
+    return f" (squared errors {1 - score:.3g} times as great as if all answers were the mean of these targets)"
+
+
+def undefined_note(analysis: Analysis) -> str:
+    """Where a score cannot be computed, and why; empty where all can."""
+    if not analysis.undefined:
+        return ""
+    where = " and ".join(f"{split} ({why})" for split, why in analysis.undefined.items())
+    said = f"{analysis.score_name} cannot be computed on {where}"
+    return f"{said}: choices look at the loss." if analysis.measure_name == "loss" else f"{said}."
+
+
+def _reached(row: Summary, analysis: Analysis) -> str:
+    name = analysis.measure_name
+    mean, interval = row.mean["test_loss" if name == "loss" else "test_score"], bounded(row.interval["test"], name)
+    text = f"a test {name} of {score_text(mean, name)}{_in_plain_words(mean, name)}"
+    if np.isnan(interval.low):
         return text
-    unit = " %" if score_name == "accuracy" else ""
-    return f"{text} (95 % interval {_span(_about(mean, margin, score_name), score_name)}{unit} over {row.seeds} seeds)"
-
-
-def _about(mean: float, margin: float, score_name: str) -> Interval:
-    """The interval of a mean; an accuracy's ends at 0 and 100 %."""
-    interval = Interval(mean - margin, mean + margin)
-    return Interval(max(interval.low, 0.0), min(interval.high, 1.0)) if score_name == "accuracy" else interval
+    unit = " %" if name == "accuracy" else ""
+    return f"{text} (95 % interval {_span(interval, name)}{unit}, {_counts(row, analysis, 'test')})"
 
 
 def findings(analysis: Analysis) -> list[str]:
-    """What else the run says, a sentence each: saturation by setting if there are several, rates, what diverged."""
+    """What else the run says, a sentence each: how many units by setting if there are several, rates, what diverged."""
     said = []
     if len(analysis.verdicts) > 1:
         for verdict in analysis.verdicts:
-            words = [saturation_sentence(verdict) if len(verdict.widths) > 1 else "", learning_caution(verdict)]
+            words = [how_many(verdict, analysis) if len(verdict.widths) > 1 else "", learning_caution(verdict)]
             if any(words):
-                said.append(f"Saturation ({_setting(verdict)}): {' '.join(filter(None, words))}")
+                said.append(f"{_setting(verdict)}: {_joined(*words)}")
     for test in analysis.interactions:
         depends = "depends" if test.p_value < 0.05 else "was not found to depend"
         said.append(
             f"The effect of the learning rate {depends} on the width ({test.activation}): analysis of variance, "
-            f"F({test.degrees[0]}, {test.degrees[1]}) = {test.f:.3g}, {_p_value(test.p_value, of=True)}."
+            f"F({test.degrees[0]}, {test.degrees[1]:.0f}) = {test.f:.3g}, {_p_value(test.p_value, of=True)}."
         )
     trials = sum(row.seeds + row.diverged for row in analysis.rows)
     if diverged := sum(row.diverged for row in analysis.rows):
@@ -182,83 +278,81 @@ def findings(analysis: Analysis) -> list[str]:
 
 
 def tables(analysis: Analysis) -> list[TextTable]:
-    """By width; what each step gains; what the best has over each; the best learning rates, where there are several."""
+    """By width; what each step gains; what the best, and wider ones, have over others; the best learning rates."""
     found = [_width_table(analysis)]
-    if analysis.gains:
-        found += [_gain_table(analysis), _best_table(analysis)]
+    if analysis.steps("gains"):
+        found += [
+            _gain_table(analysis, "gains", "step in M", "What each step gains"),
+            _gain_table(analysis, "against_best", "from M to the best", "What the best has over each"),
+        ]
+    shown = {(each.hidden_units, each.activation, each.learning_rate) for each in analysis.steps("against_best")}
+    if any((e.hidden_units, e.activation, e.learning_rate) not in shown for e in analysis.steps("beyond")):
+        found.append(
+            _gain_table(analysis, "beyond", "from M to wider", "What wider ones have over the smallest enough")
+        )
     if analysis.best_rates:
         found.append(_rate_table(analysis))
     return found
 
 
 def _width_table(analysis: Analysis) -> TextTable:
-    name = analysis.score_name
-    sampled = not all(np.isnan(interval).all() for interval in analysis.sampling)
+    name, column = analysis.measure_name, "loss" if analysis.measure_name == "loss" else "score"
     spread = any(row.seeds > 1 for row in analysis.rows)
-    headings = ["M", "test", *(["SD", "95 % over seeds"] if spread else [])]
-    headings += [*(["95 % of the test set"] if sampled else []), "validation", "best epoch", "parameters", "seeds"]
+    sure = not all(np.isnan(row.interval["test"].low) for row in analysis.rows)
+    headings = ["M", "test", *(["95 %"] if sure else []), *(["SD over seeds"] if spread else [])]
+    headings += ["validation", "best epoch", "parameters", "seeds"]
     headings += ["epoch alone (s)"] if analysis.seconds_alone else []
     lines = []
-    for row, epoch, interval in zip(analysis.rows, analysis.best_epoch, analysis.sampling, strict=True):
-        mean, margin = row.mean["test_score"], row.margin("test_score")
-        line = [f"{row.hidden_units:,}", number_text(mean, name)]
-        if spread:
-            line.append(number_text(row.deviation["test_score"], name))
-            line.append(_span(_about(mean, margin, name), name))
-        line += [_span(interval, name)] if sampled else []
-        line += [number_text(row.mean["validation_score"], name), "–" if np.isnan(epoch) else f"{epoch:g}"]
+    for row, epoch in zip(analysis.rows, analysis.best_epoch, strict=True):
+        line = [f"{row.hidden_units:,}", number_text(row.mean[f"test_{column}"], name)]
+        line += [_span(bounded(row.interval["test"], name), name)] if sure else []
+        line += [number_text(row.deviation[f"test_{column}"], name)] if spread else []
+        line += [number_text(row.mean[f"validation_{column}"], name), "–" if np.isnan(epoch) else f"{epoch:g}"]
         line += [f"{row.parameters:,}", str(row.seeds) + (f" of {row.seeds + row.diverged}" if row.diverged else "")]
         if analysis.seconds_alone:
             seconds = analysis.seconds_alone.get(row.hidden_units)
             line.append("–" if seconds is None else f"{seconds:.3f}")
         lines.append(line)
-    notes = ["SD: standard deviation over seeds. 95 % over seeds: Student's t interval of the mean."] if spread else []
-    if sampled:
-        notes.append("95 % of the test set: Wilson's interval, what another test set of the same size might say.")
-    notes.append(f"Best epoch: that of the best validation score{', the median over seeds' if spread else ''}.")
-    return _by_setting_table(f"{_unit(name)} by width", headings, lines, analysis.rows, notes)
+    notes = []
+    if sure:
+        of = analysis.sure_of if spread else "examples"
+        notes.append(f"95 %: where the mean test {name} may lie, by the luck of {of}. It is no comparison of widths.")
+    if spread:
+        notes.append("SD over seeds: standard deviation of the test figure.")
+    best = f"Best epoch: that of the best validation {name}{', the median over seeds' if spread else ''}."
+    unit = "Accuracy (%)" if name == "accuracy" else name
+    return _by_setting_table(f"{unit} by width", headings, lines, analysis.rows, [*notes, best])
 
 
-_PAIRED = (
-    "Paired over {seeds}, which share minibatches and the keys of initial weights: gain is the mean difference, 95 % "
-    "Student's t interval of it, p that of its being 0 in the mean, not corrected for the number of comparisons."
-)
 _TOLD = {None: "–", True: "yes", False: "cannot be told"}
 
 
-def _gain_table(analysis: Analysis) -> TextTable:
-    name = analysis.score_name
-    lines, headings, note = _compared(analysis.gains, "step in M", name)
-    headings.append("test gain")
-    for line, on_test in zip(lines, analysis.test_gains, strict=True):
-        line.append(_signed(on_test.gain, name))
-    return _by_setting_table("What each step gains", headings, lines, analysis.gains, [note])
-
-
-def _best_table(analysis: Analysis) -> TextTable:
-    lines, headings, _ = _compared(analysis.against_best, "from M to the best", analysis.score_name)
-    note = "Paired likewise. The best was chosen by the same scores, which flatters it a little."
-    return _by_setting_table("What the best has over each", headings, lines, analysis.against_best, [note])
-
-
-def _compared(steps: list[Step], what: str, score_name: str) -> tuple[list[list[str]], list[str], str]:
-    """Lines, headings and note of a table of paired comparisons; seeds are a column where they differ."""
+def _gain_table(analysis: Analysis, which: str, what: str, title: str) -> TextTable:
+    """A table of comparisons on validation and, beside them, on test; seeds are a column where they differ."""
+    name, steps, on_test = analysis.measure_name, analysis.steps(which), analysis.steps(f"test_{which}")
     counts = {step.seeds for step in steps}
-    points = "points" if score_name == "accuracy" else score_name
+    points = "points" if name == "accuracy" else name
     headings = [what, f"gain ({points})", "more than chance?", "95 %", "p", *(["seeds"] if len(counts) > 1 else [])]
+    headings += ["test gain", "95 % on test"]
     lines = [
         [
             "{:,} → {:,}".format(*step.hidden_units),
-            _signed(step.gain, score_name),
+            _signed(step.gain, name),
             _TOLD[step.distinguishable],
-            _span(step.interval, score_name, signed=True),
+            _span(step.interval, name, signed=True),
             _p_value(step.p_value),
             *([str(step.seeds)] if len(counts) > 1 else []),
+            _signed(test.gain, name),
+            _span(test.interval, name, signed=True),
         ]
-        for step in steps
+        for step, test in zip(steps, on_test, strict=True)
     ]
-    seeds = "seeds" if len(counts) > 1 else f"{counts.pop()} seeds"
-    return lines, headings, _PAIRED.format(seeds=seeds)
+    lower = ", by how much the loss is lower" if name == "loss" else ""
+    note = (
+        f"Gain: mean difference of validation {name}{lower}, by seed and example. 95 % and p: by the luck of "
+        f"{analysis.sure_of}, for all pairs of widths together (Bonferroni)."
+    )
+    return _by_setting_table(title, headings, lines, steps, [note])
 
 
 def _rate_table(analysis: Analysis) -> TextTable:
@@ -268,7 +362,7 @@ def _rate_table(analysis: Analysis) -> TextTable:
         near = "–" if best.as_good is None else ", ".join(f"{rate:g}" for rate in best.as_good) or "none"
         activation = (best.activation,) if several else ()
         lines.append((*activation, f"{best.hidden_units:,}", f"{best.learning_rate:g}", near))
-    headings = (*(("activation",) if several else ()), "M", "best learning rate", "within one standard error")
+    headings = (*(("activation",) if several else ()), "M", "best learning rate", "within one standard error of it")
     return TextTable("Best learning rate by width, on validation", headings, lines, ())
 
 
@@ -293,10 +387,6 @@ def _setting(row: Summary | Verdict) -> str:
     return f"{row.activation}, learning rate {row.learning_rate:g}"
 
 
-def _unit(score_name: str) -> str:
-    return "Accuracy (%)" if score_name == "accuracy" else score_name
-
-
 def _signed(value: float, score_name: str) -> str:
     text = number_text(value, score_name)
     return text if text.startswith(("−", "–")) else f"+{text}"
@@ -316,27 +406,6 @@ def _p_value(p: float, *, of: bool = False) -> str:
     return (f"p {text}" if p < 0.001 else f"p = {text}") if of else text
 
 
-def saturation_sentence(verdict: Verdict) -> str:
-    """Where the curve of a setting saturates, in words."""
-    point, best = verdict.saturation, verdict.best
-    if best is None:
-        return "every trial diverged."
-    if point is None:
-        return "needs two seeds or more."
-    if verdict.reached:
-        said = f"at M = {point.hidden_units}, the smallest within one standard error of the best on validation"
-        said += f" (M = {best.hidden_units})" if best is not point else ""
-    else:
-        said = f"none up to M = {point.hidden_units}; the widest is the best on validation"
-    alike = verdict.alike_from
-    if alike is not None and alike < point.hidden_units:
-        return f"{said}, but from M = {alike} on none is worse by more than luck, seed by seed; more seeds would tell."
-    if alike is not None and alike > point.hidden_units:
-        worse = max(width for width in verdict.widths if width < alike)
-        return f"{said}, but seed by seed M = {worse} is worse than the best by more than luck."
-    return f"{said}."
-
-
 def learning_caution(verdict: Verdict) -> str:
     """That training was too short for a verdict, in words; empty if it was not."""
     if not verdict.still_learning:
@@ -350,7 +419,7 @@ def widest_caution(verdict: Verdict) -> str:
     """That wider ones might be better still, in words; empty if the widest is not the best."""
     if not verdict.widest_is_best:
         return ""
-    return f"The most that were tried, {verdict.widths[-1]}, did best; more were not tried, and may be better."
+    return f"The most that were tried, {verdict.widths[-1]:,}, did best: more were not tried, and may be better."
 
 
 def _range(widths: tuple[int, ...]) -> str:

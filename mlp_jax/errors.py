@@ -52,9 +52,10 @@ class SweepWarning(UserWarning):
 
 
 def shown(value: Any) -> str:
-    """A wrong value as messages repeat it: as Python writes it, but not endlessly."""
+    """A wrong value as messages repeat it: as Python writes it (NumPy's numbers as Python's), but not endlessly."""
     try:
-        text = repr(value)
+        with np.printoptions(legacy="1.25"):  # before NumPy 2 wrote np.int64(1) for 1, in lists and tuples too
+            text = repr(value)
     except Exception:  # anybody's class may be passed, and whole numbers past 4,300 digits raise ValueError
         text = f"a {type(value).__name__} that cannot be printed"
     text = " ".join(text.split())

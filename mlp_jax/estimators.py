@@ -14,25 +14,35 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Num
-from scipy.special import log_softmax
+from scipy.special import log_softmax, softmax
 
 from mlp_jax.backend import require_jax
 from mlp_jax.compilation import run_compiled
 from mlp_jax.datasets.dataset import Split
-from mlp_jax.errors import InputError, MissingExtraError, listed, real, whole
+from mlp_jax.errors import InputError, MissingExtraError, listed, real, shown, whole
 from mlp_jax.models import MLP, check_seed, check_width
 from mlp_jax.recipe import Recipe
-from mlp_jax.single import fit
-from mlp_jax.tasks import get_task
+from mlp_jax.rounding import GREATEST, merged_columns
+from mlp_jax.single import evaluate, fit
+from mlp_jax.tasks import class_logits
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.exceptions import ConvergenceWarning, DataConversionWarning
     from sklearn.utils import check_random_state, column_or_1d
     from sklearn.utils.multiclass import check_classification_targets
     from sklearn.utils.validation import check_is_fitted, validate_data
 except ImportError:
     raise MissingExtraError("mlp_jax.estimators", "scikit-learn", "sklearn") from None
+
+_FLOATS = (np.float64, np.float32)  # the first for whatever is neither, as in scikit-learn
+_MOST_NAMED = 3  # columns in a message
+
+# What is wrong with numbers, and how to mend it.
+_SCALE_X = "scale the features (StandardScaler)"
+_BEYOND = f"beyond what float32 can hold: {_SCALE_X}"
+_SCALE_Y = "scale the values (TransformedTargetRegressor does, with StandardScaler)"
+_CENTRE = "subtract its mean from each such column first, as StandardScaler does"
 
 _BLOCK = 512  # rows predicted at a time, always: compiled once, and no row's result depends on how many there are
 
@@ -58,6 +68,54 @@ def _as_parameters() -> Iterator[None]:
         raise InputError(f"{_PARAMETERS[name]} is {rest}") from None
 
 
+def _check_nothing_masked(*arrays: Any) -> None:
+    if any(np.ma.is_masked(array) for array in arrays):  # scikit-learn would take what lies below the mask
+        raise InputError("some values are masked: fill them (sklearn.impute), or leave their examples out")
+
+
+def _check_labels(y: Any) -> None:
+    """Raise InputError, in clearer words than scikit-learn's, if labels are missing or of several kinds."""
+    missing = y.isna() if hasattr(y, "isna") else False  # of pandas
+    if np.any(missing):
+        raise InputError(
+            f"labels are missing from y ({np.count_nonzero(missing)} of {len(y)}): leave their examples out"
+        )
+    labels = np.asarray(y)
+    odd = [label for label in labels.flat if not isinstance(label, str)] if labels.dtype.kind == "O" else []
+    if odd:
+        raise InputError(
+            f"Unknown label type: y holds {shown(odd[0])} as an object: expected an array of numbers, or of text alone"
+        )
+
+
+def _check_range(values: Num[np.ndarray, "N D"], greatest: float, names: Sequence[str], problem: str) -> None:
+    """Raise InputError that names the column of the first value whose magnitude is greater than that."""
+    if len(values) and max(float(values.max()), -float(values.min())) > greatest:
+        row, column = np.argwhere(np.abs(values) > greatest)[0]
+        raise InputError(f"{names[column]} holds {values[row, column]:.6g}, {problem}")
+
+
+def _warn_of_rounding(values: Num[np.ndarray, "N D"], names: Sequence[str], mend: str) -> None:
+    """Warn, at the line that called ``fit``, of columns whose values float32 cannot tell apart."""
+    merged = merged_columns(values)
+    if not merged:
+        return
+    told = [f"{names[column]} ({before} different values become {after})" for column, (before, after) in merged.items()]
+    more = [f"{len(told) - _MOST_NAMED} more columns"] if len(told) > _MOST_NAMED else []
+    warnings.warn(
+        f"float32, in which the network is trained, cannot tell values apart: {', '.join(told[:_MOST_NAMED] + more)}: "
+        f"{mend}",
+        DataConversionWarning,
+        stacklevel=3,
+    )
+
+
+def _overflows(task: str, loss: float, split: Split) -> bool:
+    """Whether float32 cannot hold the loss, or the square of a gradient: Adam divides by it, and would not move."""
+    error = np.sqrt(loss) if task == "regression" else 1.0
+    return not np.isfinite(loss) or 2 * error * float(np.abs(split.features).max()) > np.sqrt(GREATEST)
+
+
 def _converged(losses: Sequence[float], tol: float, n_iter_no_change: int) -> bool:
     """Whether scikit-learn's perceptrons would have stopped: after more epochs than that in a row, none of them better.
 
@@ -75,20 +133,20 @@ def _converged(losses: Sequence[float], tol: float, n_iter_no_change: int) -> bo
 class _Perceptron(BaseEstimator):  # type: ignore[misc]
     """What both estimators share."""
 
-    def __init__(
+    def __init__(  # as in scikit-learn, an estimator's own signature lists its parameters and their defaults
         self,
-        hidden_layer_sizes: int | tuple[int, ...] = (100,),
-        activation: str = "logistic",
         *,
-        learning_rate_init: float = 1e-3,
-        batch_size: int = 128,
-        max_iter: int = 200,
-        random_state: int | np.random.RandomState | None = None,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-7,
-        tol: float = 1e-4,
-        n_iter_no_change: int = 10,
+        hidden_layer_sizes: int | tuple[int, ...],
+        activation: str,
+        learning_rate_init: float,
+        batch_size: int,
+        max_iter: int,
+        random_state: int | np.random.RandomState | None,
+        beta_1: float,
+        beta_2: float,
+        epsilon: float,
+        tol: float,
+        n_iter_no_change: int,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -102,7 +160,23 @@ class _Perceptron(BaseEstimator):  # type: ignore[misc]
         self.tol = tol
         self.n_iter_no_change = n_iter_no_change
 
-    def _train(self, x: Float[np.ndarray, "N D"], targets: Num[np.ndarray, "N *K"], task: str, outputs: int) -> Self:
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "coefs_")
+
+    def _unfit(self) -> None:
+        """Forget what was learnt, so that a fit that fails does not leave half of an earlier one."""
+        if hasattr(self, "coefs_"):
+            del self.coefs_
+
+    def _columns(self) -> list[str]:
+        """What messages call the columns of X."""
+        names = getattr(self, "feature_names_in_", range(self.n_features_in_))
+        return [f"column {shown(name)} of X" for name in names]
+
+    def _train(
+        self, x: Float[np.ndarray, "N D"], targets: Num[np.ndarray, "N *K"], task: str, outputs: int, loss_unit: float
+    ) -> Self:
+        """Train on targets as the package has them; ``loss_unit`` is scikit-learn's loss where the package's is 1."""
         require_jax()
         tol = real("tol", self.tol, lambda t: t >= 0, "a number, 0 or more")
         n_iter_no_change = whole("n_iter_no_change", self.n_iter_no_change, 1, 2**31 - 1)
@@ -114,18 +188,21 @@ class _Perceptron(BaseEstimator):  # type: ignore[misc]
             recipe = Recipe(self.max_iter, self.batch_size, self.beta_1, self.beta_2, self.epsilon)
             rngs = nnx.Rngs(check_seed(seed))
             model = MLP(x.shape[1], self._hidden_units(), outputs, activation=activation, task=task, rngs=rngs)
-            split = Split(x, targets)
+            split = Split(x.astype(np.float32, copy=False), targets)
             trained = fit(model, split, learning_rate=self.learning_rate_init, seed=int(seed), recipe=recipe)
         weights = {symbol: np.asarray(array) for symbol, array in trained.model.weights.items()}
-        if not all(np.isfinite(array).all() for array in weights.values()):
+        finite = all(np.isfinite(array).all() for array in weights.values())
+        if not finite or _overflows(task, trained.history.loss.max(), split):
+            if _overflows(task, evaluate(model, split).loss, split):  # of the model that training began with
+                raise self._overflow(x, targets if task == "regression" else None)
             raise InputError("training diverged: lower learning_rate_init, or scale the features")
         self.coefs_ = [weights[symbol] for symbol in ("A", "B") if symbol in weights]
         self.intercepts_ = [weights[symbol] for symbol in ("c1", "c2") if symbol in weights]
         self.n_outputs_ = outputs
         self.n_iter_ = recipe.epochs
-        self.loss_curve_ = trained.history.loss.tolist()
+        self.loss_curve_ = (loss_unit * trained.history.loss).tolist()
         self.loss_ = self.loss_curve_[-1]
-        self._task, self._activation = task, trained.model.activation
+        self._task, self._activation, self._dtype = task, trained.model.activation, x.dtype
         if not _converged(self.loss_curve_, tol, n_iter_no_change):
             warnings.warn(
                 f"training ended at max_iter={recipe.epochs} epochs and had not converged: raise max_iter or "
@@ -141,7 +218,7 @@ class _Perceptron(BaseEstimator):  # type: ignore[misc]
             return check_width(sizes)
         layers = listed("hidden_layer_sizes", sizes, "a number of units, a tuple of one, or () for no hidden layer")
         if len(layers) > 1:
-            raise InputError(f"hidden_layer_sizes is {tuple(layers)}: expected one layer, or () for none")
+            raise InputError(f"hidden_layer_sizes is {shown(tuple(layers))}: expected one layer, or () for none")
         return check_width(layers[0]) if len(layers) else 0
 
     @property
@@ -153,15 +230,29 @@ class _Perceptron(BaseEstimator):  # type: ignore[misc]
         )
         return MLP.from_weights(weights, activation=self._activation, task=self._task)
 
-    def _logits(self, X: Any) -> Float[np.ndarray, "N K"]:
+    def _overflow(self, x: Num[np.ndarray, "N D"], y: Num[np.ndarray, "N K"] | None = None) -> InputError:
+        """What is wrong when numbers that float32 can hold give outputs, a loss or gradients that it cannot."""
+        row, column = np.unravel_index(np.abs(x).argmax(), x.shape)
+        name, greatest, mend = self._columns()[column], x[row, column], _SCALE_X
+        if y is not None and np.abs(y).max() > np.abs(greatest):
+            name, greatest, mend = "y", y.flat[np.abs(y).argmax()], _SCALE_Y
+        return InputError(f"{name} holds {greatest:.6g}, too much for the network's arithmetic in float32: {mend}")
+
+    def _validated(self, X: Any) -> Num[np.ndarray, "N D"]:
         check_is_fitted(self)
-        x = validate_data(self, X, dtype=np.float32, reset=False)
+        _check_nothing_masked(X)
+        x = validate_data(self, X, reset=False)
+        _check_range(x, GREATEST, self._columns(), _BEYOND)
+        return x
+
+    def _logits(self, x: Num[np.ndarray, "N D"]) -> Float[np.ndarray, "N K"]:
         graphdef, params = nnx.split(self.model_)
-        padded = np.pad(x, ((0, -len(x) % _BLOCK), (0, 0)))
+        padded = np.pad(x.astype(np.float32), ((0, -len(x) % _BLOCK), (0, 0)))
         blocks = np.split(padded, len(padded) // _BLOCK)
-        return np.concatenate([run_compiled(_apply, {"graphdef": graphdef}, params, block) for block in blocks])[
-            : len(x)
-        ]
+        logits = np.concatenate([run_compiled(_apply, {"graphdef": graphdef}, params, block) for block in blocks])
+        if not np.isfinite(logits[: len(x)]).all():
+            raise self._overflow(x)
+        return logits[: len(x)]
 
 
 def _apply(params: Any, x: Float[Array, "B D"], *, graphdef: nnx.GraphDef[MLP]) -> Float[Array, "B K"]:
@@ -193,7 +284,8 @@ class MLPClassifier(ClassifierMixin, _Perceptron):  # type: ignore[misc]
         coefs_: [A ``[D, M]``, B ``[M, K]``], without a hidden layer [A ``[D, K]``].
         intercepts_: [c1, c2], or [c1].
         n_iter_: epochs trained.
-        loss_curve_: training loss by epoch; ``loss_`` is the last.
+        loss_curve_: training loss by epoch (cross-entropy; of MLPRegressor half the squared error, as in scikit-learn);
+            ``loss_`` is the last.
         n_outputs_: K, the number of logits.
         n_features_in_: D.
         classes_: the labels, sorted.
@@ -201,41 +293,109 @@ class MLPClassifier(ClassifierMixin, _Perceptron):  # type: ignore[misc]
         model_: the trained model, a plain ``mlp_jax.MLP``.
     """
 
+    def __init__(
+        self,
+        hidden_layer_sizes: int | tuple[int, ...] = (100,),
+        activation: str = "logistic",
+        *,
+        learning_rate_init: float = 1e-3,
+        batch_size: int = 128,
+        max_iter: int = 200,
+        random_state: int | np.random.RandomState | None = None,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-7,
+        tol: float = 1e-4,
+        n_iter_no_change: int = 10,
+    ) -> None:
+        super().__init__(
+            hidden_layer_sizes=hidden_layer_sizes,
+            activation=activation,
+            learning_rate_init=learning_rate_init,
+            batch_size=batch_size,
+            max_iter=max_iter,
+            random_state=random_state,
+            beta_1=beta_1,
+            beta_2=beta_2,
+            epsilon=epsilon,
+            tol=tol,
+            n_iter_no_change=n_iter_no_change,
+        )
+
     def fit(self, X: Any, y: Any) -> Self:
         """Train on examples ``[N, D]`` and labels ``[N]``, numbers or strings."""
-        x, y = validate_data(self, X, y, dtype=np.float32)
+        self._unfit()
+        _check_nothing_masked(X, y)
+        if y is not None:
+            _check_labels(y)
+        x, y = validate_data(self, X, y, dtype=_FLOATS)
         check_classification_targets(y)
         self.classes_, labels = np.unique(column_or_1d(y, warn=True), return_inverse=True)
         if len(self.classes_) < 2:
-            raise InputError(f"y has one class, {self.classes_[0]!r}: expected two or more classes")
+            raise InputError(f"y has one class, {shown(self.classes_[0])}: expected two or more classes")
+        _check_range(x, GREATEST, self._columns(), _BEYOND)
+        _warn_of_rounding(x, self._columns(), _CENTRE)
         binary = len(self.classes_) == 2
         task, outputs = ("binary", 1) if binary else ("multiclass", len(self.classes_))
-        return self._train(x, labels.astype(np.int32), task, outputs)
+        return self._train(x, labels.astype(np.int32), task, outputs, loss_unit=1.0)
 
     def predict(self, X: Any) -> np.ndarray:
         """The likeliest class of each example, ``[N]``."""
-        logits = jnp.asarray(self._logits(X))
-        return self.classes_[np.asarray(get_task(self._task).predict(logits))]
+        chosen = self.predict_proba(X).argmax(axis=1)
+        return self.classes_[chosen]
 
     def predict_proba(self, X: Any) -> Float[np.ndarray, "N classes"]:
-        """Probability of each class, in the order of ``classes_``."""
-        logits = jnp.asarray(self._logits(X))
-        p = np.asarray(get_task(self._task).probabilities(logits))
-        return np.stack([1 - p, p], axis=1) if self._task == "binary" else p
+        """Probability of each class in float64, in the order of ``classes_``."""
+        return softmax(self._class_logits(X), axis=1)
 
     def predict_log_proba(self, X: Any) -> Float[np.ndarray, "N classes"]:
         """Logarithm of ``predict_proba``, finite where that is 0."""
-        logits = self._logits(X).astype(np.float64)
-        if self._task == "binary":
-            logits = np.pad(logits, ((0, 0), (1, 0)))
-        return log_softmax(logits, axis=1)
+        return log_softmax(self._class_logits(X), axis=1)
+
+    def _class_logits(self, X: Any) -> Float[np.ndarray, "N classes"]:
+        logits = jnp.asarray(self._logits(self._validated(X)))
+        return np.asarray(class_logits(self._task, logits), np.float64)
 
 
 class MLPRegressor(RegressorMixin, _Perceptron):  # type: ignore[misc]
     """Perceptron with one hidden layer: identity output and squared error, for one value or several.
 
-    Arguments and attributes are those of ``MLPClassifier``, without ``classes_``.
+    The other arguments, and the attributes but ``classes_``, are those of ``MLPClassifier``.
+
+    Args:
+        loss: ``squared_error``, the only one here; first, as in scikit-learn.
     """
+
+    def __init__(
+        self,
+        loss: str = "squared_error",
+        hidden_layer_sizes: int | tuple[int, ...] = (100,),
+        activation: str = "logistic",
+        *,
+        learning_rate_init: float = 1e-3,
+        batch_size: int = 128,
+        max_iter: int = 200,
+        random_state: int | np.random.RandomState | None = None,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-7,
+        tol: float = 1e-4,
+        n_iter_no_change: int = 10,
+    ) -> None:
+        super().__init__(
+            hidden_layer_sizes=hidden_layer_sizes,
+            activation=activation,
+            learning_rate_init=learning_rate_init,
+            batch_size=batch_size,
+            max_iter=max_iter,
+            random_state=random_state,
+            beta_1=beta_1,
+            beta_2=beta_2,
+            epsilon=epsilon,
+            tol=tol,
+            n_iter_no_change=n_iter_no_change,
+        )
+        self.loss = loss
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -244,14 +404,29 @@ class MLPRegressor(RegressorMixin, _Perceptron):  # type: ignore[misc]
 
     def fit(self, X: Any, y: Any) -> Self:
         """Train on examples ``[N, D]`` and values ``[N]`` or ``[N, K]``."""
-        x, y = validate_data(self, X, y, dtype=np.float32, multi_output=True, y_numeric=True)
+        self._unfit()
+        _check_nothing_masked(X, y)
+        if not isinstance(self.loss, str) or self.loss != "squared_error":
+            raise InputError(
+                f"loss is {shown(self.loss)}: expected 'squared_error' (hidden_layer_sizes comes after it)"
+            )
+        x, y = validate_data(self, X, y, dtype=_FLOATS, multi_output=True, y_numeric=True)
+        if y.dtype.kind not in "buif":
+            raise InputError(f"y has dtype {y.dtype}: expected numbers")
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         self._one_dimensional = y.ndim == 1
-        values = y.reshape(len(y), -1).astype(np.float32)
-        return self._train(x, values, "regression", values.shape[1])
+        values = y.reshape(len(y), -1)
+        names = ["y"] if self._one_dimensional else [f"column {column} of y" for column in range(values.shape[1])]
+        most = float(np.sqrt(GREATEST / values.size)) / 2  # the sum of squared errors, each up to twice that, is finite
+        _check_range(values, most, names, f"for which squared errors are beyond float32: {_SCALE_Y}")
+        _check_range(x, GREATEST, self._columns(), _BEYOND)
+        _warn_of_rounding(values, names, _SCALE_Y)
+        _warn_of_rounding(x, self._columns(), _CENTRE)
+        return self._train(x, values.astype(np.float32), "regression", values.shape[1], loss_unit=0.5)
 
     def predict(self, X: Any) -> Float[np.ndarray, "N *K"]:
-        """Values, of the shape that y had in ``fit``."""
-        values = self._logits(X).astype(np.float64)
+        """Values, of the shape that y had in ``fit``: float32 if X was that, there and here, else float64."""
+        x = self._validated(X)
+        values = self._logits(x).astype(np.result_type(x.dtype, self._dtype))
         return values[:, 0] if self._one_dimensional else values

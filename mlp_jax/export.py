@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Num
 
-from mlp_jax.errors import InputError, MissingExtraError
+from mlp_jax.errors import InputError, MissingExtraError, shown
 from mlp_jax.models import MLP
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
@@ -56,7 +56,7 @@ def stablehlo_bytes(model: MLP, *, inputs: str = "float") -> bytes:
         MissingExtraError: flatbuffers, which ``jax.export`` serializes with, is not installed.
     """
     if inputs not in INPUTS:
-        raise InputError(f"unknown inputs {inputs!r}: expected one of {', '.join(INPUTS)}")
+        raise InputError(f"unknown inputs {shown(inputs)}: expected one of {', '.join(INPUTS)}")
     try:
         import flatbuffers  # noqa: F401
     except ImportError:

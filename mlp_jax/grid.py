@@ -71,7 +71,7 @@ class Grid:
         for name in _AXES:
             value, times = Counter(getattr(self, name)).most_common(1)[0]
             if times > 1:
-                raise InputError(f"{name} holds {value!r} {times} times: expected each value once")
+                raise InputError(f"{name} holds {shown(value)} {times} times: expected each value once")
 
         count = len(self.hidden_units) * len(self.activations) * len(self.learning_rates) * len(self._seeds)
         if count > MOST_TRIALS:

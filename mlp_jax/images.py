@@ -26,6 +26,9 @@ SURE = 0.6
 """Probability below which an answer is unsure; below it most of MNIST's test images are mistaken."""
 
 
+_FULL = (255, 1023, 4095, 16383, 65535)  # greatest values of 8, 10, 12, 14 and 16 bits
+
+
 @dataclass(frozen=True)
 class Picture:
     """A picture, as it came and as the network sees it.
@@ -85,16 +88,17 @@ def _read_grey(path: Path) -> Grey:
             with Image.open(path, formats=("PNG", "JPEG")) as image:
                 if image.width * image.height > MOST_PIXELS:
                     raise DataError(
-                        f"{path}: announces {image.width} × {image.height} pixels: expected at most "
-                        f"{MOST_PIXELS:,}, so make it smaller"
+                        f"announces {image.width} × {image.height} pixels: expected at most {MOST_PIXELS:,}, so make "
+                        "it smaller"
                     )
-                return _to_grey(ImageOps.exif_transpose(image))
+                deep = any("16" in str(tile.args) for tile in image.tile)  # what its decoder is told
+                return _to_grey(ImageOps.exif_transpose(image), deep)
     except UnidentifiedImageError:
         raise DataError(f"{path}: is no PNG or JPEG image: convert it to one of them") from None
     except Image.DecompressionBombError:
         raise DataError(f"{path}: announces more than {MOST_PIXELS:,} pixels: make it smaller") from None
-    except DataError:
-        raise
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
     except OSError as error:
         reason = error.strerror or str(error).splitlines()[0]
         raise DataError(f"{path}: cannot be read ({reason}): expected a PNG or JPEG image") from None
@@ -102,15 +106,40 @@ def _read_grey(path: Path) -> Grey:
         raise DataError(f"{path}: damaged ({error}): expected a PNG or JPEG image") from None
 
 
-def _to_grey(image: Image.Image) -> Grey:
-    if image.mode.startswith("I"):  # 16 bits, which convert("L") would clip
-        return np.asarray(image, np.float32) / 65535
+def _to_grey(image: Image.Image, deep: bool) -> Grey:
+    """Greys of a picture, transparent parts white; ``deep`` if its file has 16 bits a channel.
+
+    Those of cameras and microscopes often go to 1023 or 4095 only, and what was cast from 8 bits to 255. Pillow keeps
+    all 16 bits of greys; of colours, and of greys with transparency, the upper 8.
+    """
+    if image.mode.startswith("I"):  # which convert("L") would clip
+        values = np.asarray(image, np.float32)
+        clear = image.info.get("transparency")
+        return _on_paper(values / _full(values, _FULL), None if clear is None else (values != clear).astype(np.float32))
     if not image.has_transparency_data:
-        return np.asarray(image.convert("L"), np.float32) / 255
-    layers = np.asarray(image.convert("RGBA").convert("LA"), np.float32) / 255
-    luminance, opacity = layers[..., 0], layers[..., 1]
-    grey = luminance * opacity + (1 - opacity)  # on white paper ...
-    return grey if np.ptp(grey) >= FAINTEST else luminance * opacity  # ... unless white is drawn
+        luminance, opacity = np.asarray(image.convert("L"), np.float32), None
+    else:
+        layers = np.asarray(image.convert("RGBA").convert("LA"), np.float32)
+        luminance, opacity = layers[..., 0], layers[..., 1]
+    if not deep:
+        return _on_paper(luminance / 255, None if opacity is None else opacity / 255)
+    upper = [full // 256 for full in _FULL[1:]]
+    if luminance.max() == 0 and (opacity is None or opacity.max() == 0):
+        raise DataError("is blank, or its 16-bit channels stay below 256 of 65535: expected 8 bits, so convert it")
+    return _on_paper(luminance / _full(luminance, upper), None if opacity is None else opacity / _full(opacity, upper))
+
+
+def _full(values: np.ndarray, candidates: Sequence[int]) -> int:
+    """The greatest value that a channel can have, of the candidates, which ascend: the least that is not exceeded."""
+    return next(full for full in candidates if values.max() <= full)
+
+
+def _on_paper(luminance: Grey, opacity: Grey | None) -> Grey:
+    """Transparent parts are white paper, unless nothing can be seen on it: then white is drawn, and they are black."""
+    if opacity is None:
+        return luminance
+    grey = luminance * opacity + (1 - opacity)
+    return grey if np.ptp(grey) >= FAINTEST else luminance * opacity
 
 
 def fit_drawing(ink: Grey, form: ImageForm) -> Grey:

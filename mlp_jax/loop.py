@@ -17,6 +17,7 @@ from mlp_jax.distributed import from_all, several, to_host
 from mlp_jax.errors import InputError, SweepStopped, SweepWarning
 from mlp_jax.grid import Grid
 from mlp_jax.layouts import Architecture, Layout, Params
+from mlp_jax.outcomes import SPLITS, packed
 from mlp_jax.parts import Parts
 from mlp_jax.plan import Plan
 from mlp_jax.program import EpochMeans, Program
@@ -28,6 +29,8 @@ HOPELESS = 1000.0
 
 _CURVES = ("train_loss", "train_hit", "validation_loss", "validation_hit")
 _FINAL = tuple(f"{split}_{mean}" for split in ("train", "validation", "test") for mean in ("loss", "hit"))
+_HITS = {split: f"hits/{split}" for split in SPLITS}
+"""By split: the name under which what each example made is kept of replicas that are finished."""
 
 
 @dataclass(frozen=True)
@@ -91,8 +94,8 @@ class Progress:
 class Trained:
     """Replicas that are finished: arrays by name, here or in a file.
 
-    ``history/...`` are ``[R, T, epochs]``, ``final/...`` ``[R, T]``, ``params/i`` and ``frozen/i`` the leaves of their
-    parameters, ``seconds`` an entry an epoch.
+    ``history/...`` are ``[R, T, epochs]``, ``final/...`` ``[R, T]``, ``hits/...`` ``[R, T, ...]`` as ``packed`` leaves
+    them, ``params/i`` and ``frozen/i`` the leaves of their parameters, ``seconds`` an entry an epoch.
     """
 
     first: int
@@ -133,6 +136,9 @@ class Loop:
         self._curves = {key: np.full((*shape, self._epochs), np.nan, program.dtype) for key in _CURVES}
         self._curves["finite"] = np.ones((*shape, self._epochs), bool)
         self._final = {key: np.full(shape, np.nan, program.dtype) for key in _FINAL}
+        kind = np.float32 if self._task.graded else np.bool_
+        empty = {split: packed(np.zeros((1, 1, len(dataset.splits[split])), kind)) for split in SPLITS}
+        self._hits = {split: np.zeros((*shape, each.shape[-1]), each.dtype) for split, each in empty.items()}
         self._before = self._done = 0  # replicas × epochs
         self._chunk = (1, 1)  # its number, and how many there are
         self._seconds: dict[int, list[float]] = {}  # of the epochs of each chunk, by its first replica
@@ -188,6 +194,11 @@ class Loop:
                 pending = deque(part for each in (chunk, *pending) for part in _chunks([], len(each), rows, each.start))
         return sorted(trained, key=lambda each: each.first)
 
+    @property
+    def hits(self) -> dict[str, np.ndarray]:
+        """What every trial made of every example of validation and test, in the order of the trials, ``packed``."""
+        return {split: values[self._places] for split, values in self._hits.items()}
+
     def results(self) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], np.ndarray]:
         """History, final scores and divergence, in the order of the trials."""
         history = self._scored({key: values[self._places] for key, values in self._curves.items()})
@@ -211,11 +222,16 @@ class Loop:
         for finished in self._saver.finished():
             one = Trained(finished.first, finished.count, finished)
             arrays = one.arrays()
+            if not arrays.keys() >= set(_HITS.values()):
+                warnings.warn(f"{finished.path}: of an earlier version: trained again", SweepWarning, stacklevel=2)
+                continue
             rows = slice(one.first, one.first + one.count)
             for key in self._curves:
                 self._curves[key][rows] = arrays[f"history/{key}"]
             for key in self._final:
                 self._final[key][rows] = arrays[f"final/{key}"]
+            for split, name in _HITS.items():
+                self._hits[split][rows] = arrays[name]
             self._seconds[one.first] = arrays["seconds"].tolist()
             self._done += one.count * self._epochs
             trained.append(one)
@@ -286,7 +302,7 @@ class Loop:
             states, means = run.epoch(count, states, replicas, self._scalar(epoch), data)
             params = [state.params for state in states]
             validation = run.evaluate(count, params, replicas, *validation_rows, data)
-            trained, scored = self._parts.by_slot(means), self._parts.by_slot(validation)
+            trained, scored = self._parts.by_slot(means), self._parts.by_slot([each.means for each in validation])
             seconds.append(time.perf_counter() - begun)
             self._note(chunk, epoch, trained, scored)
             epoch += 1
@@ -294,10 +310,14 @@ class Loop:
             self._report(chunk, epoch)
         begun = time.perf_counter()
         params = [state.params for state in states]
-        for split in self._targets:
-            scored = self._parts.by_slot(run.evaluate(count, params, replicas, *self._rows(split), data))
+        for split, targets in self._targets.items():
+            done = run.evaluate(count, params, replicas, *self._rows(split), data)
+            scored = self._parts.by_slot([each.means for each in done])
             self._final[f"{split}_loss"][chunk.start : chunk.stop] = scored.loss[: len(chunk)]
             self._final[f"{split}_hit"][chunk.start : chunk.stop] = scored.hit[: len(chunk)]
+            if split in self._hits:
+                hits = np.asarray(self._parts.by_slot([each.hits for each in done]))
+                self._hits[split][chunk.start : chunk.stop] = packed(hits[: len(chunk), :, : len(targets)])
         self._evaluate += time.perf_counter() - begun
         return self._finish(chunk, params, [each.frozen for each in replicas])
 
@@ -312,6 +332,7 @@ class Loop:
         arrays = {
             **{f"history/{key}": values[span] for key, values in self._curves.items()},
             **{f"final/{key}": values[span] for key, values in self._final.items()},
+            **{name: self._hits[split][span] for split, name in _HITS.items()},
             "seconds": np.array(self._seconds[chunk.start]),
         }
         for name, trees in (("params", params), ("frozen", frozen)):

@@ -14,13 +14,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jax.typing import DTypeLike
+from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 
 from mlp_jax.backend import require_jax
 from mlp_jax.compilation import run_compiled
 from mlp_jax.errors import InputError, instance, shown, whole
-from mlp_jax.tasks import get_task
+from mlp_jax.keys import drawing, next_key, root_key
+from mlp_jax.tasks import class_logits, get_task
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "sigmoid": jax.nn.sigmoid,
@@ -107,9 +108,9 @@ def scale_features(x: Num[Array, "B D"], dtype: DTypeLike) -> Float[Array, "B D"
     return scaled / 255 if x.dtype == jnp.uint8 else scaled
 
 
-def parameter_key(seed: int) -> PRNGKeyArray:
+def parameter_key(seed: ArrayLike) -> PRNGKeyArray:
     """The key that ``MLP(..., rngs=nnx.Rngs(seed))`` draws its initial weights from."""
-    return nnx.Rngs(seed).params()
+    return next_key(nnx.Rngs(root_key(seed)))
 
 
 def glorot_limit(fans: int | np.ndarray) -> np.floating | np.ndarray:
@@ -137,7 +138,8 @@ def unit_weights(
     def row(unit: Int[Array, ""]) -> Float[Array, "count"]:
         return jax.random.uniform(jax.random.fold_in(key, unit), (count,), limits.dtype, -1.0, 1.0)
 
-    return jax.vmap(row)(units) * limits[:, None]
+    with drawing():
+        return jax.vmap(row)(units) * limits[:, None]
 
 
 def initial_weights(
@@ -217,7 +219,7 @@ class MLP(nnx.Module):
         self.task = get_task(task).name
         self.activation = activation
         shape = {"features": features, "hidden_units": hidden_units, "outputs": outputs}
-        weights = run_compiled(initial_weights, {**shape, "use_bias": use_bias, "dtype": _dtype(dtype)}, rngs.params())
+        weights = run_compiled(initial_weights, {**shape, "use_bias": use_bias, "dtype": _dtype(dtype)}, next_key(rngs))
 
         def linear(fan_in: int, fan_out: int, kernel: str, bias: str) -> nnx.Linear:
             return nnx.Linear(
@@ -324,8 +326,8 @@ def _probabilities(params: Any, x: Num[Array, "B D"], *, graphdef: nnx.GraphDef[
 def _class_probabilities(
     params: Any, x: Num[Array, "B D"], *, graphdef: nnx.GraphDef[MLP]
 ) -> Float[Array, "B classes"]:
-    p = _probabilities(params, x, graphdef=graphdef)
-    return jnp.stack([1 - p, p], axis=1) if nnx.merge(graphdef, params).task == "binary" else p
+    model = nnx.merge(graphdef, params)
+    return jax.nn.softmax(class_logits(model.task, model(x)), axis=-1)
 
 
 def _predict(params: Any, x: Num[Array, "B D"], *, graphdef: nnx.GraphDef[MLP]) -> Num[Array, "B *K"]:

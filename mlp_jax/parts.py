@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 from mlp_jax.distributed import cores, to_host
 from mlp_jax.layouts import Layout, PackedLayout
 from mlp_jax.program import AXIS, Compiled, EpochMeans, Program, Replicas, jitted
-from mlp_jax.training import DeviceData, Means, State, put
+from mlp_jax.training import DeviceData, Scored, State, put
 
 T = TypeVar("T")
 
@@ -95,7 +95,7 @@ class Runs(NamedTuple):
         states, means = zip(*done, strict=True)
         return states, means
 
-    def evaluate(self, *arguments: Sequence[Any]) -> tuple[Means, ...]:
+    def evaluate(self, *arguments: Sequence[Any]) -> tuple[Scored, ...]:
         """Begin ``Program.evaluate`` on the devices of every part."""
         return tuple(run(*values) for run, *values in zip(self.score, *arguments, strict=True))
 
@@ -180,7 +180,7 @@ class Parts:
         return self.split(state), self.split(replicas)
 
     def by_slot(self, trees: Sequence[T]) -> T:
-        """Arrays ``[R, slots of a part]`` of each part as NumPy arrays ``[R, T]``, in the order of all slots."""
+        """Arrays ``[R, slots of a part, ...]`` of each part as NumPy arrays ``[R, T, ...]``, in the order of slots."""
         order = np.argsort(np.concatenate(self.slots))
         return jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=1)[:, order], *map(to_host, trees))
 

@@ -14,6 +14,7 @@ from mlp_jax.errors import InputError
 from mlp_jax.layouts import parameter_count
 from mlp_jax.parts import Parts
 from mlp_jax.program import AXIS, Program
+from mlp_jax.tasks import get_task
 from mlp_jax.training import ROWS_AT_ONCE
 
 USABLE = 0.8
@@ -168,9 +169,11 @@ def memory_need(program: Program, host: tuple[np.ndarray, np.ndarray]) -> Need:
     training, scoring = (columns + 4 * units) * program.recipe.batch_size, (columns + 2 * units) * ROWS_AT_ONCE
     activations = max(training, scoring) * itemsize
     order = 4 * 4 * program.examples[0]  # random numbers, indices, and what sorting them takes
+    # What each example made, of the split that is scored, and while it is written with a chunk more on either side.
+    hits = len(program.layout.slots) * max(program.examples[1:]) * (4 if get_task(program.task).graded else 1)
     saved = _bytes(state) // one
-    kept = 2 * (saved + frozen)
-    return Need(_bytes(host), kept, kept, 3 * params + frozen + activations + order, saved)
+    kept = 2 * (saved + frozen) + hits
+    return Need(_bytes(host), kept, kept, 3 * params + frozen + activations + order + hits, saved)
 
 
 def make_plan(

@@ -7,22 +7,24 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from jax import lax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt32
 
+from mlp_jax.keys import root_key
 from mlp_jax.layouts import Layout, Params
+from mlp_jax.models import parameter_key
 from mlp_jax.recipe import Recipe
 from mlp_jax.tasks import get_task
 from mlp_jax.training import (
     DeviceData,
     Means,
+    Scored,
     State,
     compiler_options,
-    evaluate_rows,
     minibatches,
+    score_rows,
     train_minibatches,
 )
 
@@ -92,7 +94,7 @@ class Program:
                 return _one_by_one(lambda each: f(*each, *same), mapped, mine)
             if self.at_once >= rows:
                 return jax.vmap(lambda *each: f(*each, *same))(*mapped)
-            return lax.map(lambda each: f(*each, *same), mapped, batch_size=self.at_once)
+            return _in_batches(lambda each: f(*each, *same), mapped, self.at_once)
 
         return jax.shard_map(
             local,
@@ -106,9 +108,8 @@ class Program:
         """Initial state of every replica."""
 
         def one(seed: UInt32[Array, ""], rate: Float[Array, ""]) -> tuple[State, Replicas]:
-            key = jax.random.key(seed)
-            params, frozen = self.layout.init(nnx.Rngs(key).params(), self.dtype)
-            return State(params, self.recipe.optimizer(rate).init(params)), Replicas(frozen, key, rate)
+            params, frozen = self.layout.init(parameter_key(seed), self.dtype)
+            return State(params, self.recipe.optimizer(rate).init(params)), Replicas(frozen, root_key(seed), rate)
 
         return jax.shard_map(
             lambda *local: lax.map(lambda each: one(*each), local),
@@ -172,14 +173,17 @@ class Program:
         first: Int[Array, ""],
         last: Int[Array, ""],
         data: DeviceData,
-    ) -> Means:
-        """Score the first ``count`` replicas on rows first (included) to last (excluded)."""
+    ) -> Scored:
+        """Score the first ``count`` replicas on rows first (included) to last (excluded).
+
+        What each example makes is kept of a validation or test split; of a longer one, of its beginning.
+        """
 
         def one(
             params: Params, replica: Replicas, first: Int[Array, ""], last: Int[Array, ""], data: DeviceData
-        ) -> Means:
+        ) -> Scored:
             full = self.layout.merge(params, replica.frozen)
-            return evaluate_rows(self.layout.logits, get_task(self.task), full, data, first, last)
+            return score_rows(self.layout.logits, get_task(self.task), full, data, first, last, max(self.examples[1:]))
 
         return self._map(one, count, (params, replicas), first, last, data)
 
@@ -200,6 +204,19 @@ def _one_by_one(f: Callable[[Any], Any], mapped: Any, count: Int[Array, ""]) -> 
     return lax.fori_loop(0, count, turn, out)
 
 
+def _in_batches(f: Callable[[Any], Any], mapped: Any, size: int) -> Any:
+    """Like ``jax.lax.map`` with ``batch_size``, which cannot put arrays without elements together again."""
+    rows = len(jax.tree.leaves(mapped)[0])
+    batches, rest = divmod(rows, size)
+    whole = batches * size
+    batched = jax.tree.map(lambda leaf: leaf[:whole].reshape(batches, size, *leaf.shape[1:]), mapped)
+    out = jax.tree.map(lambda leaf: leaf.reshape(whole, *leaf.shape[2:]), lax.map(jax.vmap(f), batched))
+    if not rest:
+        return out
+    last = jax.vmap(f)(jax.tree.map(lambda leaf: leaf[whole:], mapped))
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), out, last)
+
+
 class Compiled(NamedTuple):
     """A program's functions as ``jax.jit`` has them; ``epoch`` takes over the buffers of its state."""
 
@@ -211,8 +228,11 @@ class Compiled(NamedTuple):
 def jitted(program: Program) -> Compiled:
     """The functions of a program, anew each time: what is compiled of them goes with them."""
     options = compiler_options(program.recipe.precision)
+    # Where results lie is said, and not left to XLA: it puts an array without elements (of a data set in which no
+    # feature is always 0, say) on every device alike, where the next function expects it shared out.
+    out = program.shared_out
     return Compiled(
-        jax.jit(program.init),
-        jax.jit(program.epoch, donate_argnames="state", compiler_options=options),
-        jax.jit(program.evaluate, compiler_options=options),
+        jax.jit(program.init, out_shardings=out),
+        jax.jit(program.epoch, donate_argnames="state", out_shardings=out, compiler_options=options),
+        jax.jit(program.evaluate, out_shardings=out, compiler_options=options),
     )

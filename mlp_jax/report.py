@@ -17,7 +17,7 @@ _MOST_SVG = 1_000_000  # bytes; a figure of more lines than that is embedded as 
 
 CAPTIONS = {
     "accuracy-against-width": "Where validation and test, which no model was trained on, flatten, more hidden units "
-    "stop helping. Choices look at validation.",
+    "stop helping. Choices look at validation; widths are compared in pairs, in the tables below.",
     "learning-curves": "How training went: where validation turns back while training goes on, it overfits.",
     "scores-against-parameters": "The same by what a model costs in parameters, with the loss beside the score.",
     "rate-by-width": "Whether every width wants the same learning rate.",
@@ -38,7 +38,9 @@ def rerun(config: Mapping[str, Any]) -> str:
     usual = Recipe(epochs=recipe.epochs, batch_size=recipe.batch_size, precision=recipe.precision)
     if recipe != usual or seeds != list(range(seeds[0], seeds[0] + len(seeds))):
         return _rerun_python(config, recipe)
+    transpose = config.get("transpose")
     parts = ["mlp-jax", "sweep", "--dataset", str(config["dataset"])]
+    parts += [] if transpose is None else ["--transpose" if transpose else "--no-transpose"]
     parts += ["--hidden-units", *map(str, config["hidden_units"])]
     parts += ["--activations", *map(str, config["activations"])]
     parts += ["--learning-rates", *map(str, config["learning_rates"])]
@@ -51,11 +53,12 @@ def rerun(config: Mapping[str, Any]) -> str:
 
 def _rerun_python(config: Mapping[str, Any], recipe: Recipe) -> str:
     names = ("hidden_units", "activations", "learning_rates", "seeds")
+    transpose = "" if config.get("transpose") is None else f", transpose={config['transpose']}"
     grid = ", ".join(f"{name}={list(config[name])!r}" for name in names)
     rest = ", ".join(f"{name}={config[name]!r}" for name in ("layout", "use_bias", "dtype"))
     return (
         "import mlp_jax\n\n"
-        f"dataset = mlp_jax.load_dataset({config['dataset']!r})\n"
+        f"dataset = mlp_jax.load_dataset({config['dataset']!r}{transpose})\n"
         f"grid = mlp_jax.Grid({grid})\n"
         f"recipe = mlp_jax.{recipe!r}\n"
         f"result = mlp_jax.sweep(grid, dataset, recipe=recipe, {rest})"

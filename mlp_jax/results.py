@@ -5,6 +5,7 @@ and epoch.
 """
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 
@@ -65,13 +66,38 @@ def fit_history_table(trained: Fit) -> Table:
     }
 
 
+class Criterion(NamedTuple):
+    """What choices look at: the validation score or, of a run of which none can be computed, the validation loss.
+
+    R² is not defined where targets do not vary, as of a single example.
+    """
+
+    measure: str
+
+    @property
+    def column(self) -> str:
+        """Of a table."""
+        return f"validation_{self.measure}"
+
+    def merit(self, values: np.ndarray) -> np.ndarray:
+        """Values of the measure, of any split, so that more is better."""
+        return values if self.measure == "score" else -values
+
+
+def criterion(table: Table) -> Criterion:
+    """What choices look at among these trials, or epochs of trials."""
+    score, loss = (table[f"validation_{measure}"][table["diverged"] == 0] for measure in ("score", "loss"))
+    return Criterion("loss" if np.isnan(score).all() and not np.isnan(loss).all() else "score")
+
+
 def best_trial(trials: Table) -> int:
-    """Number of the trial with the best validation score, the first of equals; those that diverged are left out.
+    """Number of the trial that is best by ``criterion``, the first of equals; those that diverged are left out.
 
     Raises:
         InputError: every trial diverged.
     """
-    scores = np.where(trials["diverged"] == 0, trials["validation_score"], np.nan)
+    by = criterion(trials)
+    scores = np.where(trials["diverged"] == 0, by.merit(trials[by.column]), np.nan)
     if np.isnan(scores).all():
         raise InputError("every trial of the run diverged: there is none to use")
     return int(trials["trial"][np.nanargmax(scores)])

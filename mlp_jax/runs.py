@@ -5,6 +5,9 @@ environment.json  versions, device, where the time went
 trials.csv        a row a trial
 history.csv       a row a trial and epoch
 parameters.npz    TRIAL/A, TRIAL/c1, TRIAL/B, TRIAL/c2 of every trial
+outcomes.npz      what every trial makes of every example of the validation and the test split (``mlp_jax.outcomes``):
+                  validation, test: bits [trials, ⌈N / 8⌉], 1 for right, or squared errors [trials, N];
+                  validation_guess, test_guess: the same of the trivial guess; validation_variance, test_variance
 manifest.json     size and SHA-256 of these; written last
 timing.csv        seconds an epoch by width, if ``mlp-jax time`` measured them
 figures/          drawn from the above
@@ -21,8 +24,9 @@ import shutil
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -36,11 +40,15 @@ from mlp_jax.datasets.npz import read_npz
 from mlp_jax.errors import DataError, InputError, shown, whole
 from mlp_jax.files import is_partial, written_whole
 from mlp_jax.models import MLP, check_activation
+from mlp_jax.outcomes import SPLITS, Outcomes
 from mlp_jax.recipe import Recipe, check_learning_rate
 from mlp_jax.results import CURVES, KEYS, SCORES, Table, history_table, trials_table
 from mlp_jax.sweep import Setup, SweepResult
+from mlp_jax.tasks import get_task
 
-FILES = ("config.json", "environment.json", "trials.csv", "history.csv", "parameters.npz")
+OUTCOMES = "outcomes.npz"
+FILES = ("config.json", "environment.json", "trials.csv", "history.csv", "parameters.npz", OUTCOMES)
+"""Of a finished run; one of an earlier version has no ``OUTCOMES``."""
 MANIFEST = "manifest.json"
 LOCK = ".lock"
 """Of a run directory: its process holds it."""
@@ -94,6 +102,18 @@ class Run:
             MissingExtraError: it needs a package that is not installed.
         """
         return dataset_of(self.config, self.path, name)
+
+    @cached_property
+    def outcomes(self) -> Outcomes:
+        """What every trial makes of every example of validation and test; of a run of an earlier version, how many.
+
+        Raises:
+            DataError: the file is damaged, or is not this run's.
+        """
+        if not os.path.lexists(self.path / OUTCOMES):
+            sizes = self.config.get("examples") if self.config["score_name"] == "accuracy" else None
+            return Outcomes(sizes if isinstance(sizes, dict) else {}, {}, {}, {})
+        return _read_outcomes(_inside(self.path, OUTCOMES, sys.maxsize), self.config, len(self.trials["trial"]))
 
     def model(self, trial: int) -> MLP:
         """The trained model of a trial, by its number.
@@ -188,6 +208,7 @@ def sweep_config(setup: Setup, dataset: str, dataset_path: str | None = None) ->
         "dataset_path": absolute_path(dataset) if dataset_path is None else dataset_path,
         "dataset_name": setup.dataset_name,
         "dataset_digest": setup.dataset_digest,
+        "transpose": setup.transpose,
         "class_names": list(setup.class_names),
         "feature_dtype": setup.feature_dtype,
         "image_form": asdict(setup.image_form) if setup.image_form else None,
@@ -252,6 +273,7 @@ def write_run(result: SweepResult, directory: Path, dataset: str, dataset_path: 
     _write_csv(directory / "trials.csv", trials_table(result))
     _write_csv(directory / "history.csv", history_table(result))
     _write_parameters(directory / "parameters.npz", result)
+    _write_outcomes(directory / OUTCOMES, result.outcomes)
     write_manifest(directory)
 
 
@@ -272,13 +294,54 @@ def _describe(path: Path) -> dict[str, Any]:
 
 
 def _write_parameters(path: Path, result: SweepResult) -> None:
+    _write_npz(
+        path,
+        ((f"{trial}/{symbol}", array) for trial, weights in result.all_weights() for symbol, array in weights.items()),
+    )
+
+
+def _write_outcomes(path: Path, outcomes: Outcomes) -> None:
+    of_split = (
+        (f"{split}{what}", values[split])
+        for split in SPLITS
+        for what, values in (("", outcomes.hits), ("_guess", outcomes.guess), ("_variance", outcomes.variance))
+    )
+    _write_npz(path, ((name, np.asarray(values)) for name, values in of_split))
+
+
+def _write_npz(path: Path, arrays: Iterable[tuple[str, np.ndarray]]) -> None:
     """As ``np.savez`` would, but without having all of them in memory."""
     with written_whole(path) as file, zipfile.ZipFile(file, "w") as archive:
-        for trial, weights in result.all_weights():
-            for symbol, array in weights.items():
-                member = zipfile.ZipInfo(f"{trial}/{symbol}.npy")  # with a fixed date: the same run, the same bytes
-                with archive.open(member, "w", force_zip64=True) as stream:
-                    np.lib.format.write_array(stream, np.asarray(array), allow_pickle=False)
+        for name, array in arrays:
+            member = zipfile.ZipInfo(f"{name}.npy")  # with a fixed date: the same run, the same bytes
+            with archive.open(member, "w", force_zip64=True) as stream:
+                np.lib.format.write_array(stream, np.asarray(array), allow_pickle=False)
+
+
+def _read_outcomes(path: Path, config: Mapping[str, Any], trials: int) -> Outcomes:
+    """What ``_write_outcomes`` wrote; raises DataError if it is damaged, or is not of this configuration."""
+    names = [f"{split}{what}" for split in SPLITS for what in ("", "_guess", "_variance")]
+    arrays, sizes = read_npz(path, names), config.get("examples") or {}
+    graded = get_task(config["task"]).graded
+    for split in SPLITS:
+        size = sizes.get(split) if isinstance(sizes, dict) else None
+        if not isinstance(size, int) or size < 1:
+            raise DataError(f"{path}: config.json does not say how many {split} examples there are")
+        columns, kind = (size, np.float32) if graded else (-(-size // 8), np.uint8)
+        for name, shape, dtype in (
+            (split, (trials, columns), kind),
+            (f"{split}_guess", (columns,), kind),
+            (f"{split}_variance", (), np.float64),
+        ):
+            if name not in arrays or arrays[name].shape != shape or arrays[name].dtype != dtype:
+                found = f"is {arrays[name].dtype} {arrays[name].shape}" if name in arrays else "is not there"
+                raise DataError(f"{path}: {name} {found}: expected {np.dtype(dtype)} {shape}")
+    return Outcomes(
+        {split: sizes[split] for split in SPLITS},
+        {split: arrays[split] for split in SPLITS},
+        {split: arrays[f"{split}_guess"] for split in SPLITS},
+        {split: float(arrays[f"{split}_variance"]) for split in SPLITS},
+    )
 
 
 def read_run(path: str | Path) -> Run:
@@ -322,12 +385,12 @@ def dataset_of(config: Mapping[str, Any], path: Path, name: str | None = None) -
     refused, altered = None, None
     for each in names:
         try:
-            dataset = load_dataset(each)
+            dataset = load_dataset(each, transpose=config.get("transpose", False))
         except DataError as error:
             refused = refused or error
             continue
         if dataset.digest == config["dataset_digest"]:
-            return dataset
+            return dataset.with_names(config.get("class_names", dataset.class_names))
         altered = altered or DataError(f"{each} is not what {path} was trained on: its SHA-256 differs")
     raise altered or refused or AssertionError
 
@@ -363,6 +426,11 @@ def _checked_config(config: dict[str, Any], path: Path) -> dict[str, Any]:
         if not typed or (isinstance(value, str) and not value.isprintable()):
             expected = getattr(kind, "__name__", "number")
             raise DataError(f"{path}: {key} is {shown(value)}: expected a {expected}")
+    names = config.get("class_names", [])  # which older runs lack
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise DataError(f"{path}: class_names is {shown(names)}: expected a list of names")
+    if not isinstance(transpose := config.get("transpose"), bool | None):
+        raise DataError(f"{path}: transpose is {shown(transpose)}: expected true, false or null")
     return config
 
 

@@ -13,7 +13,9 @@ from jaxtyping import Array, PRNGKeyArray
 from mlp_jax.backend import require_jax
 from mlp_jax.compilation import run_compiled
 from mlp_jax.datasets.dataset import MOST_CLASSES, Dataset, Split
+from mlp_jax.datasets.scales import check_scales
 from mlp_jax.errors import InputError, instance, whole
+from mlp_jax.keys import root_key
 from mlp_jax.models import MLP, check_seed, first_product
 from mlp_jax.recipe import Recipe, check_learning_rate
 from mlp_jax.tasks import Task, get_task
@@ -42,7 +44,8 @@ class History:
     """Learning curves of one model, an entry an epoch.
 
     Attributes:
-        loss, score: of the training split, averaged over the minibatches as they were trained.
+        loss, score: of the training split, averaged over the minibatches as they were trained: running means, while
+            parameters change.
         validation_loss, validation_score: of the validation split after the epoch; NaN if there was none.
     """
 
@@ -152,6 +155,7 @@ def fit(
     splits = [train] if validation is None else [train, validation]
     for split in splits:
         _check_split(model, split)
+    check_scales({name: split.features for name, split in zip(("train", "validation"), splits, strict=False)})
     data = to_device(splits)
     graphdef, params = nnx.split(model)
     state = run_compiled(_begin, {"recipe": recipe}, params)
@@ -162,7 +166,7 @@ def fit(
     rows = []
     for epoch in range(recipe.epochs):
         index = jnp.asarray(epoch, jnp.int32)
-        arguments = state, jax.random.key(seed), rate, index, data
+        arguments = state, root_key(seed), rate, index, data
         state, *means = run_compiled(_epoch, static, *arguments, donate=(0,), compiler_options=options)
         scores = [_scores(task, m, s) for m, s in zip(means, splits, strict=False)]
         scores += [Scores(np.nan, np.nan)] * (2 - len(scores))
@@ -220,11 +224,7 @@ def _check_split(model: MLP, split: Split) -> None:
     require_jax()
     instance("model", model, MLP, "an mlp_jax.MLP")
     instance("the split", split, Split, "an mlp_jax.Split, as a Dataset has them")
-    features = model.weights["A"].shape[0]
-    if split.features.ndim != 2 or split.features.shape[1] != features:
-        raise InputError(f"examples have shape {split.features.shape[1:]}: the model expects ({features},)")
-    if len(split) == 0:
-        raise InputError("the split is empty: expected at least one example")
+    split.check_fits(model.task, model.weights["A"].shape[0], model.output.out_features)
 
 
 def _scores(task: Task, means: Means, split: Split) -> Scores:

@@ -23,6 +23,7 @@ from mlp_jax.grid import MOST_TRIALS, Grid, Trial
 from mlp_jax.layouts import Layout, PackedLayout, Problem, make_layout, operations, parameter_count
 from mlp_jax.loop import Loop, Progress, Timing, Trained, places
 from mlp_jax.models import MLP
+from mlp_jax.outcomes import Outcomes
 from mlp_jax.parts import Parts, Sharing, divide, share_out, undivided
 from mlp_jax.plan import Plan, counted, make_mesh, make_plan
 from mlp_jax.program import Program
@@ -49,7 +50,8 @@ class Setup:
         recipe: how it is trained.
         task, score_name: the task and what its score is.
         use_bias, dtype: as asked for.
-        dataset_name, dataset_digest, class_names, feature_dtype, image_form: what it is trained on (``Dataset``).
+        dataset_name, dataset_digest, class_names, feature_dtype, image_form, transpose: what it is trained on
+            (``Dataset``).
         examples: sizes of the train, validation and test split.
         layout: ``packed`` or ``vmap``.
     """
@@ -65,6 +67,7 @@ class Setup:
     class_names: tuple[str, ...]
     feature_dtype: str
     image_form: ImageForm | None
+    transpose: bool | None
     examples: tuple[int, int, int]
     layout: str
 
@@ -91,6 +94,7 @@ class SweepResult(Setup):
         diverged: ``[trials]``, the epoch (from 1) in which a loss or parameter was no longer finite, or from which on
             the training loss was hopeless to the end (``mlp_jax.loop.HOPELESS``); 0 for none.
         parameters: ``[trials]``, how many each has.
+        outcomes: what every finished model makes of every example of the validation and the test split.
         plan: how it was shared out.
         timing: where the time went.
         started, ended: when, UTC; of a sweep that was resumed, when it was resumed last.
@@ -100,6 +104,7 @@ class SweepResult(Setup):
     final: dict[str, np.ndarray]
     diverged: np.ndarray
     parameters: np.ndarray
+    outcomes: Outcomes
     plan: Plan
     timing: Timing
     started: datetime
@@ -210,6 +215,7 @@ def make_setup(
         class_names=dataset.class_names,
         feature_dtype=dataset.train.features.dtype.name,
         image_form=dataset.image_form,
+        transpose=dataset.transpose,
         examples=(len(dataset.train), len(dataset.validation), len(dataset.test)),
         layout=_fastest()[0] if layout == "auto" else layout,
     )
@@ -223,6 +229,7 @@ def _check_kinds(grid: Any, dataset: Any, recipe: Any, layout: Any, use_bias: An
         ("use_bias", use_bias, bool, "True or False"),
     ):
         instance(argument, value, kind, expected)
+    dataset.check()
     if not isinstance(layout, str) or layout not in LAYOUTS:
         raise InputError(f"unknown layout {shown(layout)}: expected one of {', '.join(LAYOUTS)}")
 
@@ -412,6 +419,7 @@ def sweep(
         final=final,
         diverged=diverged,
         parameters=np.array([parameter_count(trial.hidden_units, problem) for trial in grid.trials]),
+        outcomes=Outcomes.of(dataset, loop.hits),
         plan=plan,
         timing=loop.timing,
         started=began,

@@ -31,6 +31,7 @@ class Task:
         predict: logits to decisions: a class, or the predicted value.
         loss: loss of each example.
         hit: quantity of each example whose mean over a split, put through ``score``, is the split's score.
+        graded: whether ``hit`` is any number (a squared error, less is better) rather than 0 or 1 (1 for correct).
     """
 
     name: str
@@ -39,6 +40,7 @@ class Task:
     predict: Callable[[Logits], Array]
     loss: Callable[[Logits, Targets], PerExample]
     hit: Callable[[Logits, Targets], PerExample]
+    graded: bool = False
 
     def score(self, mean_hit: np.ndarray, targets: np.ndarray) -> np.ndarray:
         """The score of a split from the mean of ``hit`` over its examples.
@@ -49,12 +51,23 @@ class Task:
 
         Returns:
             For classes the accuracy, which is the mean itself; for regression the coefficient of
-            determination R² = 1 − Σ(y − ŷ)² / Σ(y − ȳ)² (pooled over outputs).
+            determination R² = 1 − Σ(y − ŷ)² / Σ(y − ȳ)² (pooled over outputs), NaN where the targets do not vary.
         """
-        if self.name != "regression":
+        if not self.graded:
             return mean_hit
-        variance = float(np.mean((targets - targets.mean(axis=0)) ** 2))
+        variance = variance_of(targets)
         return 1.0 - mean_hit / variance if variance > 0 else np.full_like(mean_hit, np.nan)
+
+    def guess_hits(self, train: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """``hit`` ``[N]`` of the trivial guess: always the commonest class of the training split, or its mean.
+
+        Args:
+            train: targets of the training split.
+            targets: those of the split that is guessed.
+        """
+        if self.graded:
+            return np.mean((targets - train.mean(axis=0, dtype=float)).reshape(len(targets), -1) ** 2, axis=1)
+        return targets == np.bincount(train).argmax()
 
     def guess_loss(self, targets: np.ndarray) -> float:
         """Mean loss of answering nothing, all logits 0: ln K, ln 2, or the mean of y²; ``targets`` as in ``score``.
@@ -64,6 +77,21 @@ class Task:
         if self.name == "regression":
             return float(np.mean(targets**2))
         return float(np.log(2 if self.name == "binary" else max(2, int(targets.max()) + 1)))
+
+
+def variance_of(targets: np.ndarray) -> float:
+    """Of values ``[N]`` or ``[N, K]``, pooled over outputs: exactly 0 where all are the same."""
+    if not len(targets) or (targets == targets[0]).all():
+        return 0.0
+    return float(np.mean((targets - targets.mean(axis=0, dtype=float)) ** 2))
+
+
+def class_logits(task: str, logits: Float[Array, "*trials B K"]) -> Float[Array, "*trials B classes"]:
+    """A logit for every class: those of ``multiclass`` as they are, 0 and z for the single logit z of ``binary``.
+
+    Their softmax is (σ(−z), σ(z)), where 1 − σ(z) would be 0 for every z above 17 in float32.
+    """
+    return jnp.pad(logits, [(0, 0)] * (logits.ndim - 1) + [(1, 0)]) if task == "binary" else logits
 
 
 def _cross_entropy(logits: Logits, labels: Targets) -> PerExample:
@@ -118,6 +146,7 @@ TASKS = {
             predict=lambda logits: logits,
             loss=_squared_error,
             hit=_squared_error,
+            graded=True,
         ),
     )
 }

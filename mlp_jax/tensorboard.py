@@ -26,8 +26,9 @@ def trial_directories(run: Run) -> list[str]:
 def write_events(run: Run, directory: Path) -> None:
     """Write a directory a trial, each with an event file.
 
-    Scalars by epoch are loss/train, loss/validation, accuracy/train and accuracy/validation (R2 for R²); those of the
-    finished model, which the HParams table shows, are final/train_loss, ..., final/test_accuracy.
+    Scalars by epoch are loss/train, loss/validation, accuracy/train and accuracy/validation (R2 for R²), of training
+    running means, while parameters change. Those of the finished model, which the HParams table shows, are
+    final/train_loss, ..., final/test_accuracy.
 
     Args:
         run: read back.

@@ -16,13 +16,13 @@ from rich.style import StyleType
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from mlp_jax.analysis import Summary, by_setting, number_text, saturation_record, score_text, summarize, verdicts
-from mlp_jax.answers import learning_caution, saturation_sentence, widest_caution
+from mlp_jax.analysis import Analysis, Summary, by_setting, number_text, saturation_record, score_text
+from mlp_jax.answers import answer, findings
 from mlp_jax.forecast import Forecast
 from mlp_jax.grid import Grid
 from mlp_jax.loop import Progress
 from mlp_jax.plan import Plan, counted, gibibytes
-from mlp_jax.results import Table, references
+from mlp_jax.results import references
 
 ASCII = str.maketrans(
     {"±": "+-", "×": "x", "−": "-", "–": "-", "→": "->", "²": "2", "▄": ".", "▀": "'", "█": "#", "…": "..."}
@@ -187,8 +187,8 @@ class Display:
         parts = [
             _where(progress),
             *self._remaining(progress),
-            f"{_of_trials(int(good.sum()))}loss {_mean(progress.loss, good):.4f}",
-            f"{self._score_name} {self._score(_mean(progress.score, good))}",
+            f"{_of_trials(int(good.sum()))}running loss {_mean(progress.loss, good):.4f}",
+            f"running {self._score_name} {self._score(_mean(progress.score, good))}",
             f"validation {self._score(_mean(progress.validation_score, good))}",
         ]
         if progress.diverged.any():
@@ -206,7 +206,7 @@ class Display:
         return [f"{(now - began) / (progress.done - before) * (1 - progress.done):.0f} s remaining"]
 
     def _by_width(self, progress: Progress) -> RenderableType:
-        headings = ("M", "loss", self._score_name, f"validation {self._score_name}")
+        headings = ("M", "running loss", f"running {self._score_name}", f"validation {self._score_name}")
         units = np.array([trial.hidden_units for trial in self._grid.trials])
         widths = sorted(set(units.tolist()))
         rows = []
@@ -216,7 +216,7 @@ class Display:
             rows.append((str(width), f"{_mean(progress.loss, good):.4f}", *scores))
         title = "Mean over the trials of each width" if len(units) > len(widths) else None
         look: dict[str, Any] = {"title": title, "title_justify": "left", "box": None, "pad_edge": False}
-        return fitted_table(self._console, headings, [rows], drop=("loss", self._score_name), **look).table
+        return fitted_table(self._console, headings, [rows], drop=headings[1:3], **look).table
 
 
 def _where(progress: Progress) -> str:
@@ -232,14 +232,13 @@ def _mean(values: np.ndarray, where: np.ndarray) -> float:
     return float(values[where].mean()) if where.any() else float("nan")
 
 
-def summary_record(
-    trials: Table, history: Table, config: dict[str, Any], environment: dict[str, Any]
-) -> dict[str, Any]:
+def summary_record(analysis: Analysis, config: dict[str, Any], environment: dict[str, Any]) -> dict[str, Any]:
     """The closing table as data, for scripts."""
     return {
         "score_name": config["score_name"],
-        "summary": [asdict(row) for row in summarize(trials)],
-        "saturation": saturation_record(verdicts(trials, history)),
+        "summary": [asdict(row) for row in analysis.rows],
+        "saturation": saturation_record(analysis.verdicts),
+        "undefined": analysis.undefined,
         "references": references(config),
         "seconds": environment["seconds"],
     }
@@ -310,15 +309,13 @@ def duration(seconds: float) -> str:
     return f"{minutes:.1f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
 
 
-def print_summary(
-    console: Console, trials: Table, history: Table, config: dict[str, Any], environment: dict[str, Any]
-) -> None:
-    """Print the closing table: scores by M, means ± standard deviations over seeds, and where the curve saturates."""
-    summaries = summarize(trials)
+def print_summary(console: Console, analysis: Analysis, config: dict[str, Any], environment: dict[str, Any]) -> None:
+    """Print the closing table, scores by M, means ± standard deviations over seeds; and what the run found."""
     others = references(config)
-    settings = by_setting(summaries)
-    unit = " (%)" if config["score_name"] == "accuracy" else ""
-    title = f"{config['dataset_name']}: {config['score_name']}{unit} after {counted(config['epochs'], 'epoch')}"
+    settings = by_setting(analysis.rows)
+    name = analysis.measure_name
+    title = f"{config['dataset_name']}: {name}{' (%)' if name == 'accuracy' else ''}"
+    title += f" after {counted(config['epochs'], 'epoch')}"
     setting = ("activation", "learning rate") if len(settings) > 1 else ()
     headings = (*setting, "M", "parameters", "train", "validation", "test", *others)
     sections = []
@@ -327,44 +324,38 @@ def print_summary(
         for row in rows:
             first = [activation, f"{rate:g}"] if len(settings) > 1 else []
             theirs = others.values() if activation == "sigmoid" and rate == 1e-3 else [{} for _ in others]
-            scores = (_with_deviation(row, split, config["score_name"]) for split in ("train", "validation", "test"))
+            scores = (_with_deviation(row, split, name) for split in ("train", "validation", "test"))
             held_against = (f"{100 * by[row.hidden_units]:.2f}" if row.hidden_units in by else "–" for by in theirs)
             lines.append((*first, str(row.hidden_units), f"{row.parameters:,}", *scores, *held_against))
         sections.append(lines)
     drop = ("parameters", *reversed(others), "train", "validation")
     print_table(console, headings, *sections, title=title, drop=drop, left=("activation",), elsewhere="trials.csv")
-    for note in _notes(trials, history, config, environment):
+    for note in _notes(analysis, config, environment):
         console.print(note, highlight=False, soft_wrap=not console.is_terminal)
 
 
-def _with_deviation(row: Summary, split: str, score_name: str) -> str:
+def _with_deviation(row: Summary, split: str, name: str) -> str:
     """The mean and, where there is one, the standard deviation; accuracies in percent without the sign."""
-    mean, deviation = row.mean[f"{split}_score"], row.deviation[f"{split}_score"]
-    if np.isnan(mean):
+    column = f"{split}_{'loss' if name == 'loss' else 'score'}"
+    mean, deviation = row.mean[column], row.deviation[column]
+    if not row.seeds:
         return "diverged"
-    text = number_text(mean, score_name)
-    return text if np.isnan(deviation) else f"{text} ± {number_text(deviation, score_name)}"
+    text = number_text(mean, name)
+    return text if np.isnan(deviation) else f"{text} ± {number_text(deviation, name)}"
 
 
-def _notes(trials: Table, history: Table, config: dict[str, Any], environment: dict[str, Any]) -> list[str]:
+def _notes(analysis: Analysis, config: dict[str, Any], environment: dict[str, Any]) -> list[str]:
     """What is said below the table."""
-    summaries, seeds, notes = summarize(trials), len(config["seeds"]), []
+    seeds, notes = len(config["seeds"]), []
+    said = answer(analysis)
+    notes += [said.short, *said.cautions]
     if seeds > 1:
-        notes.append(f"Mean ± standard deviation over {seeds} seeds.")
-    if diverged := sum(row.diverged for row in summaries):
-        notes.append(f"{diverged} of {seeds * len(summaries)} trials diverged and are left out.")
-    if any(row.hidden_units == 0 for row in summaries):
+        notes.append(f"Mean ± standard deviation over {seeds} seeds, of the finished models.")
+    if any(row.hidden_units == 0 for row in analysis.rows):
         notes.append("M = 0 has no hidden layer.")
     if others := references(config):
         notes.append(f"{' and '.join(others)}: test {config['score_name']} of others' models, one run each.")
-    settings = verdicts(trials, history)
-    for each in settings:
-        where = f" ({each.activation}, learning rate {each.learning_rate:g})" if len(settings) > 1 else ""
-        if len(each.widths) > 1:
-            said = (saturation_sentence(each), learning_caution(each), widest_caution(each))
-            notes.append(f"Saturation{where}: {' '.join(filter(None, said))}")
-        elif each.still_learning:
-            notes.append(" ".join(filter(None, (where.strip(), learning_caution(each)))))
+    notes += findings(analysis)
     seconds = environment["seconds"]
     notes.append(
         f"{sum(seconds['epochs']):.1f} s of training ({seconds['warm_epoch']:.2f} s an epoch, "

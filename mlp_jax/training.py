@@ -15,9 +15,10 @@ import numpy as np
 import optax
 from jax import dtypes, lax
 from jax.sharding import Sharding
-from jaxtyping import Array, Float, Int, Num, PRNGKeyArray, UInt32
+from jaxtyping import Array, Bool, Float, Int, Num, PRNGKeyArray, UInt32
 
 from mlp_jax.datasets.dataset import Split
+from mlp_jax.keys import drawing
 from mlp_jax.models import scale_features
 from mlp_jax.recipe import Recipe
 from mlp_jax.tasks import Task
@@ -57,6 +58,16 @@ class Means(NamedTuple):
 
     loss: Float[Array, "T"]
     hit: Float[Array, "T"]
+
+
+class Scored(NamedTuple):
+    """How trials do on a split: means, and ``hit`` of each of the first examples, as many as were asked for.
+
+    ``hits`` are truth values where the task's ``hit`` is 0 or 1, else float32; past the split's end they mean nothing.
+    """
+
+    means: Means
+    hits: Bool[Array, "T kept"] | Float[Array, "T kept"]
 
 
 class State(NamedTuple):
@@ -136,7 +147,7 @@ def minibatches(
     """Indices of an epoch's minibatches: every example once, in an order of its own.
 
     Args:
-        key: ``jax.random.key(seed)`` of the trial.
+        key: ``root_key(seed)`` of the trial.
         epoch: number of the epoch, from 0.
         examples: N, how many there are.
         batch_size: B; a larger one than N means N.
@@ -149,7 +160,8 @@ def minibatches(
     key = jax.random.fold_in(jax.random.fold_in(key, MINIBATCHES), epoch)
     # Random numbers, sorted once. Of 55,000 of 32 bits two are equal in every third epoch, and that pair then keeps its
     # order; jax.random.permutation mends that by sorting again, which takes twice as long, for nothing anybody sees.
-    order = _argsort(jax.random.bits(key, (examples,), jnp.uint32)).astype(jnp.int32)
+    with drawing():
+        order = _argsort(jax.random.bits(key, (examples,), jnp.uint32)).astype(jnp.int32)
     return jnp.pad(order, (0, steps * batch_size - examples), constant_values=examples).reshape(steps, batch_size)
 
 
@@ -237,7 +249,20 @@ def evaluate_rows(
     first: Int[Array, ""] | int,
     last: Int[Array, ""] | int,
 ) -> Means:
-    """Loss and hit of all trials of one replica, averaged over rows first (included) to last (excluded).
+    """Loss and hit of all trials of one replica, averaged over rows first (included) to last (excluded)."""
+    return score_rows(logits, task, params, data, first, last, 0).means
+
+
+def score_rows(
+    logits: Logits,
+    task: Task,
+    params: Any,
+    data: DeviceData,
+    first: Int[Array, ""] | int,
+    last: Int[Array, ""] | int,
+    kept: int,
+) -> Scored:
+    """``evaluate_rows``, and the hit of each of the first ``kept`` of these rows.
 
     The bounds may be traced, so that one compiled program serves every split.
     """
@@ -246,7 +271,8 @@ def evaluate_rows(
     trials = jax.eval_shape(logits, params, jax.ShapeDtypeStruct((1, data.features.shape[1]), dtype)).shape[0]
     first, last = jnp.asarray(first, jnp.int32), jnp.asarray(last, jnp.int32)
 
-    def chunk(i: Int[Array, ""], sums: Means) -> Means:
+    def chunk(i: Int[Array, ""], carry: tuple[Means, Array]) -> tuple[Means, Array]:
+        sums, hits = carry
         wanted = first + i * size
         start = jnp.minimum(wanted, len(data.features) - size)
         row = start + jnp.arange(size, dtype=jnp.int32)
@@ -254,10 +280,18 @@ def evaluate_rows(
         with jax.default_matmul_precision("highest"):
             out = logits(params, scale_features(x, dtype))
         present = jnp.broadcast_to((row >= wanted) & (row < last), out.shape[:-1])
-        loss, hit = (jnp.where(present, f(out, y), 0).sum(axis=1) for f in (task.loss, task.hit))
-        return Means(sums.loss + loss, sums.hit + hit)
+        loss, hit = (jnp.where(present, f(out, y), 0) for f in (task.loss, task.hit))
+        if kept:
+            # Rows of the last chunk that were there before are not present: they keep what they have.
+            old = lax.dynamic_slice_in_dim(hits, start - first + size, size, axis=1)
+            new = jnp.where(present, hit.astype(hits.dtype), old)
+            hits = lax.dynamic_update_slice_in_dim(hits, new, start - first + size, axis=1)
+        return Means(sums.loss + loss.sum(axis=1), sums.hit + hit.sum(axis=1)), hits
 
     zero = jnp.zeros(trials, dtype)
-    sums = lax.fori_loop(0, (last - first + size - 1) // size, chunk, Means(zero, zero))
+    # With room on either side for what a chunk has besides the rows that are wanted.
+    hits = jnp.zeros((trials, size + kept + size if kept else 0), jnp.float32 if task.graded else jnp.bool_)
+    chunks = (last - first + size - 1) // size
+    sums, hits = lax.fori_loop(0, chunks, chunk, (Means(zero, zero), hits))
     count = (last - first).astype(dtype)
-    return jax.tree.map(lambda total: total / count, sums)
+    return Scored(jax.tree.map(lambda total: total / count, sums), hits[:, size : size + kept])

@@ -28,12 +28,14 @@ from mlp_jax.grid import Grid
 from mlp_jax.layouts import Problem, parameter_count
 from mlp_jax.loop import saved_shapes
 from mlp_jax.models import MLP
+from mlp_jax.outcomes import SPLITS, Outcomes
 from mlp_jax.recipe import Recipe
 from mlp_jax.results import KEYS, SCORES, Table
 from mlp_jax.runs import (
     CHECKPOINTS,
     FILES,
     MANIFEST,
+    OUTCOMES,
     Run,
     dataset_of,
     is_finished,
@@ -133,11 +135,14 @@ def _files(path: Path) -> Iterator[Finding]:
     except DataError as error:
         yield Finding(MANIFEST, "wrong", str(error))
         return
-    if not isinstance(listed, dict) or set(listed) != set(FILES):
+    if not isinstance(listed, dict) or not set(FILES) - {OUTCOMES} <= set(listed) <= set(FILES):
         yield Finding(MANIFEST, "wrong", f"lists {shown(listed)}: expected {', '.join(FILES)}")
         return
     for name in FILES:
-        yield _file(path / name, listed[name])
+        if name in listed:
+            yield _file(path / name, listed[name])
+        elif (path / name).exists():
+            yield Finding(name, "wrong", f"is there, but {MANIFEST} does not list it")
 
 
 def _file(path: Path, noted: Any) -> Finding:
@@ -182,6 +187,8 @@ def _contents(path: Path, name: str | None) -> Iterator[Finding]:
     problem, parameters = _parameters(run, asked, dataset)
     trials = _trials(run.trials, asked, problem)
     yield from (trials, _history(run, asked), parameters)
+    if trials.verdict != "wrong":
+        yield _outcomes(run, asked, dataset)
     if "wrong" in (trials.verdict, parameters.verdict):
         yield Finding("scores", "unchecked", "what they belong to is wrong")
     elif dataset is None or problem is None:
@@ -248,6 +255,38 @@ def _history(run: Run, asked: _Asked) -> Finding:
     if wrong:
         return Finding("history.csv", "wrong", wrong)
     return Finding("history.csv", "sound", f"{len(trials)} trials × {epochs} epochs, ending as trials.csv says")
+
+
+def _outcomes(run: Run, asked: _Asked, dataset: Dataset | None) -> Finding:
+    """Whether what every example made is, in the mean, what trials.csv says; and the trivial guess that of the data."""
+    try:
+        outcomes = run.outcomes
+    except DataError as error:
+        return Finding(OUTCOMES, "wrong", str(error))
+    if not outcomes.known:
+        return Finding(OUTCOMES, "unchecked", "is not there: the run is of an earlier version")
+    kept = run.trials["diverged"] == 0
+    for split in SPLITS:
+        mean, variance = outcomes.mean_hits(split), outcomes.variance[split]
+        score = 1 - mean / variance if variance > 0 else np.full_like(mean, np.nan) if asked.task.graded else mean
+        column, expected = run.trials[f"{split}_score"], score
+        tolerance = np.abs(1 - score) * LOSS_TOLERANCE["float32"] + LEAST_LOSS
+        if asked.task.graded and not variance > 0:
+            column, expected = run.trials[f"{split}_loss"], mean
+            tolerance = np.abs(mean) * LOSS_TOLERANCE["float32"] + LEAST_LOSS
+        apart = kept & ~_near(column, expected, tolerance)
+        if apart.any():
+            trial = int(apart.argmax())
+            said = f"gives trial {trial} {expected[trial]:.6g} on {split}: trials.csv says {column[trial]:.6g}"
+            return Finding(OUTCOMES, "wrong", said)
+    if dataset is not None:
+        right = Outcomes.of(dataset, outcomes.hits)
+        for split in SPLITS:
+            same = np.allclose(right.guess[split], outcomes.guess[split], rtol=1e-5)
+            if not same or not np.allclose(right.variance[split], outcomes.variance[split], equal_nan=True):
+                return Finding(OUTCOMES, "wrong", f"its trivial guess of {split} is not that of the data")
+    counts = " and ".join(f"{outcomes.sizes[split]:,} {split}" for split in SPLITS)
+    return Finding(OUTCOMES, "sound", f"{counts} examples of each trial, in the mean as trials.csv says")
 
 
 def _difference(table: Table, expected: Table, rows: int) -> str:

@@ -44,6 +44,8 @@ def assert_same(result, expected, atol: float) -> None:
             np.testing.assert_allclose(array, expected.weights(j)[symbol], rtol=0, atol=atol)
         for name, curve in result.history.items():
             np.testing.assert_allclose(curve[i], expected.history[name][j], rtol=1e-6, atol=atol)
+        for split, hits in result.outcomes.hits.items():
+            assert atol or np.array_equal(hits[i], expected.outcomes.hits[split][j])
         for name, scores in result.final.items():
             np.testing.assert_allclose(scores[i], expected.final[name][j], rtol=1e-6, atol=atol)
 

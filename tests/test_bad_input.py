@@ -257,8 +257,8 @@ def test_a_mistake_is_one_line_in_any_locale(capsys):
     assert said.count("\n") == 1
 
 
-def model():
-    return MLP(12, 2, 3, rngs=nnx.Rngs(0))
+def model(task="multiclass", outputs=3):
+    return MLP(12, 2, outputs, task=task, rngs=nnx.Rngs(0))
 
 
 SMALL = make_dataset()
@@ -343,6 +343,26 @@ NO_NUMBER = [None, "3", b"3", True, np.True_, float("nan"), float("inf"), -1.0, 
             lambda v: fit(model(), Split(v, SMALL.train.targets[:1])),
             [np.ones((1, 5), np.float32), np.ones((1, 13), np.float32)],
             r"examples have shape \((5|13),\): the model expects \(12,\)",
+        ),
+        *(
+            (lambda v, use=use, made=made: use(made, Split(SMALL.train.features, v)), [targets], message)
+            for use in (fit, evaluate)
+            for made, targets, message in (
+                (model(), np.arange(70) % 4, "labels go up to 3: the model has 3 classes .* .4 outputs are needed, or"),
+                (model(), SMALL.train.targets - 1, "targets run from -1 to 1: number the classes 0, 1, 2"),
+                (model(), SMALL.train.targets[:35], r"70 examples but targets of shape \(35,\)"),
+                (model(), np.eye(3, dtype=int)[SMALL.train.targets], r"expected labels \[N\] .y.argmax"),
+                (model(), np.eye(3)[SMALL.train.targets], "the model expects integer labels .*y.argmax"),
+                (model(), SMALL.train.targets[:, None], r"expected labels \[N\] .y.reshape\(-1\)"),
+                (model("binary", 1), SMALL.train.targets, 'labels go up to 2: the model has 2 .*task="multiclass"'),
+                (model("regression", 2), SMALL.train.targets, r"the model expects values \[N, 2\]"),
+                (model("regression", 2), np.ones((70, 3)), "targets have 3 values each: the model expects 2"),
+            )
+        ),
+        (
+            lambda v: fit(model(), Split(v, SMALL.train.targets), Split(v.astype(np.uint8), SMALL.train.targets)),
+            [255 * SMALL.train.features],
+            "features of train are float64 from 0 to .*, those of validation uint8 from 0 to .*, scaled by 255",
         ),
         (lambda v: evaluate(v, SMALL.test), ANYTHING, "model is .*: expected an mlp_jax.MLP"),
         (lambda v: evaluate(model(), v), ANYTHING, "the split is .*: expected an mlp_jax.Split"),

@@ -10,7 +10,7 @@ from conftest import make_dataset, make_run, save_dataset
 
 from mlp_jax import Grid, Recipe, SweepStopped, cli, sweep
 from mlp_jax.results import SCORES
-from mlp_jax.runs import FILES, MANIFEST, sweep_config, write_json, write_manifest
+from mlp_jax.runs import FILES, MANIFEST, read_run, sweep_config, write_json, write_manifest
 from mlp_jax.sweep import make_setup
 from mlp_jax.verify import verify
 
@@ -210,7 +210,7 @@ def test_an_altered_score_is_found_though_the_manifest_fits(run, column):
     rewrite(run / "trials.csv", scaled(column, 0, 0.5 if column.endswith("score") else 1.001))
     found = wrong(run)
     assert found["scores"].startswith(f"{column} of trial 0 is ")
-    assert set(found) <= {"scores", "history.csv"}
+    assert set(found) <= {"scores", "history.csv", "outcomes.npz"}
 
 
 def test_an_altered_curve_is_found_though_the_manifest_fits(run):
@@ -250,6 +250,30 @@ def test_another_point_is_found_though_the_manifest_fits(run, name, column, valu
 def test_other_parameters_are_found_though_the_manifest_fits(run, change, part, message):
     rewrite_parameters(run / "parameters.npz", change)
     assert message in wrong(run)[part]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda a: a | {"test": a["test"] ^ np.uint8(128)}, "on test: trials.csv says"),
+        (lambda a: a | {"validation": a["validation"][:-1]}, "expected uint8 (8, 3)"),
+        (lambda a: a | {"test_guess": ~a["test_guess"]}, "its trivial guess of test is not that of the data"),
+        (lambda a: {k: v for k, v in a.items() if k != "test_variance"}, "test_variance is not there"),
+    ],
+)
+def test_other_outcomes_are_found_though_the_manifest_fits(run, change, message):
+    rewrite_parameters(run / "outcomes.npz", change)
+    assert message in wrong(run)["outcomes.npz"]
+
+
+def test_a_run_of_an_earlier_version_has_no_outcomes(run):
+    (run / "outcomes.npz").unlink()
+    assert "outcomes.npz" in wrong(run)  # the manifest lists it
+    manifest = json.loads((run / "manifest.json").read_text())
+    del manifest["files"]["outcomes.npz"]
+    write_json(run / "manifest.json", manifest)
+    assert not wrong(run)
+    assert not read_run(run).outcomes.known
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from conftest import make_dataset
 
-from mlp_jax import Grid, InputError, Recipe, SweepResult, SweepStopped, SweepWarning, checkpoints, sweep
+from mlp_jax import Dataset, Grid, InputError, Recipe, SweepResult, SweepStopped, SweepWarning, checkpoints, sweep
 from mlp_jax.checkpoints import Checkpoints, DamagedError, read_arrays
 from mlp_jax.program import Program, jitted
 
@@ -53,6 +53,8 @@ def assert_same_bits(result: SweepResult, expected: SweepResult) -> None:
     for name in ("history", "final"):
         for key, values in getattr(expected, name).items():
             assert getattr(result, name)[key].tobytes() == values.tobytes(), key
+    for split, hits in expected.outcomes.hits.items():
+        assert result.outcomes.hits[split].tobytes() == hits.tobytes()
     assert (result.diverged == expected.diverged).all()
     pairs = zip(result.all_weights(), expected.all_weights(), strict=True)
     for (place, weights), (expected_place, expected_weights) in pairs:
@@ -489,3 +491,15 @@ def test_states_are_saved_as_often_as_they_cost_little(dataset, tmp_path, monkey
         assert saver.due(2)
     with Checkpoints(tmp_path / "others", {"sweep": 1}, resume=False, every=3) as saver:
         assert [epoch for epoch in range(1, 8) if saver.due(epoch)] == [3, 6]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_first_layer_without_anything_to_train_goes_on(tmp_path, layout):
+    """Features that are always 0, and no biases: the packed layout's A has no columns to save."""
+    x, y = np.zeros((12, 2), np.float32), np.arange(12) % 3
+    dataset = Dataset.from_arrays(x, y, x + 1, y, x_validation=x + 1, y_validation=y)
+    how = {"recipe": Recipe(epochs=2), "layout": layout, "use_bias": False}
+    grid = Grid((0, 3), ("sigmoid",), (1e-2,), 2)
+    with pytest.raises(SweepStopped):
+        sweep(grid, dataset, **how, checkpoints=tmp_path / "there", stop=stop_after(1))
+    assert_same_bits(sweep(grid, dataset, **how, resume=tmp_path / "there"), sweep(grid, dataset, **how))

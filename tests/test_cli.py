@@ -46,6 +46,7 @@ def test_sweep_prints_the_table_and_writes_the_run(npz, tmp_path, capsys):
         "figures",
         "history.csv",
         "manifest.json",
+        "outcomes.npz",
         "parameters.npz",
         "trials.csv",
     ]

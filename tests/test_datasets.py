@@ -1,19 +1,26 @@
 """Data sets from the package, from arrays and from .npz: what comes in, and what is refused."""
 
+import dataclasses
 import io
+import os
 import pickle
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import mlp_jax.datasets
-from mlp_jax import DataError, Dataset, InputError, load_dataset
+from mlp_jax import DataError, Dataset, InputError, Split, SweepWarning, load_dataset
 from mlp_jax.datasets import read_idx
 from mlp_jax.datasets.dataset import ImageForm
+
+lacking_classes = pytest.mark.filterwarnings("ignore:.* no .*example:mlp_jax.SweepWarning")
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.integers(0, 256, (24, 3, 2), dtype=np.uint8), np.arange(24) % 3
@@ -56,13 +63,14 @@ def test_mnist(mnist):
     assert mnist.image_form == ImageForm((28, 28), box=20, paper=0.0, ink=1.0)  # as LeCun's page describes it
 
 
+@lacking_classes
 @pytest.mark.parametrize("channels", [(), (2,)])
 def test_image_form_of_dark_drawings_on_light_paper(channels):
     images = np.full((3, 9, 6, *channels), 5.0)
     images[0, 2:6, 1:3] = images[1, 3:5, 0:5] = images[2, 8, 2] = -3
     dataset = Dataset.from_arrays(images, [0, 1, 0], images, [0, 1, 0], x_validation=images, y_validation=[0, 1, 0])
     assert dataset.image_form == ImageForm((9, 6, *channels), box=4, paper=5, ink=-3)
-    assert Dataset.from_arrays(np.eye(2), [0, 1], np.eye(2), [0, 1]).image_form is None
+    assert Dataset.from_arrays(np.eye(2), [0, 1], np.eye(2), [0, 1], hold_out="first").image_form is None
 
 
 def test_an_altered_mnist_is_refused(tmp_path, monkeypatch):
@@ -91,12 +99,12 @@ def test_arrays_come_out_as_they_went_in():
 @pytest.mark.parametrize(
     ("convert", "dtype"),
     [
-        (lambda x: x.tolist(), np.float32),
+        (lambda x: (x // 4).tolist(), np.float32),
         (lambda x: x.astype(bool), np.float32),
-        (lambda x: x.astype(np.int64), np.float32),
-        (lambda x: x.astype(np.float16), np.float32),
-        (lambda x: x.astype(">f4"), np.float32),
-        (lambda x: x.astype(np.float64), np.float64),
+        (lambda x: x.astype(np.int64) - 128, np.float32),
+        (lambda x: x.astype(np.float16) / 255, np.float32),
+        (lambda x: x.astype(">f4") / 255, np.float32),
+        (lambda x: x.astype(np.float64) / 255, np.float64),
         (lambda x: x[..., None].transpose(0, 2, 1, 3), np.uint8),
         (lambda x: x[:, ::-1], np.uint8),
     ],
@@ -139,6 +147,7 @@ def test_labels_of_any_form(convert):
         (np.stack([Y, Y], 1), {"task": "regression"}, 2, ()),
     ],
 )
+@lacking_classes
 def test_outputs_and_class_names(y, kwargs, outputs, names):
     dataset = Dataset.from_arrays(X, y, XT, y[:6], **kwargs)
     assert (dataset.outputs, dataset.class_names) == (outputs, names)
@@ -146,6 +155,7 @@ def test_outputs_and_class_names(y, kwargs, outputs, names):
     assert dataset.test.targets.shape == ((6, outputs) if dataset.task == "regression" else (6,))
 
 
+@lacking_classes  # one example a class
 @pytest.mark.parametrize("examples", [2, 11, 24, 100])
 @pytest.mark.parametrize("hold_out", ["first", "random"])
 def test_validation_is_held_out_of_train(examples, hold_out):
@@ -161,6 +171,7 @@ def test_validation_is_held_out_of_train(examples, hold_out):
         assert validation.tolist() == list(range(len(validation)))
 
 
+@lacking_classes
 def test_the_held_out_examples_follow_from_the_seed():
     x = np.arange(100, dtype=np.float32)[:, None]
     held_out = [
@@ -168,6 +179,320 @@ def test_the_held_out_examples_follow_from_the_seed():
         for seed in (0, 0, 1)
     ]
     assert held_out[0] == held_out[1] != held_out[2]
+
+
+@lacking_classes
+@pytest.mark.parametrize("sizes", [(24, 24, 24), (600, 12, 40, 100), (5, 5), (7, 1, 30)])
+def test_every_class_is_held_out_in_proportion(sizes):
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    x, count = np.arange(len(labels), dtype=np.float32)[:, None], max(1, round(len(labels) / 12))
+    dataset = Dataset.from_arrays(x, labels, x, labels)
+    held_out = np.bincount(dataset.validation.targets, minlength=len(sizes))
+    assert held_out.sum() == count
+    assert (abs(held_out - np.array(sizes) * count / len(labels)) < 1).all()
+    assert np.bincount(dataset.train.targets).tolist() == (np.array(sizes) - held_out).tolist()
+
+
+def test_what_is_held_out_of_a_regression_is_random():
+    x = np.arange(1200, dtype=np.float32)[:, None]
+    validation = Dataset.from_arrays(x, x[:, 0], x, x[:, 0], task="regression").validation
+    assert len(validation) == 100
+    assert 500 < validation.targets.mean() < 700
+
+
+def test_data_follow_from_no_setting_of_jax(tmp_path):
+    np.savez(tmp_path / "mine.npz", x_train=X, y_train=Y, x_test=XT, y_test=YT)
+    names = [str(tmp_path / "mine.npz"), "sklearn:iris"]
+    script = "import sys, mlp_jax; print(*(mlp_jax.load_dataset(name).digest for name in sys.argv[1:]))"
+    others = {"JAX_DEFAULT_PRNG_IMPL": "rbg", "JAX_THREEFRY_PARTITIONABLE": "0", "JAX_ENABLE_X64": "1"}
+    found = subprocess.run(
+        [sys.executable, "-c", script, *names], env=os.environ | others, capture_output=True, text=True
+    )
+    assert found.stdout.split() == [load_dataset(name).digest for name in names], found.stderr
+
+
+def test_arrays_are_read_without_starting_jax(tmp_path):
+    """So that as many devices can still be made as a sweep of these data gains by."""
+    np.savez(tmp_path / "mine.npz", x_train=X, y_train=Y, x_test=XT, y_test=YT)
+    script = "import sys, jax, mlp_jax; mlp_jax.load_dataset(sys.argv[1]); jax.config.update('jax_num_cpu_devices', 2)"
+    subprocess.run([sys.executable, "-c", script, str(tmp_path / "mine.npz")], check=True)
+
+
+LETTERS = np.repeat(np.arange(5), 24)
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "kwargs", "message"),
+    [
+        (LETTERS, LETTERS[:72], {}, r"test has no example of 2 of 5 classes \(3, 4\)$"),
+        (LETTERS, LETTERS[24:], {"class_names": list("abcde")}, "test has no example of class a$"),
+        (LETTERS[24:], LETTERS, {}, "train has no example of class 0; validation has no example of class 0$"),
+        (
+            LETTERS + 1,
+            LETTERS + 1,
+            {},
+            "no split has an example of class 0: are they numbered 0, 1, 2, .* without a gap",
+        ),
+        (10 * LETTERS, 10 * LETTERS, {}, r"no split .* of 36 of 41 classes \(1, 2, 3, 4, 5, \.\.\.\)"),
+        (LETTERS, LETTERS, {"class_names": list("abcdef")}, "no split has an example of class f$"),
+        (LETTERS % 2, LETTERS * 0, {"task": "binary"}, "test has no example of class 1$"),
+    ],
+)
+def test_absent_classes_are_warned_of(train, test, kwargs, message):
+    with pytest.warns(SweepWarning, match=message) as said:
+        Dataset.from_arrays(train[:, None] / 9, train, test[:, None] / 9, test, **kwargs)
+    assert len(said) == 1
+
+
+PIXELS = np.random.default_rng(1).integers(0, 256, (60, 8, 8)) * (
+    np.random.default_rng(2).uniform(size=(60, 8, 8)) < 0.5
+)
+PIXELS[0, 0, 0] = PIXELS[50, 0, 0] = 255
+TABLE = np.random.default_rng(3).normal(size=(60, 4)) * [1, 50, 1e6, 1e-3] + [0, 900, 1.7e9, 1e-3]
+
+
+def split_in_two(convert_train, convert_test, x=PIXELS):
+    y = np.arange(len(x)) % 2
+    most = len(x) * 4 // 5
+    return Dataset.from_arrays(convert_train(x[:most]), y[:most], convert_test(x[most:]), y[most:])
+
+
+def uint8(x):
+    return x.astype(np.uint8)
+
+
+def unit(x):
+    return (x / 255).astype(np.float32)
+
+
+def flat(convert):
+    return lambda x: convert(x).reshape(len(x), -1)
+
+
+def standardized(x):
+    return (x / 255 - 0.25) / 0.3
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        (np.float32, uint8),
+        (uint8, np.float64),
+        (uint8, np.int64),
+        (standardized, uint8),
+        (uint8, standardized),
+        (np.float32, unit),
+        (unit, np.float32),
+        (flat(np.float32), flat(uint8)),
+        (flat(unit), flat(np.float32)),
+    ],
+)
+def test_scales_that_cannot_both_be_meant_are_refused(train, test):
+    dtypes = [
+        np.dtype(convert(PIXELS).dtype if convert(PIXELS).dtype != np.int64 else np.float32)
+        for convert in (train, test)
+    ]
+    refuses(
+        rf"features of train are {dtypes[0]} from .* to .*, those of test {dtypes[1]} from .* to .*: ",
+        split_in_two,
+        train,
+        test,
+    )
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "x", "message"),
+    [
+        (np.int64, np.int64, PIXELS, r"train are float32 from 0 to 255, and used as they are: .*astype\(np.uint8\)"),
+        (np.float32, np.float32, PIXELS, "from 0 to 255, and used as they are"),
+        (flat(np.float64), flat(np.float64), PIXELS, "from 0 to 255, and used as they are"),
+        (lambda x: x * 257, lambda x: x * 257, PIXELS, "from 0 to 65535, and used as they are: .*divide by 65535"),
+        (
+            lambda x: uint8(x // 16),
+            lambda x: uint8(x // 16),
+            PIXELS,
+            "uint8 from 0 to 15, .* at most 0.059: .*as floats",
+        ),
+        (
+            standardized,
+            unit,
+            PIXELS,
+            "train are float64 from -0.8.*, those of test float32 from 0 to .*: if that is not",
+        ),
+        (lambda x: x / 127.5 - 1, unit, PIXELS, "train are float64 from -1 to 1, those of test"),
+        (
+            uint8,
+            lambda x: uint8(x // 16),
+            np.tile(PIXELS, (3, 1, 1)),
+            "train are uint8 .*, those of test uint8 .* to 15,",
+        ),
+        (lambda x: x, lambda x: x * 1000, TABLE, "typically 1e.03 times as great: if that is not meant"),
+        (lambda x: x, lambda x: x / 255, TABLE, "typically 2.6e.02 times as small"),
+    ],
+)
+def test_doubtful_scales_are_warned_of(train, test, x, message):
+    with pytest.warns(SweepWarning, match=message) as said:
+        split_in_two(train, test, x)
+    assert len(said) == 1
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "x"),
+    [
+        (uint8, uint8, PIXELS),
+        (unit, unit, PIXELS),
+        (uint8, unit, PIXELS),
+        (unit, uint8, PIXELS),
+        (flat(uint8), flat(unit), PIXELS),
+        (standardized, standardized, PIXELS),
+        (unit, lambda x: unit(x) * 1.05, PIXELS),
+        (unit, lambda x: unit(x) / 20, PIXELS),
+        (lambda x: unit(x) - 0.02, unit, PIXELS),
+        (unit, lambda x: unit(x[:1]).repeat(len(x), axis=0), PIXELS),
+        (lambda x: x // 16, lambda x: x // 16, PIXELS),
+        (lambda x: x, lambda x: x, TABLE),
+        (np.float32, lambda x: 3 * x, TABLE),
+        (lambda x: np.exp(4 * x[:, :1]), lambda x: np.exp(4 * x[:, :1]), TABLE),
+        (lambda x: x[:, :1] * 0, lambda x: x[:, :1], TABLE),
+        (lambda x: np.round(x), lambda x: np.round(x), TABLE),
+    ],
+)
+def test_what_is_on_one_scale_passes_in_silence(train, test, x):
+    split_in_two(train, test, x)
+
+
+@pytest.mark.parametrize("name", ["iris", "wine", "breast_cancer", "diabetes", "digits"])
+def test_scikit_learns_own_features_pass_in_silence(name):
+    from sklearn import datasets
+
+    x, y = getattr(datasets, f"load_{name}")(return_X_y=True)
+    task = "regression" if name == "diabetes" else None
+    Dataset.from_arrays(x[::2], y[::2], x[1::2], y[1::2], task=task)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"x_train": np.ma.masked_less(X, 9)}, r"train features hold [\d,]+ masked values, .*filled"),
+        ({"x_test": [np.ma.masked_less(each, 99) for each in XT]}, "test features hold .* masked"),
+        ({"y_train": np.ma.masked_equal(Y, 0)}, "train targets hold 8 masked values"),
+        ({"class_names": list("aba")}, "class_names holds 'a' more than once"),
+        ({"y_train": pd.Series(list("abc") * 8, dtype="string")}, "train targets have dtype object.*class_names"),
+        ({"y_train": pd.Series(list("abc") * 8)}, "number the classes 0, 1, 2, .*class_names"),
+        ({"y_train": pd.Series(list("abc") * 8, dtype="category")}, "number the classes 0, 1, 2, .*class_names"),
+        ({"x_train": pd.DataFrame({"a": list("abc") * 8})}, "train features have dtype object.*convert them"),
+        ({"y_train": pd.Series([0, 1, None] * 8, dtype="Int64")}, "train labels hold nan"),
+    ],
+)
+def test_arrays_that_would_be_misread_are_refused(arrays, message):
+    refuses(message, Dataset.from_arrays, **{"x_train": X, "y_train": Y, "x_test": XT, "y_test": YT, **arrays})
+
+
+def test_masked_arrays_without_a_mask_are_arrays():
+    dataset = Dataset.from_arrays(np.ma.array(X), np.ma.array(Y, mask=False), XT, YT)
+    assert type(dataset.train.features) is np.ndarray
+
+
+@pytest.mark.parametrize(
+    ("dtype", "expected"), [("Float64", "float64"), ("Int64", "float32"), ("UInt8", "uint8"), ("boolean", "float32")]
+)
+def test_nullable_data_frames_are_arrays(dtype, expected):
+    values = np.random.default_rng(0).integers(0, 2, (24, 3)) * (1 if dtype == "boolean" else 100)
+    frame, labels = pd.DataFrame(values).astype(dtype), pd.Series(Y).astype("Int64")
+    dataset = Dataset.from_arrays(frame, labels, frame, labels, x_validation=frame, y_validation=labels)
+    assert dataset.train.features.dtype == expected
+    np.testing.assert_array_equal(dataset.train.features, values)
+    np.testing.assert_array_equal(dataset.train.targets, Y)
+    mixed = pd.DataFrame({"a": frame[0], "b": values[:, 1] / 2, "c": values[:, 2] > 0})
+    mixed = Dataset.from_arrays(mixed, labels, mixed, labels, x_validation=mixed, y_validation=labels)
+    np.testing.assert_array_equal(mixed.train.features, np.stack([values[:, 0], values[:, 1] / 2, values[:, 2] > 0], 1))
+
+
+@pytest.mark.parametrize(("channels", "height", "width"), [(1, 6, 5), (3, 6, 5), (3, 3, 5), (4, 6, 5), (1, 1, 5)])
+def test_channels_that_come_first_are_put_last(channels, height, width):
+    x = np.random.default_rng(0).integers(0, 256, (24, height, width, channels), dtype=np.uint8)
+    last = Dataset.from_arrays(x, Y, x, Y) if channels != 4 else None
+    with pytest.warns(
+        SweepWarning, match=rf"shape \({channels}, {height}, {width}\) .* channels? first.*channels last"
+    ):
+        first = Dataset.from_arrays(np.moveaxis(x, 3, 1), Y, np.moveaxis(x, 3, 1), Y)
+    assert first.image_shape == (height, width, channels)
+    np.testing.assert_array_equal(first.test.features, x.reshape(24, -1))
+    assert last is None or first.digest == last.digest
+
+
+@pytest.mark.parametrize("shape", [(3, 3, 3), (1, 5, 1), (3, 5, 1), (6, 5, 3), (2, 6, 4), (10, 6, 5), (6, 5)])
+def test_other_shapes_stay_as_they_are(shape):
+    x = np.random.default_rng(0).integers(0, 256, (24, *shape), dtype=np.uint8)
+    dataset = Dataset.from_arrays(x, Y, x, Y)
+    assert dataset.image_shape == shape
+    np.testing.assert_array_equal(dataset.test.features, x.reshape(24, -1))
+
+
+@pytest.mark.parametrize(
+    ("features", "targets", "message"),
+    [
+        (X, Y, r"features have shape \(24, 3, 2\): expected \[N, D\], so flatten each example"),
+        (X[:, 0], Y[:20], r"24 examples but targets of shape \(20,\)"),
+        (X[:, 0], np.eye(3, dtype=int)[Y], r"integers of shape \(24, 3\): expected labels \[N\] .*argmax"),
+        (X[:, 0], Y[:, None], r"expected labels \[N\] .y.reshape\(-1\)"),
+        (X[:, 0], Y / 2, r"float64 of shape \(24,\): expected values \[N, K\]"),
+        (X[:, 0], Y - 1, "targets run from -1 to 1: number the classes"),
+        (X[:, 0], Y + 10**6, "targets run from 1000000"),
+        (X[:, 0] * np.nan, Y, r"features hold nan at \(0, 0\): expected finite"),
+        (X[:, 0], np.full((24, 1), np.inf), "targets hold inf at"),
+        (X[:, 0].astype(str), Y, "features have dtype <U3"),
+        (X[:0, 0], Y[:0], "the split is empty"),
+        (X[:, 0, :0], Y, r"features have shape \(24, 0\)"),
+        (np.ma.masked_less(X[:, 0], 99), Y, "features hold .* masked values"),
+    ],
+)
+def test_a_split_is_sound_however_it_is_made(features, targets, message):
+    refuses(message, Split, features, targets)
+
+
+def test_a_split_has_types_that_the_package_knows():
+    split = Split((X[:, 0] > 9).tolist(), Y.astype(np.uint8))
+    assert (split.features.dtype, split.targets.dtype) == (np.float32, np.int32)
+    assert Split(X[:, 0] / 3, Y[:, None] / 3).targets.dtype == np.float64
+
+
+def test_a_data_set_is_sound_however_it_is_made():
+    dataset = Dataset.from_arrays(X, Y, XT, YT, x_validation=XV, y_validation=YV)
+    train = dataset.train
+    for changes, message in (
+        ({"train": Split(train.features, train.targets + 1)}, "train: labels go up to 3: .* expects 0 to 2"),
+        ({"test": Split(train.features, train.targets[:, None] / 2)}, "test: targets are values of shape"),
+        ({"validation": Split(train.features[:, :2], train.targets)}, r"validation: examples have shape \(2,\)"),
+        (
+            {"test": Split(train.features.astype(float), train.targets)},
+            "features of train are uint8 .* of test float64",
+        ),
+        ({"class_names": ("a", "a", "b")}, "class_names holds 'a' more than once"),
+        ({"class_names": ("a", "b")}, "class_names has 2 names: expected 3"),
+        ({"image_shape": (2, 2)}, r"image_shape is \(2, 2\)"),
+    ):
+        refuses(message, dataclasses.replace, dataset, **changes)
+
+
+def test_data_sets_and_splits_are_printed_in_a_line(mnist):
+    assert repr(mnist) == (
+        "Dataset(MNIST: multiclass, train 55,000, validation 5,000, test 10,000, features 28 × 28 uint8, "
+        "10 classes (0, 1, 2, 3, 4, ...))"
+    )
+    assert repr(mnist.test) == "Split(10,000 × 784 uint8, targets int32)"
+    assert "regression, " in repr(load_dataset("sklearn:diabetes"))
+
+
+def test_mnist_is_the_packages_and_says_so_where_it_hides_another(mnist, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_dataset("mnist").digest == mnist.digest
+    np.savez(tmp_path / "mine.npz", x_train=X, y_train=Y, x_test=XT, y_test=YT)
+    (tmp_path / "mnist").mkdir()
+    with pytest.warns(SweepWarning, match=r"from the package, .*: \./mnist names that"):
+        assert load_dataset("mnist").digest == mnist.digest
+    for local in ("./mnist", Path("mnist")):
+        refuses("mnist: no train images file", load_dataset, local)
 
 
 @pytest.mark.parametrize(
@@ -236,6 +561,7 @@ def test_an_unknown_task_is_refused():
         Dataset.from_arrays(X, Y, XT, YT, task="ranking")
 
 
+@lacking_classes
 def test_the_digest_follows_the_content():
     def digest(x=X, y=Y, **kwargs):
         return Dataset.from_arrays(x, y, XT, YT, x_validation=XV, y_validation=YV, **kwargs).digest
@@ -246,7 +572,7 @@ def test_the_digest_follows_the_content():
     others = [
         digest(changed),
         digest(y=(Y + 1) % 3),
-        digest(X.astype(float)),
+        digest(X / 255),
         digest(class_names=list("abcd")),
         digest(X[:23], Y[:23]),
     ]
@@ -261,6 +587,59 @@ def test_npz(save, validation, tmp_path):
     found, expected = load_dataset(tmp_path / "mine.npz"), Dataset.from_arrays(**arrays)
     assert found.digest == expected.digest
     assert found.name == "mine"
+
+
+MEDMNIST = {"x_train": "train_images", "y_train": "train_labels", "x_test": "test_images", "y_test": "test_labels"}
+
+
+def test_npz_with_medmnists_names(tmp_path):
+    def save(**changes):
+        arrays = {MEDMNIST.get(key, key): value for key, value in GOOD.items()}
+        arrays = {key: value[:, None] if key.endswith("labels") else value for key, value in arrays.items()}
+        arrays["val_images"], arrays["val_labels"] = arrays.pop("x_validation"), arrays.pop("y_validation")[:, None]
+        np.savez(tmp_path / "pathmnist.npz", **arrays | changes)
+        return tmp_path / "pathmnist.npz"
+
+    assert load_dataset(save()).digest == Dataset.from_arrays(**GOOD).digest
+    colours = {
+        f"{split}_images": np.zeros((n, 4, 5, 3), np.uint8)
+        for split, n in (("train", 24), ("val", len(XV)), ("test", 6))
+    }
+    assert load_dataset(save(**colours)).image_shape == (4, 5, 3)
+    several = {
+        f"{split}_labels": np.zeros((n, 14), np.uint8) for split, n in (("train", 24), ("val", len(XV)), ("test", 6))
+    }
+    several["train_labels"][:, :2] = 1
+    refuses(
+        r"pathmnist.npz: train labels have shape \(24, 14\) .*multi-label.* are not taken",
+        load_dataset,
+        save(**several),
+    )
+    refuses("holds both train_images and x_train|both x_train and train_images", load_dataset, save(x_train=X))
+
+
+def test_what_an_npz_file_holds_is_said(tmp_path):
+    np.savez(tmp_path / "kmnist-train-imgs.npz", X)
+    refuses(
+        "imgs.npz: holds no x_train, y_train, x_test, y_test: expected .*, found arr_0$",
+        load_dataset,
+        tmp_path / "kmnist-train-imgs.npz",
+    )
+    np.savez(tmp_path / "many.npz", **{f"array\n{i}": X for i in range(20)})
+    refuses("found array.*n0, .*n9, ...$", load_dataset, tmp_path / "many.npz")
+    np.savez(tmp_path / "none.npz")
+    refuses("found nothing", load_dataset, tmp_path / "none.npz")
+
+
+@pytest.mark.parametrize(
+    "names", [("X_train", "X_test", "x_val", "y_val"), ("x_train", "X_test", "X_valid", "y_valid")]
+)
+def test_other_usual_names_are_taken(names, tmp_path):
+    train, test, x_validation, y_validation = names
+    np.savez(
+        tmp_path / "set.npz", **{train: X, "y_train": Y, test: XT, "y_test": YT, x_validation: XV, y_validation: YV}
+    )
+    assert load_dataset(tmp_path / "set.npz").digest == Dataset.from_arrays(**GOOD).digest
 
 
 class Exploit:

@@ -1,5 +1,6 @@
 """scikit-learn's estimators: its own checks, and what one does with them."""
 
+import inspect
 import pickle
 import subprocess
 import sys
@@ -9,10 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from flax import nnx
+from scipy.special import expit
 from sklearn import neural_network
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
-from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.exceptions import ConvergenceWarning, DataConversionWarning, NotFittedError
+from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -22,6 +25,17 @@ import mlp_jax
 from mlp_jax.estimators import MLPClassifier, MLPRegressor, _converged
 
 pytestmark = pytest.mark.filterwarnings("ignore:training ended at max_iter:sklearn.exceptions.ConvergenceWarning")
+
+
+def assert_probabilities(estimator, x):
+    """Float64, adding up to 1, agreeing with their logarithms and with ``predict``; returns them."""
+    probabilities = estimator.predict_proba(x)
+    assert probabilities.dtype == np.float64
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-14)
+    np.testing.assert_allclose(np.exp(estimator.predict_log_proba(x)), probabilities, rtol=1e-12)
+    np.testing.assert_array_equal(estimator.classes_[probabilities.argmax(axis=1)], estimator.predict(x))
+    return probabilities
+
 
 QUICK = {"hidden_layer_sizes": 20, "learning_rate_init": 0.02, "batch_size": 32, "max_iter": 30}
 IRIS = load_iris()
@@ -41,6 +55,7 @@ BY_DEFAULT = {
     "check_no_attributes_set_in_init",
     "check_parameters_default_constructible",
     "check_classifiers_one_label",
+    "check_dtype_object",
     "check_methods_subset_invariance",
     "check_set_params",
     "check_valid_tag_types",
@@ -82,10 +97,7 @@ def test_labels_may_be_strings_and_columns_have_names():
     assert estimator.feature_names_in_.tolist() == list(frame.columns)
     assert estimator.classes_.tolist() == ["setosa", "versicolor", "virginica"]
     assert estimator.score(frame, names) > 0.95
-    probabilities = estimator.predict_proba(frame)
-    np.testing.assert_array_equal(estimator.classes_[probabilities.argmax(axis=1)], estimator.predict(frame))
-    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
-    np.testing.assert_allclose(np.exp(estimator.predict_log_proba(frame)), probabilities, atol=1e-6)
+    assert_probabilities(estimator, frame)
     with pytest.raises(ValueError, match="feature names"):
         estimator.predict(frame.rename(columns={"sepal width": "sepals"}))
 
@@ -97,7 +109,20 @@ def test_two_classes_are_a_binary_task():
     assert estimator.score(x, data.target) > 0.95
     assert [a.shape for a in estimator.coefs_] == [(30, 1)]
     assert estimator.predict_proba(x).shape == (569, 2)
-    np.testing.assert_allclose(np.exp(estimator.predict_log_proba(x)), estimator.predict_proba(x), atol=1e-6)
+    assert_probabilities(estimator, x)
+
+
+def test_the_rare_class_of_a_sure_binary_model_has_its_probability():
+    x = np.linspace(-1, 1, 60)[:, None]
+    labels = np.array(["no", "yes"])[(x[:, 0] > 0).astype(int)]
+    estimator = MLPClassifier((), learning_rate_init=0.1, max_iter=40, random_state=0).fit(x, labels)
+    sure = np.array([[-17.0], [-10.0], [10.0], [17.0]])  # far out: one class or the other, with logits of either sign
+    probabilities = assert_probabilities(estimator, sure)
+    z = np.asarray(estimator.model_(sure.astype(np.float32)), np.float64)[:, 0]
+    assert np.abs(z).min() > 17  # where 1 - p would be 0 in float32
+    np.testing.assert_allclose(probabilities, np.stack([expit(-z), expit(z)], axis=1), rtol=1e-12)
+    wrong = estimator.classes_[probabilities.argmin(axis=1)]
+    assert log_loss(wrong, probabilities) == pytest.approx(np.abs(z).mean())
 
 
 def test_regression_of_one_value_and_of_several():
@@ -109,6 +134,103 @@ def test_regression_of_one_value_and_of_several():
     both = MLPRegressor(**QUICK, random_state=0).fit(x, np.hstack([y, -y]))
     assert both.predict(x).shape == (442, 2)
     assert both.score(x, np.hstack([y, -y])) > 0.5
+
+
+@pytest.mark.parametrize("fitted", [np.float16, np.float32, np.float64, np.int32])
+@pytest.mark.parametrize("asked", [np.float16, np.float32, np.float64, np.int32])
+def test_regression_answers_in_scikit_learns_type(fitted, asked):
+    x, y = np.arange(12).reshape(6, 2), np.arange(6.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        theirs = neural_network.MLPRegressor(hidden_layer_sizes=1, max_iter=1).fit(x.astype(fitted), y)
+    ours = MLPRegressor(hidden_layer_sizes=1, max_iter=1).fit(x.astype(fitted), y)
+    assert ours.predict(x.astype(asked)).dtype == theirs.predict(x.astype(asked)).dtype
+
+
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_regression_has_scikit_learns_loss(outputs):
+    """From the same weights, and every example in each minibatch."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(40, 3))
+    y = (np.tanh(x @ rng.normal(size=(3, outputs))) + 2).squeeze()
+    settings = {"learning_rate_init": 0.01, "batch_size": 40, "epsilon": 1e-7, "max_iter": 60, "tol": 0}
+    ours = MLPRegressor("squared_error", 5, "tanh", **settings, random_state=0).fit(x, y)
+    start = mlp_jax.MLP(3, 5, outputs, activation="tanh", task="regression", rngs=nnx.Rngs(0)).weights
+    theirs = neural_network.MLPRegressor(
+        "squared_error", 5, "tanh", **settings, alpha=0, shuffle=False, random_state=0, warm_start=True
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        theirs.set_params(max_iter=1).fit(x, y)
+    theirs.coefs_ = [np.array(start[symbol], np.float64) for symbol in ("A", "B")]
+    theirs.intercepts_ = [np.array(start[symbol], np.float64) for symbol in ("c1", "c2")]
+    with pytest.warns(ConvergenceWarning):
+        theirs.set_params(max_iter=60).fit(x, y)
+    np.testing.assert_allclose(ours.loss_curve_, theirs.loss_curve_[-60:], rtol=1e-3)  # their ε has another place
+    assert ours.loss_ == ours.loss_curve_[-1]
+    np.testing.assert_allclose(ours.predict(x), theirs.predict(x), atol=1e-3)
+    for tol in (1e-1, 1e-2, 1e-3):  # and so it has converged where scikit-learn's has
+        assert _converged(ours.loss_curve_, tol, 10) == _converged(theirs.loss_curve_[-60:], tol, 10)
+
+
+@pytest.mark.parametrize("ours", [MLPClassifier, MLPRegressor])
+def test_arguments_by_position_are_scikit_learns(ours):
+    def positional(estimator):
+        parameters = inspect.signature(estimator).parameters.values()
+        return [parameter.name for parameter in parameters if parameter.kind == parameter.POSITIONAL_OR_KEYWORD]
+
+    assert positional(ours) == positional(getattr(neural_network, ours.__name__))
+
+
+@pytest.mark.parametrize("loss", ["poisson", (100,), None])
+def test_other_losses_are_refused(loss):
+    with pytest.raises(ValueError, match=r"loss is .*: expected 'squared_error'"):
+        MLPRegressor(loss).fit(IRIS_X, IRIS.target)
+
+
+def test_values_past_float32_are_said_to_be_at_fault():
+    x = np.arange(8.0).reshape(4, 2)
+    classifier, regressor = MLPClassifier((), max_iter=2), MLPRegressor(hidden_layer_sizes=(), max_iter=2)
+    # Not a number of float32, nor its square, nor the sum of the squares, nor the square of a gradient.
+    for greatest in (1e39, -1e30, 1e19, 3e18):
+        with pytest.raises(ValueError, match=r"^y holds .*: scale the values"):
+            regressor.fit(x, [0, 1, greatest, greatest])
+    with pytest.raises(ValueError, match=r"^column 1 of y holds 1e"):
+        regressor.fit(x, [[0, 1], [0, 1], [0, 1], [0, 1e39]])
+    huge = pd.DataFrame({"width": x[:, 0], "height": [0, 1, 2, 1e39]})
+    for estimator in (classifier, regressor):
+        with pytest.raises(ValueError, match=r"^column 'height' of X holds 1e.39, beyond what float32 can hold"):
+            estimator.fit(huge, [0, 0, 1, 1])
+        estimator.fit(huge / [1, 1e39], [0, 0, 1, 1])
+        with pytest.raises(ValueError, match=r"^column 'height' of X holds 1e.39"):
+            estimator.predict(huge)
+        with pytest.raises(
+            ValueError, match=r"^column 1 of X holds 3e\+38, too much for .* float32: scale the features"
+        ):
+            estimator.fit(x + np.array([0, 3e38]), [0, 0, 1, 1])
+    with pytest.raises(ValueError, match=r"^column 1 of X holds 1.7e\+18, too much"):
+        regressor.fit(x + np.array([0, 1.7e18]), [0, 0, 1, 1])  # times in nanoseconds: Adam's steps would all be 0
+
+
+TIMES = 1.7e9 + np.arange(300.0)  # in seconds since 1970
+
+
+@pytest.mark.parametrize("estimator", [MLPClassifier(4, max_iter=1), MLPRegressor(hidden_layer_sizes=4, max_iter=1)])
+@pytest.mark.parametrize("times", [TIMES, TIMES.astype(np.int64), np.r_[0, TIMES[1:]]], ids=["float", "int", "outlier"])
+def test_warns_of_values_that_become_one(estimator, times):
+    frame = pd.DataFrame({"one": np.linspace(0, 1, 300), "time": times})
+    y = np.arange(300) % 2
+    with pytest.warns(DataConversionWarning, match=r"column 'time' of X \(300 different .* StandardScaler") as caught:
+        estimator.fit(frame, y)
+    (warning,) = (each for each in caught if each.category is DataConversionWarning)
+    assert warning.filename == __file__
+    assert "'one'" not in str(warning.message)
+    estimator.fit(StandardScaler().fit_transform(frame), y)  # the mend: no warning
+
+
+def test_warns_of_targets_that_become_one():
+    with pytest.warns(DataConversionWarning, match=r"y \(300 different values .*: scale the values"):
+        MLPRegressor(hidden_layer_sizes=4, max_iter=1).fit(np.linspace(0, 1, 300)[:, None], TIMES)
 
 
 def test_goes_through_a_search_a_clone_and_a_pickle():
@@ -172,8 +294,10 @@ def test_converges_where_scikit_learn_stops(tol, learning_rate):
     ("parameters", "message"),
     [
         ({"hidden_layer_sizes": (10, 10)}, "expected one layer"),
+        ({"hidden_layer_sizes": np.array([3, 4])}, r"hidden_layer_sizes is \(3, 4\): expected one layer"),
         ({"hidden_layer_sizes": -3}, "hidden_layer_sizes is -3: expected a whole number"),
         ({"hidden_layer_sizes": (2.5,)}, "hidden_layer_sizes is 2.5: expected a whole number"),
+        ({"hidden_layer_sizes": np.int64(-3)}, "hidden_layer_sizes is -3: expected a whole number"),
         ({"hidden_layer_sizes": None}, "hidden_layer_sizes is None: expected a number of units"),
         ({"activation": "swish"}, "unknown activation 'swish'"),
         ({"max_iter": -1}, "max_iter is -1: expected a whole number"),
@@ -192,6 +316,66 @@ def test_bad_parameters_are_refused_when_fitted(parameters, message):
     estimator = MLPClassifier(4, max_iter=2, random_state=0).set_params(**parameters)
     with pytest.raises(ValueError, match=message):
         estimator.fit(IRIS_X, IRIS.target)
+
+
+def test_a_fit_that_fails_leaves_nothing_of_an_earlier_one():
+    for estimator in (MLPClassifier(4, max_iter=1), MLPRegressor(hidden_layer_sizes=4, max_iter=1)):
+        estimator.fit(IRIS_X, IRIS.target)
+        with pytest.raises(ValueError, match="max_iter is 0"):
+            clone(estimator).set_params(max_iter=0).fit(IRIS_X, IRIS.target)
+        with pytest.raises(ValueError, match="max_iter is 0"):
+            estimator.set_params(max_iter=0).fit(IRIS_X[:, :2], IRIS.target > 0)
+        for x in (IRIS_X, IRIS_X[:, :2]):
+            with pytest.raises(NotFittedError):
+                estimator.predict(x)
+        estimator.set_params(max_iter=1).fit(IRIS_X[:, :2], IRIS.target > 0)
+        assert estimator.predict(IRIS_X[:, :2]).shape == (150,)
+
+
+def test_fitted_again_with_other_classes():
+    estimator = MLPClassifier(4, max_iter=1, random_state=0).fit(IRIS_X, IRIS.target)
+    for labels in (IRIS.target > 0, IRIS.target.astype(np.uint8), IRIS.target_names[IRIS.target]):
+        estimator.fit(IRIS_X, labels)
+        assert estimator.classes_.dtype == estimator.predict(IRIS_X).dtype == labels.dtype
+        np.testing.assert_array_equal(estimator.classes_, np.unique(labels))
+        assert_probabilities(estimator, IRIS_X)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (pd.Series(["a", "b", pd.NA, "a"], dtype="string"), r"labels are missing from y \(1 of 4\)"),
+        (pd.Series(pd.Categorical(["a", None, None, "b"])), r"labels are missing from y \(2 of 4\)"),
+        (np.array(["a", None, "b", "a"], object), "y holds None as an object"),
+        (np.array(["a", 1, "b", "a"], object), "y holds 1 as an object"),
+        (np.ma.masked_array([0, 1, 0, 1], [0, 0, 0, 1]), "masked"),
+    ],
+)
+def test_labels_that_are_none_are_refused(labels, message):
+    with pytest.raises(ValueError, match=message):
+        MLPClassifier(4, max_iter=1).fit(IRIS_X[:4], labels)
+
+
+def test_values_that_are_no_numbers_are_refused():
+    estimator = MLPRegressor(hidden_layer_sizes=4, max_iter=1)
+    with pytest.raises(ValueError, match="y has dtype <U1: expected numbers"):
+        estimator.fit(IRIS_X[:4], np.array(list("1234")))
+    masked = np.ma.masked_array(IRIS_X, IRIS_X > 1)
+    with pytest.raises(ValueError, match="masked"):
+        estimator.fit(masked, IRIS.target)
+    with pytest.raises(ValueError, match="masked"):
+        estimator.fit(IRIS_X, IRIS.target).predict(masked)
+
+
+def test_messages_name_the_class_and_plain_values():
+    with pytest.raises(TypeError, match=r"^MLPClassifier\.__init__"):
+        MLPClassifier(solver="adam")
+    with pytest.raises(TypeError, match=r"^MLPRegressor\.__init__"):
+        MLPRegressor(solver="adam")
+    with pytest.raises(ValueError, match=r"^y has one class, 1: expected"):
+        MLPClassifier().fit(IRIS_X, np.ones(150, int))
+    with pytest.raises(ValueError, match=r"^y has one class, 'no': expected"):
+        MLPClassifier().fit(IRIS_X, ["no"] * 150)
 
 
 def test_without_scikit_learn_the_extra_is_named():

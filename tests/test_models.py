@@ -78,6 +78,21 @@ def test_predictions_follow_from_probabilities(task, outputs, shape):
         np.testing.assert_array_equal(predicted, model(x))
 
 
+@pytest.mark.parametrize(("task", "outputs"), [("multiclass", 2), ("binary", 1)])
+def test_a_class_that_is_all_but_excluded_keeps_its_probability(task, outputs):
+    weights = {"A": np.array([[0.0, 1.0]] if outputs == 2 else [[1.0]], np.float32)}
+    model = MLP.from_weights(weights, task=task)
+    z = np.array([[-60.0], [-20.0], [0.0], [20.0], [60.0]], np.float32)
+    probabilities = np.asarray(model.class_probabilities(z))
+    np.testing.assert_allclose(probabilities, np.exp(-np.logaddexp(0, np.hstack([z, -z]))), rtol=1e-5)
+    np.testing.assert_array_equal(probabilities, probabilities[::-1, ::-1])
+
+
+def test_a_regression_has_no_classes():
+    with pytest.raises(InputError, match="no classes"):
+        MLP(2, 0, 1, task="regression", rngs=nnx.Rngs(0)).class_probabilities(np.zeros((1, 2), np.float32))
+
+
 def test_scales_uint8_to_the_unit_interval():
     model = MLP(3, 2, 2, rngs=nnx.Rngs(0))
     images = np.array([[0, 128, 255]], np.uint8)

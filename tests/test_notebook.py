@@ -26,11 +26,11 @@ print(json.dumps({
     "ten": test_ten.score,
     "hundred": test_hundred.score,
     "training_hundred": train_hundred.score,
-    "saturation": verdict.saturation.hidden_units,
-    "gains": [[step.gain, step.distinguishable] for step in found.gains],
+    "enough": verdict.enough.hidden_units,
+    "gains": [[step.gain, step.distinguishable] for step in verdict.gains],
     "interaction": interaction.p_value,
-    "best_rates": [best.learning_rate for best in best_rates(summarize(by_rate))],
-    "best_rates_of_many": [best.learning_rate for best in best_rates(points)],
+    "best_rates": [best.learning_rate for best in best_rates(by_rate, by_rates.outcomes)],
+    "best_rates_of_many": [best.learning_rate for best in best_rates(many_trials, many.outcomes)],
     "trials": [len(result.trials), len(by_rate["trial"]), len(many.trials)],
     "best_of_many": best_point(points).mean["test_score"],
     "read": dict(zip(drawn, said.argmax(axis=1).tolist())),
@@ -111,7 +111,7 @@ def test_it_runs_and_finds_what_it_says(committed):
     assert facts["ten"] == pytest.approx(accuracy[10], abs=0.01)
     assert facts["hundred"] == pytest.approx(accuracy[100], abs=0.005)
     assert facts["training_hundred"] > 0.985
-    assert facts["saturation"] >= 100
+    assert facts["enough"] >= 100
     gains, told = zip(*facts["gains"], strict=True)
     assert gains[0] < 0.002
     assert gains[1] > 0.02

@@ -1,16 +1,21 @@
 """Other data than MNIST, for real: the same commands, with the metrics and names that fit."""
 
 import json
+import re
+import shutil
 import sys
+from typing import NamedTuple
 
 import numpy as np
 import pytest
+from conftest import make_run
+from PIL import Image
 from sklearn import datasets
 from test_idx import write_directory
 
-from mlp_jax import DataError, InputError, MissingExtraError, cli, load_dataset, plots
+from mlp_jax import DataError, Grid, InputError, MissingExtraError, SweepWarning, cli, load_dataset, plots
 from mlp_jax.datasets.scikit_learn import TASKS
-from mlp_jax.runs import read_run
+from mlp_jax.runs import dataset_of, read_run
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -107,6 +112,148 @@ def test_npz_says_the_task_and_the_names(tmp_path):
             load_dataset(tmp_path / "wrong.npz")
 
 
+NAMES = ("ant", "bee", "cat")
+SHIFTED = ("bee", "cat", "ant")
+
+
+class Published(NamedTuple):
+    """A run on small images of three classes, and what turns them into other files."""
+
+    run: str
+    images: np.ndarray
+    labels: np.ndarray
+    folder: object
+
+    def publish(self, images, labels=None, **texts):
+        arrays = {}
+        for split, rows in (("train", slice(0, 90)), ("validation", slice(90, 120)), ("test", slice(120, 180))):
+            arrays[f"x_{split}"] = images[rows]
+            arrays[f"y_{split}"] = (self.labels if labels is None else labels)[rows]
+        path = self.folder / "other.npz"
+        np.savez(path, **arrays, **texts)
+        return str(path)
+
+    def evaluate(self, path, capsys):
+        code = cli.main(["evaluate", self.run, "--dataset", path, "--json"])
+        said = capsys.readouterr()
+        return code, json.loads(said.out)["trials"][0] if code == 0 else None, said.err
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """Three stripes, one of which is bright."""
+    folder = tmp_path_factory.mktemp("published")
+    labels = np.arange(180) % 3
+    images = np.random.default_rng(0).integers(0, 60, (180, 6, 5), dtype=np.uint8)
+    for label in range(3):
+        images[labels == label, 2 * label : 2 * label + 2] += 190
+    images[:, 0, 0], images[:, 5, 4] = 0, 255
+    made = Published(str(folder / "run"), images, labels, folder)
+    path = made.publish(images, class_names=NAMES)
+    make_run(load_dataset(path), path, folder / "run", Grid((6,), ("relu",), (0.1,), seeds=1), epochs=20)
+    return made
+
+
+def test_classes_in_another_order_are_matched_by_name(published, capsys):
+    as_before = published.publish(published.images, class_names=NAMES)
+    _, own, said = published.evaluate(as_before, capsys)
+    assert own["test_score"] > 0.9
+    assert said == ""
+    code, found, said = published.evaluate(
+        published.publish(published.images, (published.labels + 2) % 3, class_names=SHIFTED), capsys
+    )
+    assert (code, found) == (0, own)
+    assert "other has its classes in another order: they are matched by name" in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("ant", "bee", "dog"), "other has other classes: dog where cat is expected"),
+        (("ant", "bee", "cat", "dog"), "multiclass with 30 features and 4 outputs: the run's models expect"),
+        (("ant", "bee", "bee"), "class_names holds 'bee' more than once"),
+    ],
+)
+def test_other_classes_are_refused(names, message, published, capsys):
+    code, _, said = published.evaluate(published.publish(published.images // 2 * 2, class_names=names), capsys)
+    assert (code, message in said) == (2, True), said
+
+
+def test_classes_without_names_are_matched_by_number(published, capsys):
+    code, found, said = published.evaluate(published.publish(published.images // 2 * 2), capsys)
+    assert code == 0
+    assert found["test_score"] > 0.9
+    assert "matched by number (0, 1, 2 as ant, bee, cat)" in said
+
+
+def test_the_same_data_with_other_names_keep_the_runs(published, capsys):
+    path = published.publish(published.images, class_names=SHIFTED)
+    code, found, said = published.evaluate(path, capsys)
+    assert code == 0
+    assert found["test_score"] > 0.9
+    assert "taken as ant, bee, cat" in said
+    run = read_run(published.run)
+    with pytest.warns(SweepWarning, match="taken as ant, bee, cat"):
+        assert dataset_of(run.config, run.path, path).class_names == NAMES
+
+
+@pytest.mark.parametrize(
+    ("convert", "refused", "message"),
+    [
+        (lambda x: x / 255, False, ""),
+        (lambda x: x // 2 * 2, False, ""),
+        (lambda x: x.astype(np.float32), True, "the run's own data are uint8 from 0 to 255, .* those of other float32"),
+        (lambda x: x.reshape(180, 30).astype(int), True, "the run's own data are uint8"),
+        (lambda x: (x / 255 - 0.5) / 0.2, True, "the run's own data are uint8"),
+        (lambda x: x // 16, False, "uint8 from 0 to 15, scaled by 255"),
+    ],
+)
+def test_other_data_are_on_the_scale_of_the_runs(convert, refused, message, published, capsys):
+    code, found, said = published.evaluate(published.publish(convert(published.images), class_names=NAMES), capsys)
+    assert code == (2 if refused else 0)
+    assert re.search(message, said)
+    assert bool(message) == bool(said)
+    if not message:
+        assert found["test_score"] > 0.9
+
+
+def test_a_run_on_plain_numbers_knows_their_scale_from_its_data(published, tmp_path, capsys):
+    small = published.publish(published.images.reshape(180, 30) / 255, class_names=NAMES)
+    own = shutil.copy(small, tmp_path / "own.npz")
+    run = make_run(load_dataset(own), str(own), tmp_path / "run", Grid((2,), seeds=1), epochs=1)
+    for convert, code, message in (
+        (lambda x: x // 2 * 2 / 255, 0, ""),
+        (lambda x: x // 2 * 2, 0, ""),
+        (lambda x: x * 400.0, 0, "typically 1e.05 times as great"),
+    ):
+        other = published.publish(convert(published.images.reshape(180, 30)), class_names=NAMES)
+        assert cli.main(["evaluate", str(run), "--dataset", other]) == code
+        said = capsys.readouterr().err
+        assert re.search(message, said)
+        assert bool(said) == bool(message)
+
+
+def test_channels_first_are_drawn_and_read_as_pictures(published, tmp_path, capsys):
+    first, run = published.publish(published.images[:, None]), tmp_path / "run"
+    assert (
+        cli.main(
+            ["sweep", "--dataset", first, "--hidden-units", "4", "--seeds", "1", "--epochs", "1", "--out", str(run)]
+        )
+        == 0
+    )
+    assert "their 1 channel first" in capsys.readouterr().err
+    assert {"hidden-units.png", "mistakes.png"} <= {path.name for path in (run / "figures").iterdir()}
+    ink = np.full((40, 40), 255, np.uint8)
+    ink[5:35, 18:22] = 0
+    Image.fromarray(ink).save(tmp_path / "drawn.png")
+    assert cli.main(["predict", str(run), str(tmp_path / "drawn.png")]) == 0
+    last = published.publish(published.images[..., None])
+    capsys.readouterr()
+    assert cli.main(["evaluate", str(run), "--dataset", last, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["same_data"]
+
+
 def emnist(prefix):
     return [
         f"{prefix}{split}-{what}" for split in ("train", "test") for what in ("images-idx3-ubyte", "labels-idx1-ubyte")
@@ -119,10 +266,10 @@ def test_idx_directory_with_names(tmp_path):
     dataset = load_dataset(tmp_path / "clothes")
     assert dataset.class_names == ("T-shirt/top", "Trouser", "Ankle boot")
     assert dataset.image_shape == (4, 3)
-    write_directory(tmp_path / "letters", names=emnist("emnist-letters-"))
-    (tmp_path / "letters" / "emnist-letters-mapping.txt").write_text("1 65 97\n2 66 98 \n")
-    (tmp_path / "letters" / "emnist-digits-mapping.txt").write_text("0 48\n")
-    assert load_dataset(tmp_path / "letters").class_names == ("0", "A/a", "B/b")
+    write_directory(tmp_path / "letters", names=emnist("kannada-"))
+    (tmp_path / "letters" / "kannada-mapping.txt").write_text("0 3238\n1 65 97\n2 66 98 \n")
+    (tmp_path / "letters" / "other-mapping.txt").write_text("0 48\n")
+    assert load_dataset(tmp_path / "letters").class_names == ("ದ", "A/a", "B/b")
 
 
 @pytest.mark.parametrize(
@@ -134,7 +281,7 @@ def test_idx_directory_with_names(tmp_path):
         (b"0 99999999999999\n", "damaged"),
         (b"9999999999 65\n", "damaged"),
         (b"\n", "damaged"),
-        (b"0 65\n", "expected 0 to 0, by class_names"),
+        (b"0 65\n", "train labels hold 1, which has no name: expected 0 to 0"),
     ],
 )
 def test_a_damaged_file_of_names_is_refused(content, message, tmp_path):

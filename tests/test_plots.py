@@ -12,9 +12,9 @@ from flax import nnx
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from scipy import stats
 
 from mlp_jax import MLP, InputError, plots
+from mlp_jax.analysis import summarize
 from mlp_jax.results import CURVES, SCORES
 
 
@@ -61,23 +61,24 @@ def bands(axes):
 
 
 def bars(axes):
-    """x, mean, lower and upper end of each series with error bars."""
+    """x, mean, lower and upper end of each series; without error bars the mean."""
     out = []
     for container in axes.containers:
         x, mean = container.lines[0].get_xydata().T
-        ends = np.array([segment[:, 1] for segment in container.lines[2][0].get_segments()]).T
-        out.append((x, mean, *ends))
+        segments = (
+            container.lines[2][0].get_segments()
+            if container.has_yerr
+            else [np.stack([xy, xy]) for xy in zip(x, mean, strict=True)]
+        )
+        out.append((x, mean, *np.array([segment[:, 1] for segment in segments]).T))
     return out
 
 
-def interval(values):
-    """Student's t interval of the mean, as SciPy has it."""
-    return stats.t.interval(0.95, len(values) - 1, loc=values.mean(), scale=stats.sem(values))
-
-
-def accuracies(values):
-    """The same, where it is an accuracy: from 0 to 1."""
-    return np.clip(interval(values), 0, 1)
+def intervals(trials, split, **wanted):
+    """Of the mean accuracy of each point, as every table has them."""
+    points = summarize(trials)
+    chosen = [row for row in points if all(getattr(row, name) == value for name, value in wanted.items())]
+    return np.clip([row.interval[split] for row in chosen if row.hidden_units or wanted], 0, 1)
 
 
 def legend_texts(figure):
@@ -121,13 +122,14 @@ def test_curves_of_several_widths_are_means_with_bands():
             np.testing.assert_array_equal(line.get_xdata(), range(1, 7))
             np.testing.assert_allclose(line.get_ydata(), mean)
             np.testing.assert_allclose(band, np.column_stack([mean - deviation, mean + deviation]))
-    assert [axes.get_title() for axes in figure.axes] == ["training", "validation", "", ""]
+    assert [axes.get_title() for axes in figure.axes] == ["training (running)", "validation", "", ""]
     assert [axes.get_ylabel() for axes in figure.axes] == ["loss", "", "accuracy (%)", ""]
     assert [axes.get_xlabel() for axes in figure.axes] == ["", "", "epoch", "epoch"]
     assert figure.axes[0].get_ylim() == figure.axes[1].get_ylim()
     assert legend_texts(figure) == ["0", "10", "25"]
     assert figure.legends[0].get_title().get_text() == "hidden units M"
-    assert figure.get_supxlabel() == "mean ± standard deviation (bands) over 3 seeds"
+    said = "mean ± standard deviation (bands) over 3 seeds", "training (running): mean over each epoch, while"
+    assert figure.get_supxlabel() == "\n".join(said) + " parameters change"
     assert figure.get_suptitle() == "learning curves: sigmoid, learning rate 0.001"
 
 
@@ -138,7 +140,7 @@ def test_curves_of_one_width_hold_training_against_validation():
         for line, column in zip(axes.lines, (metric, f"validation_{metric}"), strict=True):
             np.testing.assert_allclose(line.get_ydata(), expected_curve(history, column)[0])
         assert axes.lines[0].get_linestyle() != axes.lines[1].get_linestyle()
-    assert legend_texts(figure) == ["training", "validation"]
+    assert legend_texts(figure) == ["training (running)", "validation"]
     assert figure.get_suptitle() == "M = 10, sigmoid, learning rate 0.001"
 
 
@@ -186,7 +188,7 @@ def test_losses_get_ticks_over_any_span(decades, labels):
 def test_one_seed_has_no_bands_and_no_bars():
     figure = plots.learning_curves(history_table(seeds=1), "accuracy")
     assert all(not axes.collections for axes in figure.axes)
-    assert figure.get_supxlabel() == "1 seed"
+    assert figure.get_supxlabel().startswith("1 seed\n")
     figure = plots.accuracy_against_width(trials_table(seeds=1), "accuracy")
     assert all(not container.has_yerr for container in figure.axes[0].containers)
     assert not figure.axes[0].patches  # nor a band about the baseline
@@ -214,14 +216,20 @@ def test_widths_differ_in_lightness(count):
 def test_settings_follow_one_below_the_other_or_are_chosen():
     history = history_table((5, 10), ("sigmoid", "relu"), (1e-3, 1e-2))
     both = plots.learning_curves(history, "accuracy", learning_rate=1e-2)
-    assert [axes.get_title() for axes in both.axes[::4]] == ["sigmoid: training", "relu: training"]
+    assert [axes.get_title() for axes in both.axes[::4]] == ["sigmoid: training (running)", "relu: training (running)"]
     assert both.axes[0].get_ylim() == both.axes[5].get_ylim()
     mean, _ = expected_curve(history, "validation_score", hidden_units=10, activation="relu", learning_rate=1e-2)
     np.testing.assert_allclose(both.axes[7].lines[1].get_ydata(), mean)
 
     every = plots.learning_curves(history, "accuracy")
     assert every.axes[0].get_ylabel() == "sigmoid\nlearning rate 0.001\nloss"
-    assert [axes.get_title() for axes in every.axes[:5]] == ["training", "validation", "training", "validation", ""]
+    assert [axes.get_title() for axes in every.axes[:5]] == [
+        "training (running)",
+        "validation",
+        "training (running)",
+        "validation",
+        "",
+    ]
     mean, _ = expected_curve(history, "score", hidden_units=5, activation="sigmoid", learning_rate=1e-2)
     np.testing.assert_allclose(every.axes[6].lines[0].get_ydata(), mean)
 
@@ -253,7 +261,9 @@ def test_scores_are_means_with_bars_of_a_95_percent_interval():
         values = np.array([rows(trials, hidden_units=width)[column] for width in (10, 25)])
         np.testing.assert_array_equal(x, [10, 25])
         np.testing.assert_allclose(mean, values.mean(axis=1))
-        np.testing.assert_allclose(np.column_stack([low, high]), [accuracies(each) for each in values])
+        split = column.removesuffix("_score")
+        ends = np.column_stack([mean, mean]) if split == "train" else intervals(trials, split)  # training has no bars
+        np.testing.assert_allclose(np.column_stack([low, high]), ends)
     means = np.concatenate([mean for _, mean, _, _ in drawn])
     bottom, top = axes.get_ylim()
     assert means.min() - 0.51 * np.ptp(means) < bottom < means.min()
@@ -262,8 +272,10 @@ def test_scores_are_means_with_bars_of_a_95_percent_interval():
     assert axes.get_xlabel() == "hidden units M"
     assert axes.get_ylabel() == "accuracy (%)"
     assert axes.yaxis.get_major_formatter()(0.925) == "92.5"
-    assert legend_texts(figure) == ["training", "validation", "test", "M = 0 (generalized linear model), test"]
-    assert figure.legends[0].get_title().get_text() == "mean and its 95 % interval (Student's t) over 3 seeds"
+    linear = [f"M = 0 (generalized linear model), {split}" for split in ("validation", "test")]
+    assert legend_texts(figure) == ["training, finished models", "validation", "test", *linear]
+    said = figure.legends[0].get_title().get_text()
+    assert said == "mean over 3 seeds\nbars: 95 % interval of the mean (of no difference), by the luck of seeds"
 
 
 def test_the_baseline_is_at_the_test_score_of_no_hidden_layer():
@@ -276,7 +288,8 @@ def test_the_baseline_is_at_the_test_score_of_no_hidden_layer():
     (line,) = [line for line in axes.lines if line.get_linestyle() == "-."]
     np.testing.assert_allclose(line.get_ydata(), scores.mean())
     (band,) = axes.patches
-    assert (band.get_y(), band.get_y() + band.get_height()) == pytest.approx(tuple(accuracies(scores)))
+    (expected,) = intervals(trials, "test", hidden_units=0, activation="relu")
+    assert (band.get_y(), band.get_y() + band.get_height()) == pytest.approx(tuple(expected))
 
     (axes,) = plots.accuracy_against_width(trials_table((10, 25)), "accuracy").axes
     assert not [line for line in axes.lines if line.get_linestyle() == "-."]
@@ -300,9 +313,9 @@ def test_diverged_trials_are_left_out_of_scores_and_counted():
     *_, test = figure.axes[0].containers
     assert test.lines[0].get_ydata()[0] == trials["test_score"][trials["hidden_units"] == 10][0]
     title = figure.legends[0].get_title().get_text()
-    assert (
-        title == "mean and its 95 % interval (Student's t) over 1 to 3 seeds; 2 of 9 trials diverged and are left out"
-    )
+    first, second = title.splitlines()
+    assert first == "mean over 1 to 3 seeds; 2 of 9 trials diverged and are left out"
+    assert second == "bars: 95 % interval of the mean (of no difference), by the luck of seeds"
 
 
 def test_when_all_diverged_the_figure_says_only_that(tmp_path):
@@ -310,7 +323,7 @@ def test_when_all_diverged_the_figure_says_only_that(tmp_path):
     trials["diverged"] += 1
     history["diverged"] += 1
     for figure in (
-        plots.accuracy_against_width(trials, "accuracy", saturation=10),
+        plots.accuracy_against_width(trials, "accuracy", enough=(10, "why")),
         plots.learning_curves(history, "accuracy"),
         plots.scores_against_parameters(trials, "accuracy"),
         plots.rate_by_width(trials, "accuracy"),
@@ -325,9 +338,9 @@ def upright(line):
     return len(x) == 2 and x[0] == x[1]
 
 
-def test_references_and_saturation_are_marked():
+def test_references_and_what_is_enough_are_marked():
     reference = {"article": {10: 0.9238, 100: 0.9749}, "Keras 3": {0: 0.9, 25: 0.9503}}
-    figure = plots.accuracy_against_width(trials_table(), "accuracy", reference, saturation=25)
+    figure = plots.accuracy_against_width(trials_table(), "accuracy", reference, enough=(25, "why"))
     (axes,) = figure.axes
     article, keras, edge = (line for line in axes.lines if line.get_markersize() == 6)
     np.testing.assert_array_equal(article.get_xydata(), [[10, 0.9238], [100, 0.9749]])
@@ -336,7 +349,7 @@ def test_references_and_saturation_are_marked():
     assert article.get_marker() != keras.get_marker()
     assert [line.get_xdata()[0] for line in axes.lines if upright(line)] == [25]
     assert legend_texts(figure)[3:5] == ["article, test (one run)", "Keras 3, test (one run)"]
-    assert legend_texts(figure)[6:] == ["saturation at M = 25, by validation"]
+    assert legend_texts(figure)[-1] == "M = 25: why"
     figure.draw_without_rendering()
     ours = axes.transData.transform((10, 0.9))[0]
     assert article.get_transform().transform((10, 0.9))[0] < ours - 5  # pixels: beside our points, not on them
@@ -344,10 +357,10 @@ def test_references_and_saturation_are_marked():
     assert axes.get_xlim()[1] > 100
 
 
-def test_saturation_without_a_hidden_layer_is_said_and_not_drawn():
-    figure = plots.accuracy_against_width(trials_table((0, 1, 1000)), "accuracy", saturation=0)
+def test_no_hidden_layer_is_said_to_be_enough_and_not_drawn():
+    figure = plots.accuracy_against_width(trials_table((0, 1, 1000)), "accuracy", enough=(0, "why"))
     assert figure.axes[0].get_xscale() == "log"
-    assert "saturation at M = 0, by validation" in legend_texts(figure)
+    assert "M = 0: why" in legend_texts(figure)
     assert not any(map(upright, figure.axes[0].lines))
 
 
@@ -416,7 +429,7 @@ def test_legend_and_notes_lie_clear_of_the_panels():
     trials["diverged"][0] = history["diverged"][0] = 1
     reference = {"article": {10: 0.9}, "Keras 3": {25: 0.95}}
     for figure in (
-        plots.accuracy_against_width(trials, "accuracy", reference, saturation=25),
+        plots.accuracy_against_width(trials, "accuracy", reference, enough=(25, "why")),
         plots.learning_curves(history, "accuracy"),
     ):
         figure.draw_without_rendering()
@@ -444,8 +457,8 @@ def test_scores_against_parameters_are_on_a_log_axis():
         for (_, mean, low, high), widths in ((hidden, (10, 25)), (linear, (0,))):
             values = [rows(trials, hidden_units=width)[f"train_{metric}"] for width in widths]
             np.testing.assert_allclose(mean, [each.mean() for each in values])
-            bounded = accuracies if metric == "score" else interval
-            np.testing.assert_allclose(np.column_stack([low, high]), [bounded(each) for each in values])
+            deviation = [each.std(ddof=1) for each in values]
+            np.testing.assert_allclose([mean - low, high - mean], [deviation, deviation])
         (above,) = axes.child_axes
         assert [text.get_text() for text in above.get_xticklabels()] == ["25", "10"]
         np.testing.assert_array_equal(above.get_xticks(), [2507, 1007])
@@ -543,12 +556,33 @@ def test_what_a_run_lacks_is_not_drawn():
 
 
 @pytest.mark.parametrize(("second", "marked"), [(0.9, True), (0.5, False)])
-def test_saturation_is_drawn_where_it_is_reached(second, marked):
+def test_what_is_enough_is_marked_and_that_the_best_is_the_widest(second, marked):
     trials, history = trials_table((10, 25)), history_table((10, 25))
-    trials["validation_score"] = np.array([0.90, 0.91, 0.92, 0.9, 0.92, 0.93])
+    trials["validation_score"] = np.array([0.90, 0.91, 0.92, 0.91, 0.9, 0.93])
     trials["validation_score"][:3] -= 0.9 - second
     drawn = next(plots.run_figures(trials, history, CONFIG)).figure
-    assert ("saturation" in " ".join(legend_texts(drawn))) == marked
+    said = "M = 10: within one standard error of the best\non validation, M = 25, the widest tried"
+    assert (said in legend_texts(drawn)) == marked
+
+
+def test_where_the_score_cannot_be_computed_the_loss_is_drawn():
+    trials, history = trials_table(rates=(1e-3, 1e-2)), history_table(rates=(1e-3, 1e-2))
+    for table in (trials, history):
+        table["validation_score"][:] = np.nan
+    for drawn in plots.run_figures(trials, history, CONFIG | {"score_name": "R²"}):
+        drawn.figure.draw_without_rendering()
+        if drawn.name == "accuracy-against-width":
+            assert drawn.figure.axes[0].get_ylabel() == "loss"
+            assert "the score of validation cannot be computed" in drawn.figure.legends[0].get_title().get_text()
+            for (_, mean, _, _), column in zip(bars(drawn.figure.axes[0]), ("train_loss", "test_loss"), strict=False):
+                chosen = [rows(trials, hidden_units=m, learning_rate=1e-3)[column].mean() for m in (10, 25)]
+                np.testing.assert_allclose(mean, chosen)
+        if drawn.name == "rate-by-width":
+            assert "validation loss" in words(drawn.figure)
+    trials["test_score"][:] = np.nan
+    trials["validation_score"][:] = 0.5
+    figure = plots.accuracy_against_width(trials, "R²")
+    assert "the score of test cannot be computed" in figure.legends[0].get_title().get_text()
 
 
 # Files

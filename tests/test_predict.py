@@ -114,7 +114,10 @@ def variants(tmp_path):
         "deep.png": (Image.fromarray(np.asarray(sheet).astype(np.uint16) * 257), {}, 0),
         "colours.png": (draw("2", mode="RGB", paper=(250, 240, 200), ink=(20, 30, 120)), {}, 0),
         "palette.png": (sheet.convert("P"), {}, 0),
+        "palette-transparent.png": (clear.quantize(), {}, 0),
         "two-colours.png": (sheet.convert("1"), {}, 0.002),
+        "two-colours-transparent.png": (sheet.convert("1"), {"transparency": 255}, 0.002),
+        "grey-one-transparent.png": (sheet, {"transparency": 255}, 0),
         "transparent.png": (clear, {}, 0),
         "white-on-transparent.png": (chalk, {}, 0),
         "grey-transparent.png": (clear.convert("LA"), {}, 0),
@@ -136,6 +139,56 @@ def test_every_kind_of_file_gives_the_same(tmp_path):
     for path, tolerance in variants(tmp_path):
         seen = read_picture(path, MNIST_FORM).ink
         assert np.abs(seen - plain).mean() <= tolerance + 1e-6, path.name
+
+
+def deep_png(path, channels, clear=None):
+    """A PNG file of 16 bits a channel, ``[H, W, channels]``, as Pillow does not write them; ``clear`` is its tRNS."""
+
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    height, width, count = channels.shape
+    header = struct.pack(">IIBBBBB", width, height, 16, {1: 0, 2: 4, 3: 2, 4: 6}[count], 0, 0, 0)
+    rows = b"".join(b"\0" + row.tobytes() for row in channels.astype(">u2"))
+    transparent = b"" if clear is None else chunk(b"tRNS", struct.pack(">H", clear))
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + transparent
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.parametrize("most", [255, 1000, 1023, 4095, 16383, 65535])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_sixteen_bits_need_not_be_used_to_the_full(channels, most, tmp_path):
+    draw("2").save(tmp_path / "plain.png")
+    plain = read_picture(tmp_path / "plain.png", MNIST_FORM).ink
+    for grey in (np.asarray(draw("2")), 255 - np.asarray(draw("2"))):
+        values = np.round(grey / 255 * most)[..., None]
+        opaque = [np.full_like(values, most)] if channels in (2, 4) else []
+        deep_png(tmp_path / "deep.png", np.concatenate([values] * (1 if channels < 3 else 3) + opaque, axis=2))
+        if most < 256 and channels > 1:  # Pillow drops the lower 8 bits
+            with pytest.raises(DataError, match=r"deep\.png: is blank, or its 16-bit channels stay below 256"):
+                read_picture(tmp_path / "deep.png", MNIST_FORM)
+        else:
+            assert np.abs(read_picture(tmp_path / "deep.png", MNIST_FORM).ink - plain).mean() < 0.003
+
+
+def test_deep_pictures_with_one_transparent_grey(tmp_path):
+    draw("2").save(tmp_path / "plain.png")
+    plain = read_picture(tmp_path / "plain.png", MNIST_FORM).ink
+    values = np.where(np.asarray(draw("2")) > 128, 7, 300)[..., None]  # dark paper that is declared transparent
+    deep_png(tmp_path / "deep.png", values, clear=7)
+    assert np.abs(read_picture(tmp_path / "deep.png", MNIST_FORM).ink - plain).mean() < 0.003
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (0, 60), (2950, 3000), (4095, 4096), (65535, 65536)])
+def test_a_deep_picture_with_nothing_on_it_is_refused(low, high, tmp_path):
+    deep_png(tmp_path / "blank.png", np.random.default_rng(0).integers(low, high, (100, 80, 1)))
+    with pytest.raises(DataError, match=r"is blank|too uneven"):
+        read_picture(tmp_path / "blank.png", MNIST_FORM)
 
 
 def test_a_grain_that_a_camera_adds_is_no_drawing(tmp_path):

@@ -5,7 +5,7 @@ import pytest
 from flax import nnx
 
 from mlp_jax import MLP, Grid, InputError, Recipe, fit, sweep
-from mlp_jax.analysis import saturation, summarize
+from mlp_jax.analysis import summarize
 from mlp_jax.results import SCORES, best_trial, fit_history_table, history_table, references, trials_table
 
 
@@ -31,7 +31,6 @@ def test_means_and_sample_deviations():
     assert first.mean["validation_score"] == pytest.approx(0.9)
     assert first.mean["test_score"] == pytest.approx(1.8)
     assert first.deviation["validation_score"] == pytest.approx(0.1)
-    assert first.standard_error == pytest.approx(0.1 / np.sqrt(3))
     assert second.deviation["test_score"] == 0
 
 
@@ -41,17 +40,7 @@ def test_trials_that_diverged_are_left_out_and_counted():
     assert row.mean["validation_score"] == pytest.approx(0.85)
     (lost,) = summarize(table({10: [0.8]}, diverged=[1]))
     assert np.isnan(lost.mean["test_score"])
-    assert saturation([lost]) is None
-
-
-def test_saturation_is_the_smallest_within_one_standard_error_of_the_best():
-    # The best is 40 (0.90 ± 0.01 over 4 seeds: standard error 0.005), so the bar is 0.895.
-    step = 0.01 * np.sqrt(3) / 2
-    best = [0.9 - step, 0.9 - step, 0.9 + step, 0.9 + step]
-    scores = {10: [0.89] * 4, 20: [0.8951] * 4, 40: best, 80: [0.8999] * 4}
-    assert saturation(summarize(table(scores))).hidden_units == 20
-    assert saturation(summarize(table(scores | {20: [0.8949] * 4}))).hidden_units == 40
-    assert saturation(summarize(table({10: [0.5], 20: [0.6]}))) is None
+    assert np.isnan(lost.merit)
 
 
 def test_tables_hold_what_the_sweep_found(small):
@@ -100,5 +89,9 @@ def test_others_figures_are_shown_beside_their_own_recipe_only():
 def test_the_best_trial_is_the_best_on_validation_that_did_not_diverge():
     assert best_trial(table({10: [0.8, 0.9], 20: [0.85, 0.9]})) == 1
     assert best_trial(table({10: [0.8, 0.9], 20: [0.85, 0.9]}, diverged=[0, 3, 0, 0])) == 3
+    undefined = table({10: [0.8, 0.9], 20: [0.85, 0.7]})
+    undefined |= {"validation_score": np.full(4, np.nan), "validation_loss": np.array([0.5, 0.2, 0.1, 0.3])}
+    assert best_trial(undefined) == 2  # a score that cannot be computed gives way to the loss
+    assert best_trial(undefined | {"diverged": np.array([0, 0, 1, 0])}) == 1
     with pytest.raises(InputError, match="every trial of the run diverged"):
         best_trial(table({10: [0.8]}, diverged=[1]))

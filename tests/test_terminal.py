@@ -106,4 +106,6 @@ def test_progress_is_labelled_and_the_time_that_remains_is_without_the_first_epo
             display.on_epoch(progress(epoch, epoch / 4))
     lines = [line for line in console.file.getvalue().splitlines() if line.startswith("epoch")]
     assert [re.findall(r"(\d+) s remaining", line) for line in lines] == [[], ["4"], ["2"], []]
-    assert all("mean of 4 trials: loss 0.5000  accuracy 50.00 %  validation 50.00 %" in line for line in lines)
+    assert all(
+        "mean of 4 trials: running loss 0.5000  running accuracy 50.00 %  validation 50.00 %" in line for line in lines
+    )

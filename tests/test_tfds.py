@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import mlp_jax.datasets
-from mlp_jax import DataError, MissingExtraError, load_dataset
+from mlp_jax import DataError, MissingExtraError, SweepWarning, load_dataset
 
 
 class Image:
@@ -109,9 +109,10 @@ def test_without_the_package_the_extra_is_named(monkeypatch):
 
 
 def test_a_set_with_three_splits(tfds, tmp_path):
-    train, validation, test = examples(24), examples(5, seed=1), examples(4, seed=2)
+    train, validation, test = examples(24), examples(5, seed=1), examples(2, seed=2)
     builder = tfds(Builder(tmp_path, {"train": train, "test": test, "validation": validation, "extra": None}))
-    dataset = load_dataset("tfds:toy/config:1.*.*", data_dir=tmp_path)
+    with pytest.warns(SweepWarning, match="no split has an example of class eel"):
+        dataset = load_dataset("tfds:toy/config:1.*.*", data_dir=tmp_path)
     assert builder.asked == ("toy/config:1.*.*", str(tmp_path))
     for split, rows in ((dataset.train, train), (dataset.validation, validation), (dataset.test, test)):
         np.testing.assert_array_equal(split.features, [row["image"].reshape(-1) for row in rows])
@@ -123,19 +124,38 @@ def test_a_set_with_three_splits(tfds, tmp_path):
     assert builder.calls == []
 
 
+def test_emnist_is_turned_upright_and_numbered_from_0(tfds, tmp_path):
+    train = [{"image": row["image"], "label": 1 + i % 26} for i, row in enumerate(examples(52))]
+    tfds(Builder(tmp_path, {"train": train, "test": train[:26], "validation": train[:5]}))
+    with pytest.warns(SweepWarning, match="tfds:emnist/letters is EMNIST: images are stored transposed"):
+        dataset = load_dataset("tfds:emnist/letters")
+    assert (dataset.image_shape, dataset.outputs, dataset.class_names[25]) == ((3, 2, 1), 26, "Z/z")
+    np.testing.assert_array_equal(dataset.validation.targets, range(5))
+    images = dataset.train.features.reshape(-1, 3, 2, 1)
+    np.testing.assert_array_equal(images, [row["image"].swapaxes(0, 1) for row in train])
+
+
 @pytest.mark.parametrize(
-    ("test", "validation_rows", "train_rows", "test_rows"),
-    [(examples(4, seed=2), range(2), range(2, 24), None), (None, range(2), range(2, 20), range(20, 24))],
+    ("test", "counts"),
+    [
+        (examples(6, classes=3, seed=2), {"train": [22] * 3, "validation": [2] * 3, "test": [2] * 3}),
+        (None, {"train": [18, 18, 19], "validation": [2, 2, 1], "test": [4] * 3}),
+    ],
 )
-def test_what_a_set_lacks_is_taken_from_train(test, validation_rows, train_rows, test_rows, tfds, tmp_path):
-    train = examples(24)
+def test_what_a_set_lacks_is_taken_from_every_class_of_train(test, counts, tfds, tmp_path):
+    train = sorted(examples(72, classes=3), key=lambda row: row["label"])
     tfds(Builder(tmp_path, {"train": train} | ({"test": test} if test else {})))
     dataset = load_dataset("tfds:toy")
-    images = np.stack([row["image"].reshape(-1) for row in train])
-    np.testing.assert_array_equal(dataset.validation.features, images[validation_rows])
-    np.testing.assert_array_equal(dataset.train.features, images[train_rows])
-    expected = images[test_rows] if test is None else [row["image"].reshape(-1) for row in test]
-    np.testing.assert_array_equal(dataset.test.features, expected)
+    found = {name: sorted(np.bincount(split.targets).tolist()) for name, split in dataset.splits.items()}
+    assert found == {name: sorted(each) for name, each in counts.items()}
+    together = [
+        (image.tolist(), label)
+        for split in dataset.splits.values()
+        for image, label in zip(split.features, split.targets, strict=True)
+    ]
+    rows = train + (test or [])
+    assert sorted(together) == sorted((row["image"].ravel().tolist(), row["label"]) for row in rows)
+    assert load_dataset("tfds:toy").digest == dataset.digest
 
 
 @pytest.mark.parametrize(
@@ -215,7 +235,7 @@ def test_preparing_without_tensorflow_names_the_extra(tfds, tensorflow, tmp_path
 
 def test_a_set_is_prepared_once(tfds, tensorflow, tmp_path):
     tensorflow(True)
-    builder = tfds(Builder(tmp_path / "toy", {"train": examples(24)}))
+    builder = tfds(Builder(tmp_path / "toy", {"train": examples(72, classes=3)}))
     for _ in range(2):
         load_dataset("tfds:toy")
     assert builder.calls == [{"file_format": "array_record"}]

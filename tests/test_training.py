@@ -7,7 +7,7 @@ import pytest
 from conftest import make_dataset
 from flax import nnx
 
-from mlp_jax import MLP, Dataset, InputError, Recipe, Split, evaluate, evaluate_model, fit, training
+from mlp_jax import MLP, Dataset, InputError, Recipe, Split, SweepWarning, evaluate, evaluate_model, fit, training
 from mlp_jax.models import parameter_key
 from mlp_jax.tasks import TASKS
 from mlp_jax.training import minibatches
@@ -113,7 +113,8 @@ def test_the_articles_function(one_hot):
 
 def test_the_articles_function_takes_k_from_its_argument():
     x = np.zeros((6, 3), np.uint8)
-    train, _ = evaluate_model(2, 3, x, [0, 1, 0, 1, 0, 1], x, [0, 1, 2, 0, 1, 2])
+    with pytest.warns(SweepWarning, match="train has no example of class 2"):
+        train, _ = evaluate_model(2, 3, x, [0, 1, 0, 1, 0, 1], x, [0, 1, 2, 0, 1, 2])
     assert 0 < train.loss < np.log(3) * 1.5
 
 

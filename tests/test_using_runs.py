@@ -162,6 +162,9 @@ def test_exports_of_other_tasks(task, tmp_path):
     np.testing.assert_array_equal(called["prediction"], model.predict(features))
     if task == "binary":
         np.testing.assert_allclose(called["probabilities"][:, 1], model.predict_proba(features), atol=1e-6)
+        sure = MLP.from_weights(model.weights | {"c2": np.array([40.0], np.float32)}, task=task)
+        called = export.deserialize(bytearray(stablehlo_bytes(sure))).call(features)
+        np.testing.assert_allclose(called["probabilities"][:, 0], np.exp(-sure(features)[:, 0]), rtol=1e-4)
     with pytest.raises(InputError, match="unknown inputs 'int4'"):
         stablehlo_bytes(model, inputs="int4")
 

@@ -17,6 +17,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from mlp_jax.errors import InputError, shown
 
+_FLAGS = (bool, bool | None)  # options without a value
 _NAMES = {int: ("a whole number", "whole numbers"), float: ("a number", "numbers"), str: ("text", "words")}
 
 
@@ -74,14 +75,14 @@ def _mistake(text: str, command: str, arguments: Sequence[str], kind: type) -> s
     """What is wrong with the arguments of a command, by what tyro says of it."""
     fields = {f"--{field.name.replace('_', '-')}": field for field in dataclasses.fields(kind)}
     hints = {option: get_type_hints(kind)[field.name] for option, field in fields.items()}
-    options = {**fields, **{f"--no-{option[2:]}": None for option, hint in hints.items() if hint is bool}}
+    options = {**fields, **{f"--no-{option[2:]}": None for option, hint in hints.items() if hint in _FLAGS}}
     if text.startswith("Unrecognized"):
         for place, argument in enumerate(arguments):
             option = _option(argument)
             if argument.startswith("--") and option not in options:
                 near = _did_you_mean(option, options)
                 return f"mlp-jax {command} has no option {shown(option)[1:-1]}: {near}".strip(": ")
-            if argument in text.split() and place and hints.get(before := _option(arguments[place - 1])) is bool:
+            if argument in text.split() and place and hints.get(before := _option(arguments[place - 1])) in _FLAGS:
                 return f"{before} has the value {shown(argument)}: expected none, or --no-{before[2:]} for the contrary"
         extra = re.sub(r" \(applied to .*?\)", "", text.partition(": ")[2]).partition(" Arguments are applied")[0]
         return f"mlp-jax {command} does not know what to do with {shown(extra)}"

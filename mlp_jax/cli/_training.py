@@ -16,6 +16,7 @@ from rich.console import Console
 
 from mlp_jax.cache import enable_compilation_cache
 from mlp_jax.cli._signals import Interrupted, Stop
+from mlp_jax.cli._using import Transpose
 from mlp_jax.datasets import Dataset, absolute_path, load_dataset
 from mlp_jax.datasets.dataset import first_line
 from mlp_jax.distributed import leads, lost, several
@@ -36,6 +37,8 @@ class TrainingOptions:
 
     dataset: str = "mnist"
     """mnist, tfds:NAME, sklearn:NAME, a directory of IDX files, or an .npz file."""
+    transpose: Transpose = None
+    """Whether images are stored transposed, to be turned upright; by default just what is known to be EMNIST's."""
     epochs: int = 20
     """Passes over the training split."""
     batch_size: int = 128
@@ -144,9 +147,10 @@ def train_run(
 
 def _dataset(options: TrainingOptions, begun: Mapping[str, Any] | None, out: Path) -> tuple[Dataset, str | None]:
     """The data set, and where it is, if it is a file or directory."""
-    if begun is not None and begun["dataset"] == options.dataset:
+    same = begun is not None and begun["dataset"] == options.dataset
+    if begun is not None and same and begun.get("transpose", options.transpose) == options.transpose:
         return dataset_of(begun, out), begun.get("dataset_path")
-    return load_dataset(options.dataset), absolute_path(options.dataset)
+    return load_dataset(options.dataset, transpose=options.transpose), absolute_path(options.dataset)
 
 
 @contextlib.contextmanager
@@ -186,7 +190,7 @@ def _check_same(out: Path, begun: Mapping[str, Any], config: Mapping[str, Any]) 
     now = json.loads(json.dumps(config))
     if begun.get("dataset_digest") != now["dataset_digest"]:
         raise InputError(f"{out} cannot be resumed: the data set {now['dataset']} is not what it was (SHA-256 differs)")
-    keys = sorted((begun.keys() | now.keys()) - {"dataset", "dataset_path", "dataset_name"})
+    keys = sorted((begun.keys() | now.keys()) - {"dataset", "dataset_path", "dataset_name", "transpose"})
     differ = [key for key in keys if begun.get(key) != now.get(key)]
     if differ:
         changes = (f"{key} was {json.dumps(begun.get(key))} and is now {json.dumps(now.get(key))}" for key in differ)
@@ -227,7 +231,8 @@ def _draw_result(result: SweepResult, config: Mapping[str, Any], out: Path, data
     trials = trials_table(result)
     best = best_trial(trials) if (trials["diverged"] == 0).any() else None
     model = None if best is None else result.model(result.trials[best])
-    draw_lacking(out, trials, history_table(result), config, trial=best, model=model, dataset=dataset)
+    tables = (trials, history_table(result), config)
+    draw_lacking(out, *tables, outcomes=result.outcomes, trial=best, model=model, dataset=dataset)
 
 
 def draw_lacking(out: Path, *tables: Any, **model: Any) -> None:

@@ -8,17 +8,20 @@ from typing import Annotated, Any
 
 import tyro
 
+from mlp_jax.analysis import score_text
 from mlp_jax.datasets import Dataset
 from mlp_jax.datasets.dataset import ImageForm
 from mlp_jax.errors import DataError, InputError
 from mlp_jax.models import MLP
-from mlp_jax.results import best_trial
+from mlp_jax.results import best_trial, criterion
 from mlp_jax.runs import Run, read_run
 from mlp_jax.sweep import check_dtype
-from mlp_jax.terminal import percent_or_plain
 
 RunPath = tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="RUN")]]
 """The run directory that a command uses."""
+
+Transpose = Annotated[bool | None, tyro.conf.DisallowNone]
+"""As ``load_dataset`` takes it: --transpose or --no-transpose, neither for None."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,9 @@ class Chosen:
         )
         if not self.by_validation:
             return text
-        score = percent_or_plain(setting(self.run, "score_name"))(row["validation_score"])
+        by = criterion(self.run.trials)
+        name = setting(self.run, "score_name") if by.measure == "score" else "loss"
+        score = ("loss " if name == "loss" else "") + score_text(row[by.column], name)
         return f"{text}; of {len(self.run.trials['trial'])} the best on validation ({score})"
 
 
@@ -138,7 +143,8 @@ def figure_arguments(run: Run, warn: Callable[[str], None], dataset: str | None 
         InputError: the data set that is named cannot be had, or is not the run's.
     """
     named = None if dataset is None else run.dataset(dataset)
-    arguments = {"trials": run.trials, "history": run.history, "config": run.config, "timing": run.timing}
+    names = ("trials", "history", "config", "timing", "outcomes")
+    arguments: dict[str, Any] = {name: getattr(run, name) for name in names}
     try:
         best = best_trial(run.trials)
         return arguments | {

@@ -9,13 +9,22 @@ from mlp_jax.cli._using import RunPath
 from mlp_jax.runs import read_run
 from mlp_jax.terminal import print_table
 
-_KEPT = ("activation", "learning rate", "M", "step in M", "from M to the best", "test", "best learning rate")
+_KEPT = (
+    "activation",
+    "learning rate",
+    "M",
+    "step in M",
+    "from M to the best",
+    "from M to wider",
+    "test",
+    "best learning rate",
+)
 """Columns that a narrow terminal has to show."""
 
 
 @dataclass
 class Analyse:
-    """Say what a run found: intervals over seeds and of the test set, what each step in M gains, where it saturates."""
+    """Say what a run found: how many hidden units are enough, what each step in M gains, and how sure that is."""
 
     run: RunPath
     """What mlp-jax sweep wrote."""
@@ -26,7 +35,7 @@ class Analyse:
 def run(options: Analyse) -> int:
     """Run the command; returns the exit code."""
     run = read_run(options.run)
-    analysis = analyse(run.trials, run.history, run.config, run.timing)
+    analysis = analyse(run.trials, run.history, run.config, run.timing, run.outcomes)
     if options.json:
         print_json(analysis_record(analysis))
         return 0

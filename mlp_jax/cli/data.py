@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from mlp_jax.cli._output import console_for, print_json
+from mlp_jax.cli._using import Transpose
 from mlp_jax.datasets import Dataset, load_dataset
 from mlp_jax.runs import check_new, new_directory
 from mlp_jax.terminal import print_table
@@ -17,6 +18,8 @@ class Data:
 
     dataset: str = "mnist"
     """mnist, tfds:NAME, sklearn:NAME, a directory of IDX files, or an .npz file."""
+    transpose: Transpose = None
+    """Whether images are stored transposed, to be turned upright; by default just what is known to be EMNIST's."""
     out: Path | None = None
     """Directory to write figures to, a new or empty one."""
     json: bool = False
@@ -27,7 +30,7 @@ def run(options: Data) -> int:
     """Run the command; returns the exit code."""
     if options.out is not None:
         check_new(options.out)
-    dataset = load_dataset(options.dataset)
+    dataset = load_dataset(options.dataset, transpose=options.transpose)
     counts = {
         split: [int((values.targets == label).sum()) for label in range(len(dataset.class_names))]
         for split, values in dataset.splits.items()

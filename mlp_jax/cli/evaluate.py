@@ -1,14 +1,19 @@
 """mlp-jax evaluate."""
 
+import warnings
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from mlp_jax.cli._output import console_for, print_json
-from mlp_jax.cli._using import Chosen, RunPath, choose, own_dataset, setting
+from mlp_jax.cli._using import Chosen, RunPath, Transpose, choose, image_form, own_dataset, setting
 from mlp_jax.datasets import Dataset, load_dataset
-from mlp_jax.errors import InputError
+from mlp_jax.datasets.scales import check_scales
+from mlp_jax.errors import InputError, SweepWarning
 from mlp_jax.models import MLP
 from mlp_jax.results import KEYS
+from mlp_jax.runs import Run
 from mlp_jax.single import Scores, evaluate
 from mlp_jax.terminal import percent_or_plain, print_table
 
@@ -20,7 +25,10 @@ class Evaluate:
     run: RunPath
     """What mlp-jax sweep wrote."""
     dataset: str | None = None
-    """A data set as mlp-jax sweep takes it, of as many features and outputs; by default the run's own."""
+    """A data set as mlp-jax sweep takes it, of as many features and outputs; by default the run's own. Classes are
+    matched by name."""
+    transpose: Transpose = None
+    """With --dataset: whether its images are stored transposed, to be turned upright; its own are read as before."""
     trial: int | Literal["best", "all"] = "best"
     """A number of trials.csv, all, or the best on validation."""
     json: bool = False
@@ -31,14 +39,18 @@ def run(options: Evaluate) -> int:
     """Run the command; returns the exit code."""
     first = choose(options.run, None if options.trial == "best" else 0 if options.trial == "all" else options.trial)
     run = first.run
-    dataset = _load(first, options.dataset)
+    dataset = _load(first, options)
     _check_fits(first.model, dataset)
+    same = dataset.digest == setting(run, "dataset_digest")
+    names = setting(run, "class_names")
+    dataset = dataset.with_names(names) if same else dataset.with_classes(names)
+    if not same:
+        _check_scale(run, dataset)
     numbers = run.trials["trial"].tolist() if options.trial == "all" else [first.trial]
     scores: dict[int, dict[str, Scores]] = {}
     for number in numbers:
         model = run.model(number)
         scores[number] = {name: evaluate(model, split) for name, split in dataset.splits.items()}
-    same = dataset.digest == setting(run, "dataset_digest")
     score_name = setting(run, "score_name")
     if options.json:
         by_trial = [{"trial": number} | _flat(by) for number, by in scores.items()]
@@ -88,10 +100,32 @@ def _flat(scores: dict[str, Scores]) -> dict[str, float]:
     return {f"{split}_{name}": value for split, pair in scores.items() for name, value in pair._asdict().items()}
 
 
-def _load(chosen: Chosen, name: str | None) -> Dataset:
-    if name is not None:
-        return load_dataset(name)
+def _load(chosen: Chosen, options: Evaluate) -> Dataset:
+    if options.dataset is not None:
+        return load_dataset(options.dataset, transpose=options.transpose)
+    if options.transpose is not None:
+        raise InputError("transpose without dataset: the run's own images are read as they were, so leave it out")
     return own_dataset(chosen.run, None)
+
+
+def _check_scale(run: Run, dataset: Dataset) -> None:
+    """Hold the scale of other data against that of a run's own: as it is noted of images, else as the data have it."""
+    features, images = dataset.train.features, dataset.image_shape is not None
+    as_bytes = setting(run, "feature_dtype") == "uint8"
+    if setting(run, "image_form") is not None:
+        form = image_form(run)
+        ends = np.array([form.paper, form.ink], np.float32)
+        own = np.resize(np.round(255 * ends).astype(np.uint8) if as_bytes else ends, (1, dataset.features))
+    else:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", SweepWarning)  # of what they are was warned when they were trained on
+                own = own_dataset(run, None).train.features
+        except InputError:  # not there any more
+            if not as_bytes:
+                return
+            own = np.resize(np.array([0, 255], np.uint8), (1, dataset.features))
+    check_scales({"the run's own data": own, dataset.name: features}, images=images)
 
 
 def _check_fits(model: MLP, dataset: Dataset) -> None:

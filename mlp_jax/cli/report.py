@@ -37,7 +37,7 @@ def run(options: Report) -> int:
     arguments = figure_arguments(run, notes.append, options.dataset)
     for note in notes:
         print(f"mlp-jax: {note}", file=sys.stderr)
-    analysis = analyse(run.trials, run.history, run.config, run.timing)
+    analysis = analyse(run.trials, run.history, run.config, run.timing, run.outcomes)
     text = page(run.config, run.environment, analysis, plots.run_figures(**arguments), notes)
     with written_whole(out) as file:
         file.write(text.encode())

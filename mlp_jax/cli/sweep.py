@@ -10,6 +10,7 @@ import jax
 from rich.console import Console
 
 from mlp_jax import distributed
+from mlp_jax.analysis import analyse
 from mlp_jax.cli._output import console_for, print_json
 from mlp_jax.cli._training import (
     TrainingOptions,
@@ -35,7 +36,7 @@ class Sweep(TrainingOptions):
     """Train every combination of hidden units, activations, learning rates and seeds, together.
 
     Prints the scores by number of hidden units, and writes a run directory: config.json, environment.json, trials.csv,
-    history.csv, parameters.npz and figures.
+    history.csv, parameters.npz, outcomes.npz and figures.
     """
 
     hidden_units: tuple[int, ...] = (0, *ARTICLE_WIDTHS)
@@ -118,11 +119,11 @@ def run(options: Sweep) -> int:
         return 0
     # As written: rounded like this, a mean of float32 numbers may differ in its last digit from what analyse says.
     config, trials, where = read_config(out), read_trials(out), environment(result)
-    history = history_table(result)
+    analysis = analyse(trials, history_table(result), config, outcomes=result.outcomes)
     if options.json:
-        print_json(summary_record(trials, history, config, where) | {"run": str(out)})
+        print_json(summary_record(analysis, config, where) | {"run": str(out)})
     else:
-        print_summary(console, trials, history, config, where)
+        print_summary(console, analysis, config, where)
         print_written(console, out)
     return 0
 
@@ -152,7 +153,7 @@ def _resume_finished(out: Path, console: Console) -> None:
 
 def _plan(options: Sweep, grid: Grid) -> int:
     """Say what the sweep would take."""
-    dataset = load_dataset(options.dataset)
+    dataset = load_dataset(options.dataset, transpose=options.transpose)
     options.make_devices(grid, dataset)
     found = forecast(grid, dataset, **options.asked, memory=options.memory_bytes)
     if not distributed.leads():

@@ -34,7 +34,7 @@ def run(options: Train) -> int:
         return 0
     score = percent_or_plain(result.score_name)
     rows = [(split, f"{scores[f'{split}_loss']:.4f}", score(scores[f"{split}_score"])) for split in dataset.splits]
-    print_table(console, ("split", "loss", result.score_name), rows, left=("split",))
+    print_table(console, ("split", "loss", result.score_name), rows, left=("split",), title="Finished model")
     if result.diverged[0]:
         console.print(f"It diverged in epoch {result.diverged[0]}: try a lower learning rate.", highlight=False)
     print_written(console, out)

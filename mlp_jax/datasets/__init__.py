@@ -1,13 +1,14 @@
 """Data sets: files, TFDS and arrays in; NumPy arrays out."""
 
 import os
+import warnings
 from pathlib import Path
-from typing import Any
 
-from mlp_jax.datasets.dataset import Dataset, Split, first_line, naming_source
-from mlp_jax.datasets.idx import load_idx_directory, read_idx
-from mlp_jax.datasets.npz import read_npz
-from mlp_jax.errors import DataError, instance
+from mlp_jax.datasets import emnist
+from mlp_jax.datasets.dataset import Dataset, Split, first_line
+from mlp_jax.datasets.idx import find_idx, is_idx_name, load_idx, read_idx
+from mlp_jax.datasets.npz import load_npz
+from mlp_jax.errors import DataError, SweepWarning, instance
 
 __all__ = ["Dataset", "Split", "absolute_path", "load_dataset", "read_idx"]
 
@@ -20,44 +21,69 @@ _MNIST_SHA256 = {
 }
 
 
-def load_dataset(name: str | os.PathLike[str], *, data_dir: str | Path | None = None) -> Dataset:
+def load_dataset(
+    name: str | os.PathLike[str], *, data_dir: str | Path | None = None, transpose: bool | None = None
+) -> Dataset:
     """Load a data set by name or path.
 
     Args:
         name: ``mnist`` (in the package: train 55,000, validation 5,000, test 10,000); ``tfds:NAME`` for an
             image-classification data set of TensorFlow Datasets (see ``mlp_jax.datasets.tfds``); ``sklearn:NAME`` for
             one of scikit-learn's (see ``mlp_jax.datasets.scikit_learn``); a directory of IDX files named as MNIST's
-            are; or an ``.npz`` file with x_train, y_train, x_test, y_test and, if they are there, x_validation,
-            y_validation, and as text task and class_names.
+            are, or, where it holds several data sets, a file of one of them; or an ``.npz`` file with x_train, y_train,
+            x_test, y_test and, if they are there, x_validation, y_validation, and as text task and class_names
+            (MedMNIST's names, train_images and so on, are taken too).
         data_dir: where TensorFlow Datasets keeps its prepared data; None for its own default.
+        transpose: whether images are stored transposed, and are to be turned upright; None for what is known: EMNIST's
+            own files and ``tfds:emnist`` are turned, with a warning that says so, and everything else is left as it is.
 
     Returns:
         The data set, in memory.
 
     Raises:
-        DataError: no such data set, or its data are damaged.
+        DataError: no such data set, its data are damaged, or they are to be transposed and are no images.
         MissingExtraError: it needs a package that is not installed.
     """
     instance("the data set", name, str | os.PathLike, "a name or a path")
-    name = os.fspath(name)
+    instance("transpose", transpose, bool | None, "True, False or None")
+    path_given, name = not isinstance(name, str), os.fspath(name)
+    if name == "mnist" and Path(name).exists():
+        if path_given:
+            name = os.path.join(os.curdir, name)  # noqa: PTH118 (Path would leave the dot out)
+        else:
+            warnings.warn(
+                "mnist is read from the package, and not from what is here by that name: ./mnist names that",
+                SweepWarning,
+                stacklevel=2,
+            )
+    dataset, known = _load(name, data_dir)
+    return dataset.oriented(transpose, known=known)
+
+
+def _load(name: str, data_dir: str | Path | None) -> tuple[Dataset, str]:
+    """A data set as it is stored; and where it is known to be stored transposed, by what."""
     if name == "mnist":
-        return load_idx_directory(_MNIST, name="MNIST", sha256=_MNIST_SHA256)
+        return load_idx(find_idx(_MNIST, _MNIST_SHA256), name="MNIST", sha256=_MNIST_SHA256), ""
     if name.startswith("tfds:"):
         from mlp_jax.datasets.tfds import load_tfds
 
-        return load_tfds(name.removeprefix("tfds:"), data_dir)
+        known = f"{name} is EMNIST" if emnist.variant_of_tfds(name.removeprefix("tfds:")) else ""
+        return load_tfds(name.removeprefix("tfds:"), data_dir), known
     if name.startswith("sklearn:"):
         from mlp_jax.datasets.scikit_learn import load_scikit_learn
 
-        return load_scikit_learn(name.removeprefix("sklearn:"))
+        return load_scikit_learn(name.removeprefix("sklearn:")), ""
     try:
         path = Path(name).expanduser()
         is_directory, is_file = path.is_dir(), path.is_file()
     except (OSError, RuntimeError) as error:  # a name too long, a folder that may not be entered, no such ~user
         reason = getattr(error, "strerror", None) or first_line(error)
         raise DataError(f"{name!r}: cannot be looked up ({reason}): expected the name or path of a data set") from None
-    if is_directory and name:  # an empty name would be the current directory
-        return load_idx_directory(path, name=path.resolve().name)
+    if (is_directory and name) or (is_file and is_idx_name(path)):  # an empty name would be the current directory
+        files = find_idx(path)
+        known = f"{path} holds EMNIST's own files" if emnist.variant_of_file(files.prefix) else ""
+        title = path.resolve().name if is_directory else files.prefix.rstrip("-_.") or path.resolve().parent.name
+        return load_idx(files, name=title), known
     if not is_file and not path.exists() and (path.suffix or path.name != name):
         where = "" if path.is_absolute() else f" in {Path.cwd()}"
         raise DataError(f"{name!r}: no such file or directory{where}: expected the path of a data set")
@@ -68,7 +94,7 @@ def load_dataset(name: str | os.PathLike[str], *, data_dir: str | Path | None = 
         )
     if path.suffix != ".npz":
         raise DataError(f"{path}: is a file: expected an .npz file or a directory of IDX files")
-    return _load_npz(path)
+    return load_npz(path), ""
 
 
 def absolute_path(name: str) -> str | None:
@@ -80,18 +106,3 @@ def absolute_path(name: str) -> str | None:
         return str(path) if path.exists() else None
     except (OSError, RuntimeError, ValueError):  # as in load_dataset, and a name with a NUL in it
         return None
-
-
-def _load_npz(path: Path) -> Dataset:
-    required = ("x_train", "y_train", "x_test", "y_test")
-    optional = ("x_validation", "y_validation")
-    texts = ("task", "class_names")
-    arrays: dict[str, Any] = dict(read_npz(path, required + optional, texts))
-    missing = [key for key in required if key not in arrays]
-    if missing:
-        raise DataError(f"{path}: holds no {', '.join(missing)}: expected {', '.join(required)}")
-    for text in texts:
-        if text in arrays:
-            arrays[text] = arrays[text].tolist()
-    with naming_source(path):
-        return Dataset.from_arrays(**arrays, name=path.stem)

@@ -2,18 +2,22 @@
 
 import contextlib
 import hashlib
+import itertools
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
-import jax
 import numpy as np
 import psutil
 from jaxtyping import Num
 
-from mlp_jax.errors import DataError, InputError, instance, listed, shown, whole
+from mlp_jax.datasets import carving
+from mlp_jax.datasets.scales import check_scale, check_scales
+from mlp_jax.errors import DataError, InputError, SweepWarning, instance, listed, shown, whole
 from mlp_jax.tasks import get_task
 
 DEFLATE_LIMIT = 1032
@@ -21,26 +25,96 @@ DEFLATE_LIMIT = 1032
 
 VALIDATION_FRACTION = 1 / 12  # the article's loader held 5,000 of MNIST's 60,000 training images out
 
-_CARVE = 0x5EED  # what the key that carves a validation split is for
 NUMBER_THEM = "so number the classes 0, 1, 2, ... and give their names as class_names"
 _VALUES = 'or task="regression" for values (an array in the .npz file, or an argument of Dataset.from_arrays)'
 MOST_CLASSES = 1_000_000  # labels past this are identifiers or damage, and would ask for a logit each
+_MOST_NAMED = 5  # classes, in a message
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Split:
     """One split.
 
     Attributes:
-        features: ``[N, D]``, uint8 (images, scaled to [0, 1] when used) or floating point (used as they are).
-        targets: int32 class labels ``[N]``, or floating-point values ``[N, K]`` for regression.
+        features: ``[N, D]``, uint8 (images, scaled to [0, 1] when used) or floating point (used as they are). Other
+            numbers become float32.
+        targets: int32 class labels ``[N]``, or floating-point values ``[N, K]`` for regression. Other integers become
+            int32.
+
+    Raises:
+        DataError: these are no features and targets of the same N ≥ 1 examples, finite, with labels from 0.
     """
 
     features: Num[np.ndarray, "N D"]
     targets: Num[np.ndarray, "N *K"]
 
+    def __post_init__(self) -> None:
+        features, targets = _as_array(self.features, "features"), _as_array(self.targets, "targets")
+        if features.ndim != 2 or features.shape[1] == 0:
+            raise DataError(
+                f"features have shape {features.shape}: expected [N, D], so flatten each example "
+                "(x.reshape(len(x), -1)), as Dataset.from_arrays does"
+            )
+        if len(features) == 0:
+            raise DataError("the split is empty: expected at least one example")
+        if targets.shape[:1] != features.shape[:1]:
+            raise DataError(
+                f"there are {len(features)} examples but targets of shape {targets.shape}: give each example one"
+            )
+        if targets.dtype.kind == "f":
+            if targets.ndim != 2 or targets.shape[1] == 0:
+                raise DataError(
+                    f"targets are {targets.dtype} of shape {targets.shape}: expected values [N, K] of a regression "
+                    "(y.reshape(len(y), -1)), or integer labels [N] of classes (y.astype(int))"
+                )
+            targets = _checked_floats(targets, "targets")
+        elif targets.ndim != 1:
+            mend = "y.reshape(-1)" if targets.shape[1:] == (1,) else "y.argmax(axis=1), if they are one-hot rows"
+            raise DataError(f"targets are integers of shape {targets.shape}: expected labels [N] ({mend})")
+        else:
+            targets = _checked_integers(targets, "targets")
+        object.__setattr__(self, "features", _checked_numbers(features, "features"))
+        object.__setattr__(self, "targets", targets)
+
     def __len__(self) -> int:
         return len(self.features)
+
+    def __repr__(self) -> str:
+        count, width = self.features.shape
+        return f"Split({count:,} × {width:,} {self.features.dtype}, targets {self.targets.dtype})"
+
+    def check_fits(self, task: str, features: int, outputs: int, who: str = "the model") -> None:
+        """Raise DataError unless a model can be trained on this split, and scored by it.
+
+        Args:
+            task: of the model.
+            features: D, that it takes.
+            outputs: K, its logits.
+            who: takes them, for the message.
+        """
+        if self.features.shape[1] != features:
+            raise DataError(f"examples have shape {self.features.shape[1:]}: {who} expects ({features},)")
+        values = self.targets.ndim == 2
+        if task == "regression":
+            if not values:
+                raise DataError(f"targets are labels: {who} expects values [N, {outputs}], for task regression")
+            if self.targets.shape[1] != outputs:
+                raise DataError(
+                    f"targets have {self.targets.shape[1]} values each: {who} expects {outputs}, one an output"
+                )
+            return
+        if values:
+            raise DataError(
+                f"targets are values of shape {self.targets.shape}: {who} expects integer labels [N], for task {task} "
+                "(y.argmax(axis=1), if they are one-hot rows)"
+            )
+        classes, most = _classes(task, outputs), int(self.targets.max())
+        if most >= classes:
+            mend = f"{most + 1} outputs are needed, or" if task == "multiclass" else 'task="multiclass" takes more, or'
+            raise DataError(
+                f"labels go up to {most}: {who} has {classes} classes and expects 0 to {classes - 1} ({mend} number "
+                "the classes 0, 1, 2, ...)"
+            )
 
 
 @dataclass(frozen=True)
@@ -61,9 +135,11 @@ class ImageForm:
     ink: float
 
 
-@dataclass(frozen=True, eq=False)  # equal content is equal digests
+@dataclass(frozen=True, eq=False, repr=False)  # equal content is equal digests
 class Dataset:
     """Train, validation and test split of one problem. Made by ``load_dataset`` or ``Dataset.from_arrays``.
+
+    However it is made, its splits fit its task, and each other.
 
     Attributes:
         name: for titles and records.
@@ -74,6 +150,14 @@ class Dataset:
         outputs: K, the number of logits.
         class_names: one name a class; empty for regression.
         image_shape: (height, width) or (height, width, channels) if an example is an image, else None.
+        transpose: what ``load_dataset`` takes to read it like this again, without a word: True if its images were
+            transposed when they were read, False if they were left as they are stored by request, else None.
+
+    Raises:
+        InputError: the splits, or the names, do not fit; or their scales cannot both be meant (``DataError``).
+
+    Warns:
+        SweepWarning: a split lacks a class, or the features are on a scale that is doubtful.
     """
 
     name: str
@@ -84,6 +168,83 @@ class Dataset:
     outputs: int
     class_names: tuple[str, ...] = ()
     image_shape: tuple[int, ...] | None = None
+    transpose: bool | None = None
+
+    def __post_init__(self) -> None:
+        self.check()
+        named = 0 if self.task == "regression" else _classes(self.task, self.outputs)
+        if len(self.class_names) != named:
+            raise DataError(f"class_names has {len(self.class_names)} names: expected {named}, one a class")
+        twice = [name for name, count in Counter(self.class_names).items() if count > 1]
+        if twice:
+            raise DataError(f"class_names holds {_shortly(map(shown, twice))} more than once: give each class its own")
+        if self.image_shape is not None and math.prod(self.image_shape) != self.features:
+            raise DataError(f"image_shape is {self.image_shape}: expected one of the {self.features} features")
+        features = {split: values.features for split, values in self.splits.items()}
+        check_scales(features, images=self.image_shape is not None)
+        check_scale("train", self.train.features, images=self.image_shape is not None)
+        if self.class_names:
+            _check_classes(self)
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{name} {len(split):,}" for name, split in self.splits.items())
+        shape = " × ".join(map(str, self.image_shape or (self.features,)))
+        classes = f", {len(self.class_names)} classes ({_shortly(self.class_names)})" if self.class_names else ""
+        return f"Dataset({self.name}: {self.task}, {sizes}, features {shape} {self.train.features.dtype}{classes})"
+
+    def check(self) -> None:
+        """Raise DataError unless every split is one that a model of this task can be trained on, and scored by."""
+        get_task(self.task)
+        for name, split in self.splits.items():
+            instance(f"the {name} split", split, Split, "an mlp_jax.Split")
+            with naming_source(name):
+                split.check_fits(self.task, self.features, self.outputs, "the data set")
+
+    def with_classes(self, names: Sequence[str]) -> "Dataset":
+        """The same data with the classes of a model, their labels numbered as it has them.
+
+        Classes are matched by name; where one side has numbers for names, by number.
+
+        Raises:
+            DataError: the classes have other names.
+
+        Warns:
+            SweepWarning: they are in another order, or are matched by number.
+        """
+        names = tuple(names)
+        if names == self.class_names:
+            return self
+        if sorted(names) == sorted(self.class_names):
+            _warn(f"{self.name} has its classes in another order: they are matched by name")
+            order = np.array([names.index(name) for name in self.class_names], np.int32)
+            splits = {name: Split(split.features, order[split.targets]) for name, split in self.splits.items()}
+            return self._changed(class_names=names, **splits)
+        if len(names) == len(self.class_names) and (_numbers(len(names)) in (names, self.class_names)):
+            by_number = f"{_shortly(self.class_names)} as {_shortly(names)}"
+            _warn(f"{self.name} has other names for its classes: they are matched by number ({by_number})")
+            return self.with_names(names)
+        here, expected = set(self.class_names) - set(names), set(names) - set(self.class_names)
+        raise DataError(
+            f"{self.name} has other classes: {_shortly(sorted(here)) or 'none'} where "
+            f"{_shortly(sorted(expected)) or 'none'} is expected, so give the same classes the same names"
+        )
+
+    def with_names(self, names: Sequence[str]) -> "Dataset":
+        """The same data, whose classes have these names; warns where those that they have were not just numbers."""
+        names = tuple(names)
+        if names == self.class_names:
+            return self
+        if _numbers(len(names)) not in (names, self.class_names):
+            _warn(
+                f"{self.name} has other names for its classes than these very data had before ("
+                f"{_shortly(self.class_names)}): they are taken as {_shortly(names)}"
+            )
+        return self._changed(class_names=names)
+
+    def _changed(self, **changes: Any) -> "Dataset":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SweepWarning)  # all was said when this one was made
+            return replace(self, **changes)
 
     @property
     def features(self) -> int:
@@ -98,6 +259,35 @@ class Dataset:
     def target_text(self, target: np.ndarray) -> str:
         """A target as a person reads it: the name of its class, or its values."""
         return self.class_names[int(target)] if self.class_names else ", ".join(f"{value:.3g}" for value in target)
+
+    def oriented(self, transpose: bool | None, *, known: str = "") -> "Dataset":
+        """With its images upright: height and width swapped, if they are stored transposed.
+
+        Args:
+            transpose: whether they are; None where nobody says so, which leaves it to ``known``.
+            known: by what it is known that they are, as the warning says it; empty if nothing is known.
+
+        Raises:
+            DataError: they are to be transposed, and examples are no images.
+        """
+        if transpose is None and known:
+            message = f"{known}: images are stored transposed, and turned upright (--no-transpose leaves them so)"
+            warnings.warn(message, SweepWarning, stacklevel=2)
+        if not (bool(known) if transpose is None else transpose):
+            return self._changed(transpose=transpose)
+        if self.image_shape is None:
+            raise DataError(
+                f"{self.name}: transpose is for images, and an example is {self.features} numbers: leave it out"
+            )
+        height, width, *channels = self.image_shape
+        train, validation, test = (_transposed(split, self.image_shape) for split in self.splits.values())
+        return self._changed(
+            train=train,
+            validation=validation,
+            test=test,
+            image_shape=(width, height, *channels),
+            transpose=True,
+        )
 
     @cached_property
     def digest(self) -> str:
@@ -143,7 +333,8 @@ class Dataset:
 
         Args:
             x_train: ``[N, ...]``, each example flattened. uint8 is taken as image intensities and scaled to
-                [0, 1] when used; anything else is used as it is, as floats.
+                [0, 1] when used; anything else is used as it is, as floats. Images with their channels first,
+                ``[N, 3, height, width]``, become ``[N, height, width, 3]``, with a warning.
             y_train: integer labels ``[N]`` or ``[N, 1]``, one-hot rows ``[N, K]``, or for regression values
                 ``[N]`` or ``[N, K]``.
             x_test: like x_train.
@@ -155,13 +346,16 @@ class Dataset:
             name: for titles and records.
             class_names: one a class, and so the number of classes; by default the numbers 0 to K − 1, where K
                 is the width of one-hot rows or one more than the greatest label of train (held-out ones too).
-            hold_out: where no validation split is given, which training examples make it: ``random`` ones, or
-                the ``first`` ones, as TensorFlow's loader did with MNIST.
+            hold_out: where no validation split is given, which training examples make it: ``random`` ones, of
+                every class in proportion, or the ``first`` ones, as TensorFlow's loader did with MNIST.
             split_seed: what ``random`` follows from.
 
         Raises:
             DataError: the arrays do not fit each other or the task; the message says which and why.
             InputError: there is no such task.
+
+        Warns:
+            SweepWarning: something is doubtful: a split lacks a class, a scale, channels that are first.
         """
         if task is not None:
             get_task(task)
@@ -189,6 +383,13 @@ class Dataset:
                 raise DataError(
                     f"{split} has {len(x)} examples but targets of shape {targets[split].shape}: give each example one"
                 )
+        if (channels := _channels_first(shape)) is not None:
+            features = {split: np.ascontiguousarray(np.moveaxis(x, 1, 3)) for split, x in features.items()}
+            shape, given = features["train"].shape[1:], shape
+            _warn(
+                f"images of shape {given} are taken to have their {channels} channel{'s' * (channels > 1)} first, and "
+                f"are kept as {shape}, channels last"
+            )
         if task == "regression":
             targets, outputs, names = _checked_values(targets)
         else:
@@ -203,6 +404,7 @@ class Dataset:
             outputs=outputs,
             class_names=names,
             image_shape=shape if len(shape) in (2, 3) else None,
+            transpose=None,
             **splits,
         )
 
@@ -234,30 +436,117 @@ def first_line(error: BaseException) -> str:
 
 
 def _carve(train: Split, seed: int | None) -> tuple[Split, Split]:
-    held_out = max(1, round(len(train) * VALIDATION_FRACTION))
-    if held_out == len(train):
+    count = max(1, round(len(train) * VALIDATION_FRACTION))
+    if count == len(train):
         raise DataError("train has a single example: too few to hold a validation split out, so give one")
     if seed is None:
-        chosen, rest = slice(None, held_out), slice(held_out, None)
-        return _take(train, rest), _take(train, chosen)
-    key = jax.random.fold_in(jax.random.key(seed), _CARVE)
-    order = np.asarray(jax.random.permutation(key, len(train)))
-    return _take(train, np.sort(order[held_out:])), _take(train, np.sort(order[:held_out]))
+        return _take(train, slice(count, None)), _take(train, slice(None, count))
+    labels = train.targets if train.targets.ndim == 1 else None
+    chosen = carving.held_out(len(train), count, seed, carving.VALIDATION, labels)
+    return _take(train, ~chosen), _take(train, chosen)
+
+
+def _transposed(split: Split, shape: tuple[int, ...]) -> Split:
+    """With height and width of the images swapped; ``shape`` is what they have."""
+    images = split.features.reshape(len(split), *shape)
+    return Split(np.swapaxes(images, 1, 2).reshape(len(split), -1), split.targets)
 
 
 def _take(split: Split, examples: slice | np.ndarray) -> Split:
     return Split(split.features[examples], split.targets[examples])
 
 
+def _classes(task: str, outputs: int) -> int:
+    """How many classes a task with so many logits has."""
+    return 2 if task == "binary" else outputs
+
+
+def _channels_first(shape: tuple[int, ...]) -> int | None:
+    """How many channels images of that shape have, if those come first for certain."""
+    if len(shape) != 3:
+        return None
+    first, last = shape[0], shape[2]
+    grey_or_colours = first in (1, 3) and last not in (1, 3)
+    return first if grey_or_colours or (first in (2, 4) and last > 4) else None
+
+
+def _check_classes(dataset: Dataset) -> None:
+    """Warn where a split lacks classes that have a name or are in another split.
+
+    Of validation and test that is said if they have as many examples as there are classes, and could have them all.
+    """
+    count = len(dataset.class_names)
+    present = {split: np.bincount(values.targets, minlength=count) > 0 for split, values in dataset.splits.items()}
+    nowhere = ~np.any([*present.values()], axis=0)
+    said = []
+    if nowhere.any():
+        mend = ": are they numbered 0, 1, 2, ... without a gap?" if dataset.class_names == _numbers(count) else ""
+        said.append(f"no split has an example of {_named(dataset, nowhere)}{mend}")
+    for split, there in present.items():
+        lacking = ~there & ~nowhere
+        if lacking.any() and (split == "train" or len(dataset.splits[split]) >= count):
+            said.append(f"{split} has no example of {_named(dataset, lacking)}")
+    if said:
+        _warn(f"{dataset.name}: {'; '.join(said)}")
+
+
+def _numbers(count: int) -> tuple[str, ...]:
+    """The names of classes that have none."""
+    return tuple(str(label) for label in range(count))
+
+
+def _named(dataset: Dataset, which: np.ndarray) -> str:
+    """Classes, as a message names them."""
+    names = [dataset.class_names[label] for label in np.flatnonzero(which)]
+    if len(names) == 1:
+        return f"class {names[0]}"
+    return f"{len(names)} of {len(dataset.class_names)} classes ({_shortly(names)})"
+
+
+def _shortly(names: Iterable[str]) -> str:
+    """The first names, separated by commas."""
+    first = [*itertools.islice(names, _MOST_NAMED + 1)]
+    return ", ".join([*first[:_MOST_NAMED], "..."] if len(first) > _MOST_NAMED else first)
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, SweepWarning, stacklevel=2)
+
+
 def _as_array(values: Any, what: str) -> np.ndarray:
+    masked = _masked(values)
+    if masked:
+        raise DataError(
+            f"{what} hold {masked:,} masked values, which would be used as if they were not masked: fill them "
+            "(x.filled(0)) or leave those examples out"
+        )
     try:
         array = np.asarray(values)
+        if array.dtype.kind == "O" and hasattr(values, "to_numpy"):  # a data frame of several or nullable types
+            with contextlib.suppress(AttributeError, TypeError, ValueError):
+                array = values.to_numpy(_plain_type(values), na_value=np.nan)
     except ValueError as error:
         raise DataError(f"{what} are not an array ({first_line(error)}): give every example the same shape") from None
     if array.dtype.kind not in "buif":
-        mend = NUMBER_THEM if array.dtype.kind in "US" and what.endswith("targets") else "so convert them"
+        text = array.dtype.kind in "UST" or (array.dtype.kind == "O" and any(isinstance(v, str) for v in array.flat))
+        mend = NUMBER_THEM if text and what.endswith("targets") else "so convert them"
         raise DataError(f"{what} have dtype {array.dtype}: expected real numbers, {mend}")
     return array
+
+
+def _masked(values: Any) -> int:
+    """How many values are masked, in an array or in a list of arrays."""
+    if isinstance(values, list | tuple):
+        return sum(_masked(each) for each in values if isinstance(each, np.ma.MaskedArray))
+    return int(np.ma.count_masked(values)) if isinstance(values, np.ma.MaskedArray) else 0
+
+
+def _plain_type(frame: Any) -> np.dtype:
+    """NumPy's type for all columns of a data frame, or for a series, of pandas; float64 where values are missing."""
+    if bool(np.any(frame.isna())):
+        return np.dtype(np.float64)
+    columns = frame.dtypes if frame.ndim == 2 else [frame.dtype]
+    return np.result_type(*(getattr(each, "numpy_dtype", each) for each in columns))
 
 
 def _checked_features(x: Any, split: str) -> np.ndarray:
@@ -266,14 +555,19 @@ def _checked_features(x: Any, split: str) -> np.ndarray:
         raise DataError(f"{split} features have shape {array.shape}: expected [examples, features] or [examples, ...]")
     if len(array) == 0:
         raise DataError(f"the {split} split is empty: expected at least one example")
-    return np.ascontiguousarray(array if array.dtype == np.uint8 else _checked_floats(array, f"{split} features"))
+    return np.ascontiguousarray(_checked_numbers(array, f"{split} features"))
+
+
+def _checked_numbers(array: np.ndarray, what: str) -> np.ndarray:
+    """Features of a type that the package knows: uint8, or floats."""
+    return array if array.dtype == np.uint8 else _checked_floats(array, what)
 
 
 def _checked_floats(array: np.ndarray, what: str) -> np.ndarray:
     # What float64 can hold and float32 cannot would be infinite on the device.
-    fits = np.abs(array) <= np.finfo(np.float32).max if array.dtype.kind == "f" else np.array(True)
-    if not fits.all():
-        place = tuple(int(index) for index in np.argwhere(~fits)[0])
+    most = np.finfo(np.float32).max
+    if array.size and array.dtype.kind == "f" and not (array.min() >= -most and array.max() <= most):  # nor if NaN
+        place = tuple(int(index) for index in np.argwhere(~(np.abs(array) <= most))[0])
         raise DataError(f"{what} hold {array[place]} at {place}: expected finite float32 numbers, so clean them first")
     return array if array.dtype == np.float64 else array.astype(np.float32, copy=False)
 
@@ -304,7 +598,7 @@ def _checked_labels(
             y = _from_one_hot(y, split)
         elif y.ndim not in (1, 2) or y.size == 0:
             raise DataError(f"{split} labels have shape {y.shape}: expected [N] integers or [N, K] one-hot rows")
-        labels[split] = _checked_integers(y.reshape(-1), split)
+        labels[split] = _checked_integers(y.reshape(-1), f"{split} labels")
     if len(set(stated.values())) > 1:
         counts = ", ".join(f"{count} by {who}" for who, count in stated.items())
         raise DataError(f"the number of classes is not clear ({counts}): give every one of them the same")
@@ -315,21 +609,26 @@ def _checked_labels(
                 f"{split} labels go up to {y.max()}: expected 0 to {classes - 1}, "
                 + (f"by {next(iter(stated))}" if stated else "as in train (class_names can say that there are more)")
             )
-    names = tuple(class_names) or tuple(str(label) for label in range(classes))
+    names = tuple(class_names) or _numbers(classes)
     return labels, 1 if binary else classes, names
 
 
 def _from_one_hot(y: np.ndarray, split: str) -> np.ndarray:
-    if not (np.isin(y, (0, 1)).all() and (np.count_nonzero(y, axis=1) == 1).all()):
+    if not np.isin(y, (0, 1)).all():
         raise DataError(
             f"{split} labels have shape {y.shape} and are not one-hot: expected a single 1 in each row, {_VALUES}"
+        )
+    if not (np.count_nonzero(y, axis=1) == 1).all():
+        raise DataError(
+            f"{split} labels have shape {y.shape} and are not one-hot: expected a single 1 in each row, as several "
+            "classes of one example, or none (multi-label), are not taken"
         )
     return y.argmax(axis=1)
 
 
-def _checked_integers(y: np.ndarray, split: str) -> np.ndarray:
+def _checked_integers(y: np.ndarray, what: str) -> np.ndarray:
     if y.dtype.kind == "f" and (odd := y[y != np.round(y)]).size:
-        raise DataError(f"{split} labels hold {odd[0]}: expected integers, {_VALUES}")
+        raise DataError(f"{what} hold {odd[0]}: expected integers, {_VALUES}")
     if y.min() < 0 or y.max() >= MOST_CLASSES:
-        raise DataError(f"{split} labels run from {y.min()} to {y.max()}: number the classes 0, 1, 2, ...")
-    return y.astype(np.int32)
+        raise DataError(f"{what} run from {y.min()} to {y.max()}: number the classes 0, 1, 2, ...")
+    return y.astype(np.int32, copy=False)

@@ -12,17 +12,25 @@ import math
 import re
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
+from mlp_jax.datasets import carving
 from mlp_jax.datasets.dataset import DEFLATE_LIMIT, MOST_CLASSES, Dataset, machine_memory, naming_source
+from mlp_jax.datasets.emnist import CLASSES, numbered, variant_of_file
 from mlp_jax.errors import DataError
 
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _MOST_DIMENSIONS = 32  # what every NumPy can hold; the format would allow 255
-_NAME = re.compile(r"(?P<prefix>.*?)(?P<split>train|t10k|test)-(?P<what>images|labels)[.-]idx\d-ubyte(\.gz)?")
+_NAME = re.compile(
+    r"(?P<prefix>(?!\.).*?)(?P<part>train|t10k|test(10k|50k)?)-(?P<what>images|labels)[.-]idx\d-(?P<type>ubyte|int)(\.gz)?"
+)  # a name that begins with a dot is hidden: macOS puts ._NAME beside a NAME that it copies
+_EXTENDED = (
+    8  # columns of QMNIST's labels (idx2-int): class, then series, writer, template, places, duplicate and group
+)
 
 
 def read_idx(path: str | Path, *, dimensions: int | None = None, sha256: str | None = None) -> np.ndarray:
@@ -98,70 +106,161 @@ def _read(stream: io.BufferedIOBase, path: Path, dimensions: int | None, most: i
     return np.frombuffer(payload, dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
 
 
-def load_idx_directory(directory: Path, *, name: str, sha256: Mapping[str, str] | None = None) -> Dataset:
-    """Read the four files of an MNIST-style directory.
+class IdxFiles(NamedTuple):
+    """The four files of one data set.
 
-    The validation split is the first twelfth of the training files (5,000 of MNIST's 60,000), as TensorFlow's
-    loader made it. Classes have the names that a file beside them gives: ``classes.txt``, a name a line, or a mapping
-    like those that EMNIST is published with (``emnist-letters-mapping.txt``, on each line a label and the codes of its
-    characters).
+    Attributes:
+        place: what messages name: the directory, or the file that was given.
+        prefix: what the names begin with: ``qmnist-``; empty for MNIST's.
+        paths: by split (``train``, ``test``) and kind (``images``, ``labels``).
+    """
+
+    place: Path
+    prefix: str
+    paths: Mapping[tuple[str, str], Path]
+
+
+def is_idx_name(path: Path) -> bool:
+    """Whether a file is named as one of a data set of IDX files."""
+    return _NAME.fullmatch(path.name) is not None
+
+
+def find_idx(place: Path, sha256: Mapping[str, str] | None = None) -> IdxFiles:
+    """Find the four files of an MNIST-style data set; a plain one goes before its compressed copy.
 
     Args:
-        directory: holds train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and
-            t10k-labels-idx1-ubyte, or names like them (test for t10k, a common prefix, .idx3, .gz).
-        name: the data set's name.
+        place: a directory that holds train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and
+            t10k-labels-idx1-ubyte, or names like them (test for t10k, a common prefix, .idx3, .gz; labels-idx2-int, as
+            QMNIST has them). Where it holds several data sets, one of the files of the one that is meant.
         sha256: checksum by file name, if they are known; then no other file is looked at.
+
+    Raises:
+        DataError: a file is missing, or there are several data sets.
+    """
+    given = None if place.is_dir() else _NAME.fullmatch(place.name)
+    directory = place.parent if given else place
+    try:
+        paths = sorted(path for path in directory.iterdir() if path.is_file())
+    except OSError as error:
+        raise DataError(
+            f"{directory}: cannot be listed ({error.strerror or error}): expected a directory of IDX files"
+        ) from None
+    matches = [
+        (path, match)
+        for path in paths
+        if (match := _NAME.fullmatch(path.name)) and (sha256 is None or path.name in sha256)
+    ]
+    found = [(path, match) for path, match in matches if given is None or match["prefix"] == given["prefix"]]
+    for group, chosen in (("prefix", given), ("part", given if given and given["part"] != "train" else None)):
+        values = sorted({match[group] for _, match in found} - {"train"})
+        if len(values) > 1 and chosen is None:
+            examples = ", ".join(next(path.name for path, match in found if match[group] == value) for value in values)
+            raise DataError(
+                f"{directory}: holds several data sets ({examples}): expected one, so give the path of a file of it "
+                "instead of the directory, or move the others out"
+            )
+        found = [(path, match) for path, match in found if chosen is None or match[group] in ("train", chosen[group])]
+    prefix = found[0][1]["prefix"] if found else ""
+    files: dict[tuple[str, str], Path] = {}
+    for path, match in found:
+        known = files.setdefault(("train" if match["part"] == "train" else "test", match["what"]), path)
+        if path.name not in (known.name, known.name + ".gz"):
+            raise DataError(
+                f"{directory}: {path.name} belongs to another data set than {known.name}: expected one data set in a "
+                "directory, so move the others out"
+            )
+    for split, what in (("train", "images"), ("train", "labels"), ("test", "images"), ("test", "labels")):
+        if (split, what) not in files:
+            example = (
+                f"{prefix}{'train' if split == 'train' else 't10k'}-{what}-idx{3 if what == 'images' else 1}-ubyte"
+            )
+            raise DataError(f"{directory}: no {split} {what} file: expected {example} or {example}.gz")
+    return IdxFiles(place, prefix, files)
+
+
+def load_idx(files: IdxFiles, *, name: str, sha256: Mapping[str, str] | None = None) -> Dataset:
+    """Read an MNIST-style data set; its images are left as they are stored.
+
+    The validation split is a twelfth of the training files, drawn from every class in proportion; of MNIST's own, which
+    are known by their content, the first 5,000, as TensorFlow's loader made it. Classes have the names that a file
+    beside them gives: ``classes.txt``, a name a line, or a mapping like those that EMNIST is published with
+    (``emnist-letters-mapping.txt``, on each line a label and the codes of its characters), whose labels need not begin
+    with 0. The classes of EMNIST's own files are known without.
+
+    Args:
+        files: of one data set.
+        name: the data set's name.
+        sha256: checksum by file name, if they are known.
 
     Raises:
         DataError: a file is missing or damaged, or the files disagree.
     """
-    files = _find(directory, sha256)
-    arrays = {
-        key: read_idx(path, dimensions=1 if key[1] == "labels" else None, sha256=sha256[path.name] if sha256 else None)
-        for key, path in files.items()
-    }
+    arrays = {key: _read_part(key[1], path, sha256[path.name] if sha256 else None) for key, path in files.paths.items()}
     for split in ("train", "test"):
         images, labels = arrays[split, "images"], arrays[split, "labels"]
-        if images.ndim < 2:
-            raise DataError(
-                f"{files[split, 'images']}: its header announces 1 dimension, expected images (3 dimensions): "
-                "is it the right file?"
-            )
         if len(images) != len(labels):
+            names = [files.paths[split, what].name for what in ("images", "labels")]
             raise DataError(
-                f"{directory}: {files[split, 'images'].name} holds {len(images)} images but "
-                f"{files[split, 'labels'].name} {len(labels)} labels: expected one each, so take both from one set"
+                f"{files.place}: {names[0]} holds {len(images)} images but {names[1]} {len(labels)} labels: "
+                "expected one each, so take both from one set"
             )
-    with naming_source(directory):
+    with naming_source(files.place):
+        stored = {split: arrays[split, "labels"] for split in ("train", "test")}
+        targets, class_names = _classes(files, stored, bool(sha256))
         return Dataset.from_arrays(
             arrays["train", "images"],
-            arrays["train", "labels"],
+            targets["train"],
             arrays["test", "images"],
-            arrays["test", "labels"],
+            targets["test"],
             task="multiclass",
             name=name,
-            class_names=() if sha256 else _class_names(files["train", "images"]),
-            hold_out="first",
+            class_names=class_names,
+            hold_out=carving.hold_out(arrays["train", "images"], arrays["train", "labels"]),
         )
 
 
-def _class_names(images: Path) -> list[str]:
-    """The names that a file beside the images gives; none if there is no such file."""
-    match = _NAME.fullmatch(images.name)
-    mapping = images.with_name(f"{match['prefix'] if match else ''}mapping.txt")
-    names = images.with_name("classes.txt")
-    path = names if names.is_file() else mapping
+def _read_part(what: str, path: Path, sha256: str | None) -> np.ndarray:
+    """Images ``[N, ...]`` or labels ``[N]``."""
+    if what == "images":
+        images = read_idx(path, sha256=sha256)
+        if images.ndim < 2:
+            raise DataError(
+                f"{path}: its header announces 1 dimension, expected images (3 dimensions): is it the right file?"
+            )
+        return images
+    match = _NAME.fullmatch(path.name)
+    if match is None or match["type"] != "int":
+        return read_idx(path, dimensions=1, sha256=sha256)
+    labels = read_idx(path, dimensions=2, sha256=sha256)
+    if labels.shape[1] != _EXTENDED:
+        raise DataError(f"{path}: has {labels.shape[1]} columns: expected QMNIST's {_EXTENDED}, the class first")
+    return labels[:, 0]
+
+
+def _classes(
+    files: IdxFiles, labels: Mapping[str, np.ndarray], plain: bool
+) -> tuple[Mapping[str, np.ndarray], Sequence[str]]:
+    """Labels as classes from 0, by split, and the names of the classes; none if they are not known."""
+    if plain:
+        return labels, ()
+    beside = files.paths["train", "images"]
+    own = CLASSES.get(variant_of_file(files.prefix) or "", {})
+    if not all(np.isin(values, list(own)).all() for values in labels.values()):
+        own = {}  # named as EMNIST's are, and numbered otherwise
+    listed = _read_names(beside.with_name("classes.txt"), lambda lines: dict(enumerate(lines)))
+    if listed is not None:
+        return (numbered(labels, own)[0] if len(own) == len(listed) else labels), list(listed.values())
+    names = _read_names(beside.with_name(f"{files.prefix}mapping.txt"), _parse_mapping) or own
+    return numbered(labels, names) if names else (labels, ())
+
+
+def _read_names(path: Path, parse: Callable[[list[str]], dict[int, str]]) -> Mapping[int, str] | None:
+    """The names of classes by label that a file gives; None if there is no such file."""
     if not path.is_file():
-        return []
+        return None
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-        if path == names:
-            return lines
-        codes = {int(label): codes for label, *codes in (line.split() for line in lines)}
-        if min(codes) < 0 or max(codes) >= MOST_CLASSES:
-            raise ValueError("a label out of range")
-        characters = {label: "/".join(chr(int(code)) for code in each) for label, each in codes.items()}
-        return [characters.get(label, str(label)) for label in range(max(codes) + 1)]
+        text = path.read_text(encoding="utf-8-sig")  # which editors on Windows begin with a mark
+        return parse([line.strip() for line in text.splitlines() if line.strip()])
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}): expected the names of the classes") from None
     except (ValueError, OverflowError):
@@ -170,29 +269,8 @@ def _class_names(images: Path) -> list[str]:
         ) from None
 
 
-def _find(directory: Path, names: Mapping[str, str] | None) -> dict[tuple[str, str], Path]:
-    """The four files by split and kind; a plain one before its compressed copy."""
-    try:
-        paths = sorted(path for path in directory.iterdir() if path.is_file() and (names is None or path.name in names))
-    except OSError as error:
-        raise DataError(
-            f"{directory}: cannot be listed ({error.strerror or error}): expected a directory of IDX files"
-        ) from None
-    found: dict[tuple[str, str], Path] = {}
-    prefix = None
-    for path in paths:
-        match = _NAME.fullmatch(path.name)
-        if match is None:
-            continue
-        known = found.setdefault(("train" if match["split"] == "train" else "test", match["what"]), path)
-        prefix = match["prefix"] if prefix is None else prefix
-        if match["prefix"] != prefix or path.name not in (known.name, known.name + ".gz"):
-            raise DataError(
-                f"{directory}: {path.name} belongs to another data set than {next(iter(found.values())).name}: "
-                "expected one data set in a directory, so move the others out"
-            )
-    for split, what in (("train", "images"), ("train", "labels"), ("test", "images"), ("test", "labels")):
-        if (split, what) not in found:
-            example = f"{'train' if split == 'train' else 't10k'}-{what}-idx{3 if what == 'images' else 1}-ubyte"
-            raise DataError(f"{directory}: no {split} {what} file: expected {example} or {example}.gz")
-    return found
+def _parse_mapping(lines: list[str]) -> dict[int, str]:
+    codes = {int(label): codes for label, *codes in (line.split() for line in lines)}
+    if min(codes) < 0 or max(codes) >= MOST_CLASSES:
+        raise ValueError("a label out of range")
+    return {label: "/".join(chr(int(code)) for code in each) for label, each in codes.items()}

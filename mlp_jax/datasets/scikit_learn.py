@@ -12,6 +12,7 @@ import numpy as np
 
 from mlp_jax.datasets.dataset import Dataset
 from mlp_jax.errors import DataError, MissingExtraError
+from mlp_jax.keys import drawing, root_key
 
 TASKS: Mapping[str, str] = {
     "breast_cancer": "binary",
@@ -45,7 +46,8 @@ def load_scikit_learn(name: str) -> Dataset:
     bunch = getattr(datasets, f"load_{name}")()
     x, y = (bunch.images if name == "digits" else bunch.data), bunch.target
     count = round(len(x) * _FRACTION)
-    order = np.asarray(jax.random.permutation(jax.random.fold_in(jax.random.key(0), _SPLIT), len(x)))
+    with drawing():
+        order = np.asarray(jax.random.permutation(jax.random.fold_in(root_key(0), _SPLIT), len(x)))
     test, validation, train = order[:count], order[count : 2 * count], order[2 * count :]
     x = (x / 16).astype(np.float32) if name == "digits" else _standardized(x, train)
     y = _standardized(y.reshape(len(y), -1), train) if TASKS[name] == "regression" else y

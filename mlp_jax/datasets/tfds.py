@@ -2,8 +2,9 @@
 
 A prepared copy is read through TFDS's data source (ArrayRecord files, images decoded by Pillow), which needs no
 TensorFlow; only preparing one does. What a set has no split for is taken from its train split, in about MNIST's
-proportions: the last sixth as test, then the first twelfth of the rest as validation. (TFDS shuffles examples when
-it prepares them, in the same order everywhere, so that these parts are random samples and always the same.)
+proportions: a sixth as test, then a twelfth of the rest as validation, drawn from every class in proportion and always
+the same ones, as TFDS prepares a set in the same order everywhere. (Its mnist holds the examples of MNIST in another
+order, so that the first 5,000 would not be the article's; they are drawn as those of any other set.)
 """
 
 import importlib.util
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from mlp_jax.datasets import carving, emnist
 from mlp_jax.datasets.dataset import Dataset, first_line, naming_source
 from mlp_jax.errors import DataError, MissingExtraError
 
@@ -58,20 +60,27 @@ def load_tfds(name: str, data_dir: str | Path | None = None) -> Dataset:
         }
         x_train, y_train = arrays["train"]
         if "test" not in arrays:
-            start = len(x_train) - round(len(x_train) * _TEST_FRACTION)
-            arrays["test"] = x_train[start:], y_train[start:]
-            x_train, y_train = x_train[:start], y_train[:start]
-        x_validation, y_validation = arrays.get("validation", (None, None))
+            count = round(len(x_train) * _TEST_FRACTION)
+            chosen = carving.held_out(len(x_train), count, 0, carving.TEST, y_train)
+            arrays["test"] = x_train[chosen], y_train[chosen]
+            x_train, y_train = x_train[~chosen], y_train[~chosen]
+        images = {"train": x_train, "test": arrays["test"][0]}
+        labels = {"train": y_train, "test": arrays["test"][1]}
+        if "validation" in arrays:
+            images["validation"], labels["validation"] = arrays["validation"]
+        names = builder.info.features[label].names or ()
+        if variant := emnist.variant_of_tfds(name):  # whose classes have numbers for names there, and of letters more
+            labels, names = emnist.numbered(labels, emnist.CLASSES[variant])
         return Dataset.from_arrays(
-            x_train,
-            y_train,
-            *arrays["test"],
-            x_validation=x_validation,
-            y_validation=y_validation,
+            images["train"],
+            labels["train"],
+            images["test"],
+            labels["test"],
+            x_validation=images.get("validation"),
+            y_validation=labels.get("validation"),
             task="multiclass",
             name=name,
-            class_names=builder.info.features[label].names or (),
-            hold_out="first",
+            class_names=names,
         )
 
 

@@ -11,7 +11,7 @@ from mlp_jax.plots.curves import learning_curves
 from mlp_jax.plots.data import class_balance, digit, examples, value_distribution
 from mlp_jax.plots.model import confusion_matrix, hidden_units, mistakes, predicted_against_true
 from mlp_jax.plots.predictions import predictions
-from mlp_jax.plots.run import RunFigure, run_figures
+from mlp_jax.plots.run import RunFigure, run_figures, what_is_enough
 from mlp_jax.plots.style import save
 from mlp_jax.plots.width import accuracy_against_width, rate_by_width, scores_against_parameters, training_time
 
@@ -33,4 +33,5 @@ __all__ = [
     "scores_against_parameters",
     "training_time",
     "value_distribution",
+    "what_is_enough",
 ]

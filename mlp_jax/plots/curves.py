@@ -41,7 +41,9 @@ from mlp_jax.results import Table
 
 MOST_IN_LEGEND = 8  # widths; more of them get a colour bar
 METRICS = ("loss", "score")
-PARTS = ("training", "validation")
+RUNNING = "training (running)"
+PARTS = (RUNNING, "validation")
+RUNNING_MEANS = "training (running): mean over each epoch, while parameters change"
 
 
 @styled
@@ -55,7 +57,9 @@ def learning_curves(
 ) -> Figure:
     """Loss and score by epoch of training and validation, by width: mean over seeds, band of ± standard deviation.
 
-    One width is drawn as training against validation; several as one line each, training beside validation.
+    What is shown of training is the running mean over each epoch, as it was trained, whose parameters change meanwhile;
+    validation is scored after the epoch. One width is drawn as training against validation; several as one line each,
+    training beside validation.
     Activations and learning rates follow one below the other, on the same scales.
 
     Args:
@@ -93,7 +97,7 @@ def learning_curves(
             rows = where(here, here["hidden_units"] == width)
             for (j, metric), (k, part) in itertools.product(enumerate(METRICS), enumerate(parts)):
                 axes, style = (panels[i, j, k], styles[width]) if apart else (panels[i, j, 0], styles[part])
-                column = metric if part == "training" else f"validation_{metric}"
+                column = metric if part == RUNNING else f"validation_{metric}"
                 counts += _draw_curve(axes, rows["epoch"], rows[column], style)
     for axes in panels.ravel():
         axes.autoscale()
@@ -106,13 +110,13 @@ def learning_curves(
     if apart:
         figure.suptitle(heading("learning curves", title, shared_setting(settings).text()))
         grey = "dashed grey: M = 0" if 0 in widths and len(widths) > MOST_IN_LEGEND else ""
-        figure.supxlabel(join(join(statistics, grey, by="; "), left_out, by="\n"), fontsize="medium")
+        figure.supxlabel(join(join(statistics, grey, by="; "), RUNNING_MEANS, left_out, by="\n"), fontsize="medium")
         _width_key(figure, styles)
     else:
         what = join(f"M = {widths[0]}" if widths[0] else LINEAR, shared_setting(settings).text())
         figure.suptitle(join(title, what, by=": "))
         handles = [Line2D([], [], label=part, **style) for part, style in styles.items()]
-        note = join(statistics, left_out, by="; ")
+        note = join(statistics, RUNNING_MEANS, left_out, by="; ")
         figure.legend(handles=handles, title=note, loc="outside lower center", ncols=2)
     return figure
 

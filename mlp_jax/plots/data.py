@@ -3,13 +3,17 @@
 import math
 
 import numpy as np
+from matplotlib import rcParams
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from mlp_jax.datasets import Dataset
-from mlp_jax.errors import InputError
-from mlp_jax.plots.style import WIDTH, Figure, colours, show_image, styled
+from mlp_jax.errors import InputError, shown
+from mlp_jax.plots.fonts import drawable, fitted, width
+from mlp_jax.plots.style import NAME_SIZE, WIDTH, Figure, colours, show_image, styled
 
 MOST_OUTPUTS = 6  # of a regression, with a row each
+
+_LONGEST = 2.0  # inches, of a class's name beside its bars
 
 
 @styled
@@ -60,19 +64,24 @@ def examples(dataset: Dataset, *, split: str = "train", rows: int = 4, columns: 
     if dataset.image_shape is None:
         raise InputError(f"an example of {dataset.name} is {dataset.features} numbers: expected images")
     if split not in dataset.splits:
-        raise InputError(f"unknown split {split!r}: expected one of {', '.join(dataset.splits)}")
+        raise InputError(f"unknown split {shown(split)}: expected one of {', '.join(dataset.splits)}")
     if rows < 1 or columns < 1:
         raise InputError(f"the grid is {rows} by {columns}: expected 1 or more of each")
     chosen = dataset.splits[split]
     rows = min(rows, math.ceil(len(chosen) / columns))
-    height, width = dataset.image_shape[:2]
-    figure = Figure(figsize=(WIDTH, rows * (WIDTH / columns * height / width + 0.25) + 0.4))
+    height, across = dataset.image_shape[:2]
+    figure = Figure(figsize=(WIDTH, rows * (WIDTH / columns * height / across + 0.25) + 0.4))
     cells = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in cells:
         axes.set_axis_off()
-    for axes, x, y in zip(cells, chosen.features, chosen.targets, strict=False):
+    names = drawable(dataset.class_names)
+    texts = [names[int(y)] if names else dataset.target_text(y) for y in chosen.targets[: rows * columns]]
+    room = WIDTH / columns - 0.1
+    size = rcParams["font.size"] if max(width(text, rcParams["font.size"]) for text in texts) <= room else NAME_SIZE
+    texts = fitted(texts, room, size)
+    for axes, x, text in zip(cells, chosen.features, texts, strict=False):
         show_image(axes, x.reshape(dataset.image_shape))
-        axes.set_title(dataset.target_text(y), pad=3)
+        axes.set_title(text, pad=3, fontsize=size)
     figure.suptitle(f"{dataset.name}, {split}")
     return figure
 
@@ -84,7 +93,7 @@ def class_balance(dataset: Dataset) -> Figure:
     Raises:
         InputError: the data set has no classes.
     """
-    names = dataset.class_names
+    names = fitted(drawable(dataset.class_names), _LONGEST, rcParams["font.size"])
     if not names:
         raise InputError(f"{dataset.name} has values for targets: expected classes")
     labelled = range(0, len(names), math.ceil(len(names) / 30))

@@ -11,10 +11,15 @@ from matplotlib.colors import Normalize
 from matplotlib.ticker import MaxNLocator
 
 from mlp_jax.errors import InputError
+from mlp_jax.plots.fonts import drawable, fitted, width
 from mlp_jax.plots.settings import join
-from mlp_jax.plots.style import WIDTH, Figure, as_picture, colours, show_images, styled
+from mlp_jax.plots.style import NAME_SIZE, WIDTH, Figure, as_picture, colours, show_images, styled
 
 MOST_UNITS = 100  # hidden units in a figure
+
+_LONGEST = 1.7  # inches, of a class's name beside a matrix
+_LARGEST, _SMALLEST = 10.0, 6.0  # points, of such a name
+_LINE = 1.2  # height of a line of text, by the size of its font
 
 _NEVER_INKED = np.ones(4)  # white, as the paper
 _DIVERGING = "cividis"  # dark blue, grey at 0, light yellow: the sign is there in greyscale, too
@@ -32,11 +37,20 @@ def confusion_matrix(
         class_names: one a class.
         title: of the figure: which model, which split.
     """
+    class_names = drawable(class_names)
     count = len(class_names)
     table = np.zeros((count, count), int)
     np.add.at(table, (targets, predictions), 1)
     mistaken = np.ma.masked_array(table, mask=np.eye(count, dtype=bool))
-    figure = Figure(figsize=(WIDTH, WIDTH * 0.78))
+    tall = count > 20
+    side = (WIDTH - 1.6 if tall else 4.6) - min(_LONGEST, max(width(name, _LARGEST) for name in class_names))
+    size, step = _label_size(72 * side / count)
+    labelled = range(0, count, step)
+    names = fitted([class_names[i] for i in labelled], _LONGEST, size)
+    pitch = step * side / count
+    lies = max(width(name, size) for name in names) < 0.85 * pitch
+    figure = Figure(figsize=(WIDTH, WIDTH * (0.95 if tall else 0.78)))
+    figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.08)  # long names push others out a little, else
     axes = figure.subplots()
     axes.set_facecolor("0.93")  # where they agree
     norm = Normalize(0, max(1, int(mistaken.max())) if count > 1 else 1)
@@ -45,13 +59,14 @@ def confusion_matrix(
         for (i, j), number in np.ndenumerate(table):
             if number:
                 ink = "white" if i != j and norm(number) > 0.6 else "black"
-                size = "medium" if count <= 12 else "x-small"
-                axes.text(j, i, f"{number:,}", ha="center", va="center", color=ink, fontsize=size)
-    labelled = range(0, count, math.ceil(count / 30))
-    names = [_short(class_names[i], 20) for i in labelled]
-    axes.set_xticks(labelled, names, rotation=90 if max(map(len, names)) > 3 else 0)
-    axes.set_yticks(labelled, names)
-    axes.set_xlabel("predicted")
+                small = count > 12
+                axes.text(
+                    j, i, f"{number:,}", ha="center", va="center", color=ink, fontsize="x-small" if small else "medium"
+                )
+    axes.set_xticks(labelled, names, rotation=0 if lies else 90, fontsize=size)
+    axes.set_yticks(labelled, names, fontsize=size)
+    thinned = f"(a name for every {step} classes)" if step > 1 else ""
+    axes.set_xlabel(join("predicted", thinned, by=" "))
     axes.set_ylabel("true")
     axes.grid(visible=False)
     axes.tick_params(length=0)
@@ -60,6 +75,12 @@ def confusion_matrix(
     wrong = len(targets) - int(np.trace(table))
     figure.suptitle(join(f"confusion matrix: {wrong:,} of {len(targets):,} wrong", title, by="\n"))
     return figure
+
+
+def _label_size(pitch: float) -> tuple[float, int]:
+    """Size of the names beside rows so many points high, and how many rows there are to a name: one if it can be."""
+    step = max(1, math.ceil(_SMALLEST * _LINE / pitch))
+    return min(_LARGEST, step * pitch / _LINE), step
 
 
 @styled
@@ -84,33 +105,34 @@ def mistakes(
         columns: of the grid; None for as many as the names have room for.
         title: of the figure: which model, which split.
     """
+    class_names = drawable(class_names)
     columns = columns or (8 if max(map(len, class_names)) <= 3 else 5)
     predictions = probabilities.argmax(axis=1)
     sure = probabilities.max(axis=1)
     wrong = np.flatnonzero(predictions != targets)
     chosen = wrong[np.argsort(-sure[wrong], kind="stable")][: rows * columns]
     rows = max(1, min(rows, math.ceil(len(chosen) / columns)))
-    height, width = images.shape[1:3]
-    gap = math.ceil(width / 7)
-    inches = (WIDTH - 0.2) / (columns * (width + gap))  # of a pixel
-    step = (height + math.ceil(0.38 / inches), width + gap)  # two lines, and room above them
+    height, across = images.shape[1:3]
+    gap = math.ceil(across / 7)
+    inches = (WIDTH - 0.2) / (columns * (across + gap))  # of a pixel
+    step = (height + math.ceil(0.38 / inches), across + gap)  # two lines, and room above them
     figure = Figure(figsize=(WIDTH, rows * step[0] * inches + 0.6))
     axes = figure.subplots()
     axes.set_axis_off()
-    names = []
-    for i in chosen:
-        seen, true = (_short(class_names[int(label)]) for label in (predictions[i], targets[i]))
-        names.append(f"{seen} ({100 * sure[i]:.1f} %)\ntrue: {true}")
-    if names:
+    if len(chosen):
+        room = across * inches + 0.05
+        seen, true = (
+            fitted([class_names[k] for k in labels[chosen].tolist()], room - width(beside, NAME_SIZE), NAME_SIZE)
+            for labels, beside in ((predictions, " (100.0 %)"), (targets, "true: "))
+        )
+        names = [
+            f"{one} ({100 * sure[i]:.1f} %)\ntrue: {other}" for i, one, other in zip(chosen, seen, true, strict=True)
+        ]
         show_images(axes, [as_picture(images[i]) for i in chosen], names, columns, step)
     heading = f"{len(wrong):,} of {len(targets):,} wrong"
     more = f"the {len(chosen)} surest of them: prediction (probability), truth" if len(chosen) else ""
     figure.suptitle(join(join(heading, more, by="; "), title, by="\n"))
     return figure
-
-
-def _short(name: str, most: int = 14) -> str:
-    return name if len(name) <= most else name[: most - 1] + "…"
 
 
 @styled
@@ -153,9 +175,9 @@ def hidden_units(
     finite = np.abs(maps[np.isfinite(maps)])
     limit = float(np.quantile(finite, 0.99)) if finite.size else 0.0
     columns = min(len(chosen), 5 if len(chosen) <= 10 else 10)
-    height, width = image_shape[:2]
+    height, across = image_shape[:2]
     norm = Normalize(-(limit or 1.0), limit or 1.0)
-    step = (height + math.ceil(0.28 * height), width + max(1, width // 14))
+    step = (height + math.ceil(0.28 * height), across + max(1, across // 14))
     size = math.ceil(len(chosen) / columns) * step[0], columns * step[1]
     figure = Figure(figsize=(WIDTH, (WIDTH - 1.4) / max(columns, 5) * columns * size[0] / size[1] + 0.9))
     axes = figure.subplots()
@@ -163,7 +185,9 @@ def hidden_units(
         np.where(np.isnan(image)[..., None], _NEVER_INKED, colormaps[_DIVERGING](norm(np.nan_to_num(image))))
         for image in maps
     ]
-    show_images(axes, pictures, [_short(names[unit]) if names else str(unit + 1) for unit in chosen], columns, step)
+    above = drawable(names) if names else [str(unit + 1) for unit in range(units)]
+    above = fitted([above[unit] for unit in chosen], (WIDTH - 1.4) / max(columns, 5) - 0.05, NAME_SIZE)
+    show_images(axes, pictures, above, columns, step)
     scale = ScalarMappable(norm, _DIVERGING)
     figure.colorbar(scale, ax=axes, label="weight", aspect=30, shrink=min(1.0, 4 / figure.get_figheight()))
     what = "the weights into each class" if names else "what each hidden unit looks at"

@@ -3,14 +3,18 @@
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib import rcParams
 from matplotlib.axes import Axes
 
 from mlp_jax.images import verdict
-from mlp_jax.plots.style import WIDTH, Figure, colours, show_image, styled
+from mlp_jax.plots.fonts import drawable, fitted, width
+from mlp_jax.plots.style import NAME_SIZE, WIDTH, Figure, colours, show_image, styled
 
 MOST_CLASSES = 10  # with a bar, the likeliest
 
 _ROW = 2.1  # inches
+_LONGEST = 1.0  # inches, of a class's name
+_TITLE = 2.8  # inches, of what is said on one line
 
 
 @styled
@@ -24,6 +28,7 @@ def predictions(
         outputs: probabilities ``[pictures, classes]``, or values if there are no classes.
         class_names: one a class.
     """
+    class_names = drawable(class_names)
     figure = Figure(figsize=(WIDTH, _ROW * len(pictures) + 0.4))
     rows = figure.subplots(len(pictures), 3, squeeze=False, width_ratios=(1, 1, 1.6))
     for (came, saw, said), (name, grey, ink), output in zip(rows, pictures, outputs, strict=True):
@@ -52,9 +57,11 @@ def _draw_probabilities(axes: Axes, probabilities: np.ndarray, class_names: Sequ
     dark, _, light = colours(3)
     places = np.arange(len(shown))
     axes.barh(places, 100 * probabilities[shown], color=[dark if k == best else light for k in shown])
-    axes.set_yticks(places, [class_names[k] for k in shown], fontsize="small")
+    names = fitted([class_names[k] for k in shown], _LONGEST, NAME_SIZE)
+    axes.set_yticks(places, names, fontsize=NAME_SIZE)
     axes.set_ylim(len(shown) - 0.5, -0.5)  # the first class on top
     axes.tick_params(axis="y", length=0)
     axes.set_xlim(0, 100)
     axes.grid(visible=False, axis="y")
-    axes.set_title(verdict(probabilities, class_names))
+    said = verdict(probabilities, fitted(class_names, _LONGEST, rcParams["font.size"]))
+    axes.set_title(said if width(said, rcParams["font.size"]) <= _TITLE else said.replace(") or ", ")\nor "))

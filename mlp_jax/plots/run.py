@@ -1,14 +1,15 @@
 """The figures of a run: which ones apply to it, drawn one at a time."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from flax import nnx
 
-from mlp_jax.analysis import best_point, by_setting, score_text, summarize, verdicts
+from mlp_jax.analysis import Verdict, best_point, by_setting, measure_name, score_text, summarize, verdicts
 from mlp_jax.datasets import Dataset
 from mlp_jax.models import MLP
+from mlp_jax.outcomes import Outcomes
 from mlp_jax.plots.curves import learning_curves
 from mlp_jax.plots.model import confusion_matrix, hidden_units, mistakes, predicted_against_true
 from mlp_jax.plots.settings import Setting, join
@@ -19,7 +20,7 @@ from mlp_jax.plots.width import (
     scores_against_parameters,
     training_time,
 )
-from mlp_jax.results import Table, references
+from mlp_jax.results import Table, criterion, references
 from mlp_jax.training import live_features
 
 _CHUNK = 16384  # examples that a model sees at once: for each number of them JAX compiles anew
@@ -39,6 +40,7 @@ def run_figures(
     config: Mapping[str, Any],
     *,
     timing: Table | None = None,
+    outcomes: Outcomes | None = None,
     trial: int | None = None,
     model: MLP | None = None,
     dataset: Dataset | None = None,
@@ -50,6 +52,7 @@ def run_figures(
         history: one row a trial and epoch.
         config: of the run, as ``mlp_jax.runs`` writes it.
         timing: of ``mlp_jax.timing``, if it was measured.
+        outcomes: what each trial makes of each example; None if that is not known.
         trial: number of the trial whose model is shown.
         model: that model; None leaves out what it confuses and what its units look at.
         dataset: what it was trained on; None likewise.
@@ -58,9 +61,10 @@ def run_figures(
     several_widths, several_rates = (len(set(trials[k].tolist())) > 1 for k in ("hidden_units", "learning_rate"))
     name = str(config.get("dataset_name", ""))
     if several_widths:
-        first, *others = verdicts(trials, history)
-        reached = first.saturation.hidden_units if first.saturation and first.reached and not others else None
-        figure = accuracy_against_width(trials, score_name, references(config), saturation=reached, title=name)
+        enough = what_is_enough(verdicts(trials, history, outcomes))
+        figure = accuracy_against_width(
+            trials, score_name, references(config), outcomes=outcomes, enough=enough, title=name
+        )
         yield RunFigure("accuracy-against-width", figure, _width_alt(trials, score_name))
     alt = f"Curves: loss and {score_name} by epoch, of training and validation, for each width."
     yield RunFigure("learning-curves", learning_curves(history, score_name, title=name), alt)
@@ -79,14 +83,26 @@ def run_figures(
         yield from _model_figures(trials, trial, model, dataset, "standardized" if standardized else "")
 
 
+def what_is_enough(found: Sequence[Verdict]) -> tuple[int, str] | None:
+    """The width that is enough, and how sure that is, if there is one setting and it has one below the widest."""
+    first, *others = found
+    if others or first.enough is None or first.best is None or not first.reached:
+        return None
+    width, best = first.enough.hidden_units, first.best.hidden_units
+    why = f"within one standard error of the best\non validation, M = {best}" if width != best else "best on validation"
+    return width, f"{why}{', the widest tried' if first.widest_is_best else ''}"
+
+
 def _width_alt(trials: Table, score_name: str) -> str:
     rows = [row for row in summarize(trials) if row.seeds]
+    measure, score_name = criterion(trials).measure, measure_name(trials, score_name)
     best = best_point(rows)
     if best is None:
         return "No plot: every trial diverged."
     curve = by_setting(rows)[best.activation, best.learning_rate]
     ends = (
-        f"{score_text(row.mean['test_score'], score_name)} at M = {row.hidden_units}" for row in (curve[0], curve[-1])
+        f"{score_text(row.mean[f'test_{measure}'], score_name)} at M = {row.hidden_units}"
+        for row in (curve[0], curve[-1])
     )
     drawn = f"Lines: training, validation and test {score_name} against hidden units M"
     return f"{drawn}; test {score_name} is {' and '.join(ends)}."

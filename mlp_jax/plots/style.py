@@ -16,6 +16,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from mlp_jax.errors import InputError
 from mlp_jax.files import written_whole
+from mlp_jax.plots.fonts import make_drawable
 from mlp_jax.results import Table
 
 STYLE: dict[Any, Any] = {
@@ -37,6 +38,7 @@ STYLE: dict[Any, Any] = {
 }
 
 WIDTH = 8.0  # inches, of every figure
+NAME_SIZE = 8.0  # points, of what is written above pictures
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES = ("-", "--", "-.", ":")
@@ -58,12 +60,14 @@ class Figure(matplotlib.figure.Figure):
 
 
 def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Draw in the style, and leave matplotlib's own as it was."""
+    """Draw in the style, with fonts for what is written, and leave matplotlib's own style as it was."""
 
     @wraps(draw)
     def styled(*args: P.args, **kwargs: P.kwargs) -> Figure:
         with rc_context(STYLE):
-            return draw(*args, **kwargs)
+            figure = draw(*args, **kwargs)
+            make_drawable(figure)
+            return figure
 
     return styled
 
@@ -197,6 +201,6 @@ def show_images(
         bottom, left = (place // columns + 1) * step[0], (place % columns) * step[1]
         sheet[bottom - height : bottom, left : left + width] = picture
         middle = left + width / 2 - 0.5
-        axes.text(middle, bottom - height - 1, name, ha="center", va="bottom", fontsize=8, in_layout=False)
+        axes.text(middle, bottom - height - 1, name, ha="center", va="bottom", fontsize=NAME_SIZE, in_layout=False)
     axes.imshow(sheet, interpolation="nearest")
     axes.set_axis_off()

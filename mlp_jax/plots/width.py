@@ -13,7 +13,18 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from matplotlib.transforms import ScaledTranslation, Transform
 
-from mlp_jax.analysis import Summary, by_setting, score_text, seconds_alone, seconds_together, summarize
+from mlp_jax.analysis import (
+    Summary,
+    bounded,
+    by_setting,
+    measure_name,
+    score_text,
+    seconds_alone,
+    seconds_together,
+    summarize,
+    undefined_scores,
+)
+from mlp_jax.outcomes import Outcomes
 from mlp_jax.plots.settings import LINEAR, Setting, divergence_note, heading, join, shared_setting, spread
 from mlp_jax.plots.style import (
     GREY,
@@ -29,13 +40,15 @@ from mlp_jax.plots.style import (
     styled,
     width_axis,
 )
-from mlp_jax.results import Table
+from mlp_jax.results import Table, criterion
+from mlp_jax.variation import UNKNOWN
 
-INTERVALS = "mean and its 95 % interval (Student's t)"
+DEVIATIONS = "mean ± standard deviation"
 MOST_IN_PANEL = 3  # settings whose training and test lines share a panel; more get panels of their own
 
-PARTS = ("training", "validation", "test")
-COLUMNS = {"training": "train_score", "validation": "validation_score", "test": "test_score"}
+TRAINING = "training, finished models"
+PARTS = (TRAINING, "validation", "test")
+SPLITS = {TRAINING: "train", "validation": "validation", "test": "test"}
 
 _MOST_BEYOND = 0.5  # parts of the range of the means that an interval may go beyond them
 _ASIDE = 3.0  # points between neighbours at the same M, in a panel of full width
@@ -48,26 +61,31 @@ def accuracy_against_width(
     score_name: str,
     reference: Mapping[str, Mapping[int, float]] | None = None,
     *,
-    saturation: int | None = None,
+    outcomes: Outcomes | None = None,
+    enough: tuple[int, str] | None = None,
     title: str = "",
 ) -> Figure:
-    """Training, validation and test score of the finished models against M, with 95 % intervals over seeds.
+    """Training, validation and test score of the finished models against M, with 95 % intervals.
 
-    The test score of M = 0, the generalized linear model, is a horizontal line. Up to three settings (activation,
-    learning rate) share a panel, without validation; more get panels of their own. The axis spans the means, and what
-    of an interval is far from them leaves it.
+    The intervals are of validation and test alone, by the luck of seeds and of examples. The test score of M = 0, the
+    generalized linear model, is a horizontal line, and so is its validation score where validation is shown. Up to
+    three settings (activation, learning rate) share a panel, without validation; more get panels of their own. The axis
+    spans the means, and what of an interval is far from them leaves it. Where the score cannot be computed on
+    validation, the loss is drawn.
 
     Args:
         trials: one row a trial.
         score_name: ``accuracy``, which is shown in percent, or another.
         reference: test scores of single runs to compare with, by name and M: the article's, Keras's, ...
-        saturation: the width past which more units gain nothing, if it is known: the smallest M within one standard
-            error of the best on validation.
+        outcomes: what each trial makes of each example; None if that is not known, and intervals count seeds alone.
+        enough: a width that is marked, and what is so about it.
         title: of the figure: which data.
     """
     reference = reference or {}
+    measure, score_name = criterion(trials).measure, measure_name(trials, score_name)
+    undefined = _undefined_note(trials, measure)
     left_out = divergence_note(len(trials["trial"]), int(np.count_nonzero(trials["diverged"] == 0)))
-    usable = [row for row in summarize(trials) if row.seeds]
+    usable = [row for row in summarize(trials, outcomes) if row.seeds]
     if not usable:
         return nothing_but(left_out)
     linear = {row.learning_rate: row for row in usable if not row.hidden_units}  # of every activation the same
@@ -93,39 +111,46 @@ def accuracy_against_width(
             name = setting.text(told=told)
             first = len(parts) * i - (len(parts) * len(group) - 1) / 2  # series lie evenly about M
             asides = [ScaledTranslation(step * (first + k), 0, figure.dpi_scale_trans) for k in range(len(parts))]
-            marks |= _draw_scores(axes, curves[setting], name, score_name, *looks[name], parts, asides)
+            marks |= _draw_scores(axes, curves[setting], name, score_name, measure, *looks[name], parts, asides)
         marks |= _draw_references(figure, axes, reference, step * (len(parts) * len(group) + 3) / 2)
-    drawn = [row.mean[COLUMNS[part]] for rows in curves.values() for row in rows for part in parts]
+    drawn = [row.mean[f"{SPLITS[part]}_{measure}"] for rows in curves.values() for row in rows for part in parts]
     _span_means(panels[0], [*drawn, *(score for points in reference.values() for score in points.values())])
     for axes, group, told in zip(panels, groups, titles, strict=True):
         for rate, row in linear.items():
             if any(setting.learning_rate == rate for setting in group):
                 name = f"learning rate {rate:g}" if told.learning_rate is None else ""
                 colour = looks[name][0] if name in looks and name else GREY
-                marks |= _draw_baseline(axes, row, name, score_name, colour)
-        marks |= _draw_saturation(axes, saturation)
+                for part in parts[1:]:
+                    look = (colours(3)[1], ":") if part == "validation" else (colour, "-.")
+                    marks |= _draw_baseline(axes, row, name, score_name, measure, part, *look)
+        marks |= _draw_enough(axes, enough)
     widths = {row.hidden_units for rows in curves.values() for row in rows}
     width_axis(panels[0], sorted(widths.union(*reference.values()) - {0} or {0}), len(panels))
     score_axis(panels[0], score_name)
     figure.suptitle(heading(f"{score_name} against width", title, shared.text()))
     counts = [row.seeds for rows in (*curves.values(), linear.values()) for row in rows]
-    note = join(spread(INTERVALS, counts), left_out, by="; ")
+    of_examples = outcomes is not None and bool(outcomes.sizes)
+    luck = "seeds and examples" if of_examples and max(counts) > 1 else "examples" if of_examples else "seeds"
+    bars = f"bars: 95 % interval of the mean (of no difference), by the luck of {luck}"
+    bars = bars if of_examples or max(counts) > 1 else ""
+    note = join(join(spread("mean", counts), left_out, undefined, by="; "), bars, by="\n")
     figure.legend(list(marks.values()), list(marks), title=note, loc="outside lower center", ncols=2)
     return figure
 
 
-def _means(rows: Sequence[Summary], column: str, score_name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Mean of each point over its seeds, and how far down and up its interval goes (NaN for one seed).
+def _undefined_note(trials: Table, measure: str) -> str:
+    """Which scores cannot be computed; empty where all can, or the loss is drawn instead."""
+    if measure == "loss":
+        return "the score of validation cannot be computed"
+    missing = list(undefined_scores(trials, {}))
+    return f"the score of {' and '.join(missing)} cannot be computed" if missing else ""
 
-    The interval of an accuracy ends at 0 and 100 %.
-    """
-    mean, margin = (
-        np.array(values) for values in zip(*((r.mean[column], r.margin(column)) for r in rows), strict=True)
-    )
-    margins = np.stack([margin, margin])
-    if score_name == "accuracy" and column.endswith("score"):
-        margins = np.minimum(margins, np.maximum([mean, 1 - mean], 0.0))  # NaN stays NaN
-    return mean, margins
+
+def _means(rows: Sequence[Summary], part: str, measure: str, score_name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Mean of each point over its seeds, and how far down and up its interval goes; NaN where there is none."""
+    mean = np.array([row.mean[f"{SPLITS[part]}_{measure}"] for row in rows])
+    ends = np.array([bounded(row.interval.get(part, UNKNOWN), score_name) for row in rows]).T
+    return mean, np.maximum([mean - ends[0], ends[1] - mean], 0.0)  # NaN stays NaN
 
 
 def _groups(settings: list[Setting]) -> list[list[Setting]]:
@@ -160,6 +185,7 @@ def _draw_scores(
     rows: list[Summary],
     name: str,
     score_name: str,
+    measure: str,
     colour: str,
     marker: str,
     parts: Sequence[str],
@@ -169,17 +195,19 @@ def _draw_scores(
     rows = sorted(rows, key=lambda row: row.hidden_units)
     x = np.array([row.hidden_units for row in rows])
     looks: dict[str, Style] = {
-        "training": {"color": colour, "linestyle": "--", "markerfacecolor": "white", "marker": marker},
+        TRAINING: {"color": colour, "linestyle": "--", "markerfacecolor": "white", "marker": marker},
         "validation": {"color": colours(3)[1], "linestyle": ":", "markerfacecolor": "white", "marker": "s"},
         "test": {"color": colour, "linestyle": "-", "marker": marker},
     }
     marks: dict[str, Any] = {}
     for part, aside in zip(parts, asides, strict=True):
-        mean, margins = _means(rows, COLUMNS[part], score_name)
+        mean, margins = _means(rows, part, measure, score_name)
+        if np.isnan(mean).all():
+            continue
         marks[join(name, part)] = axes.errorbar(
             x,
             mean,
-            yerr=None if np.isnan(margins).all() else margins,  # NaN, where there is one seed, is not drawn
+            yerr=None if np.isnan(margins).all() else margins,  # NaN is not drawn
             capsize=2.5,
             transform=axes.transData + aside,
             **looks[part],
@@ -192,24 +220,32 @@ def _draw_scores(
 
 def _span_means(axes: Axes, means: Sequence[float]) -> None:
     """Let a few wide intervals leave the axis, where they would flatten all the rest."""
-    low, high = min(means), max(means)
+    known = [mean for mean in means if np.isfinite(mean)]
+    if not known:
+        return
+    low, high = min(known), max(known)
     room = _MOST_BEYOND * max(high - low, 1e-3)
     bottom, top = axes.get_ylim()
     axes.set_ylim(max(bottom, low - room), min(top, high + room))
 
 
-def _draw_baseline(axes: Axes, row: Summary, name: str, score_name: str, colour: str) -> dict[str, Any]:
-    """A line and its band; what is far below the curves is said in the legend instead."""
-    (mean,), margins = _means([row], "test_score", score_name)
-    label = join("M = 0" if name else LINEAR, name, "test")
+def _draw_baseline(
+    axes: Axes, row: Summary, name: str, score_name: str, measure: str, part: str, colour: str, dash: str
+) -> dict[str, Any]:
+    """A line and its band; what is far beyond the curves is said in the legend instead."""
+    (mean,), margins = _means([row], part, measure, score_name)
+    if np.isnan(mean):
+        return {}
+    label = join("M = 0" if name else LINEAR, name, part)
     bottom, top = axes.get_ylim()
-    if mean < bottom - (top - bottom):
-        return {
-            f"{label}: {score_text(mean, score_name)}, below the axis": Line2D([], [], color=colour, linestyle="-.")
-        }
-    if not np.isnan(margins).all():
+    if not bottom - (top - bottom) <= mean <= top + (top - bottom):
+        where = "below" if mean < bottom else "above"
+        off = Line2D([], [])
+        off.set(color=colour, linestyle=dash)
+        return {f"{label}: {score_text(mean, score_name)}, {where} the axis": off}
+    if part == "test" and not np.isnan(margins).all():
         axes.axhspan(mean - margins[0, 0], mean + margins[1, 0], color=colour, alpha=0.15, linewidth=0)
-    line = axes.axhline(mean, color=colour, linestyle="-.", linewidth=1.2, zorder=1.5)
+    line = axes.axhline(mean, color=colour, linestyle=dash, linewidth=1.2, zorder=1.5)
     room = 0.05 * (top - bottom)
     axes.set_ylim(min(bottom, mean - room), max(top, mean + room))
     return {label: line}
@@ -236,13 +272,12 @@ def _draw_references(
     return marks
 
 
-def _draw_saturation(axes: Axes, saturation: int | None) -> dict[str, Any]:
-    if saturation is None:
+def _draw_enough(axes: Axes, enough: tuple[int, str] | None) -> dict[str, Any]:
+    if enough is None:
         return {}
-    line = (
-        axes.axvline(saturation, color=GREY, linestyle=":", zorder=1.5) if saturation else Line2D([], [], linestyle="")
-    )
-    return {f"saturation at M = {saturation}, by validation": line}
+    width, why = enough
+    line = axes.axvline(width, color=GREY, linestyle=":", zorder=1.5) if width else Line2D([], [], linestyle="")
+    return {f"M = {width}: {why}": line}
 
 
 # Loss and score against the number of parameters
@@ -250,9 +285,9 @@ def _draw_saturation(axes: Axes, saturation: int | None) -> dict[str, Any]:
 
 @styled
 def scores_against_parameters(trials: Table, score_name: str, *, title: str = "") -> Figure:
-    """Loss and score of the finished models against the number of their parameters, with 95 % intervals over seeds.
+    """Loss and score of the finished models against the number of their parameters, ± standard deviation over seeds.
 
-    The axes span the means, and what of an interval is far from them leaves it. A line for each setting (activation,
+    The axes span the means, and what of a bar is far from them leaves it. A line for each setting (activation,
     learning rate); training is shown for up to three of them. The scale above
     gives M. M = 0, which has nearly as many parameters as a small M > 0 can have, is a point of its own.
 
@@ -274,7 +309,7 @@ def scores_against_parameters(trials: Table, score_name: str, *, title: str = ""
     looks = zip(colours(len(curves)), itertools.cycle(MARKERS), strict=False)
     for (setting, rows), (colour, marker) in zip(curves.items(), looks, strict=False):
         for part, (axes, metric) in itertools.product(parts, zip(panels, ("loss", "score"), strict=True)):
-            name = join(setting.text(told=shared), "training" if part == "train" else "test")
+            name = join(setting.text(told=shared), TRAINING if part == "train" else "test")
             style: Style = {
                 "color": colour,
                 "capsize": 2.5,
@@ -285,11 +320,16 @@ def scores_against_parameters(trials: Table, score_name: str, *, title: str = ""
             for chosen, changes in ((hidden, {"marker": marker}), (linear, {"marker": "*", "markersize": 11})):
                 if not chosen:
                     continue
-                mean, margins = _means(chosen, f"{part}_{metric}", score_name)
+                mean, deviation = (
+                    np.array([values[f"{part}_{metric}"] for values in of])
+                    for of in ([row.mean for row in chosen], [row.deviation for row in chosen])
+                )
+                if np.isnan(mean).all():
+                    continue
                 mark = axes.errorbar(
                     [row.parameters for row in chosen],
                     mean,
-                    yerr=None if np.isnan(margins).all() else margins,
+                    yerr=None if np.isnan(deviation).all() else deviation,
                     **style | changes,
                 )
                 marks.setdefault(name, mark)
@@ -306,7 +346,8 @@ def scores_against_parameters(trials: Table, score_name: str, *, title: str = ""
     score_axis(panels[1], score_name)
     figure.suptitle(heading(f"loss and {score_name} against the number of parameters", title, shared.text()))
     star = "star: M = 0" if any(not row.hidden_units for row in usable) else ""
-    note = join(spread(INTERVALS, [row.seeds for row in usable]), star, note, by="; ")
+    undefined = _undefined_note(trials, "score")
+    note = join(spread(DEVIATIONS, [row.seeds for row in usable]), star, note, undefined, by="; ")
     figure.legend(list(marks.values()), list(marks), title=note, loc="outside lower center", ncols=2)
     return figure
 
@@ -343,13 +384,14 @@ def rate_by_width(trials: Table, score_name: str, *, title: str = "") -> Figure:
     rows = summarize(trials)
     if not any(row.seeds for row in rows):
         return nothing_but(note)
+    by, score_name = criterion(trials), measure_name(trials, score_name)
     activations = list(dict.fromkeys(row.activation for row in rows))
     widths = sorted({row.hidden_units for row in rows})
     rates = sorted({row.learning_rate for row in rows})
     scores = np.full((len(activations), len(rates), len(widths)), np.nan)
     for row in rows:
         place = activations.index(row.activation), rates.index(row.learning_rate), widths.index(row.hidden_units)
-        scores[place] = row.mean["validation_score"]
+        scores[place] = row.mean[by.column]
     figure = Figure(figsize=(WIDTH, len(activations) * (0.42 * len(rates) + 0.9) + 1.0))
     panels = figure.subplots(len(activations), 1, squeeze=False, sharex=True)[:, 0]
     scale, digits = (100, 1 if len(widths) > 8 else 2) if score_name == "accuracy" else (1, 3)
@@ -367,7 +409,7 @@ def rate_by_width(trials: Table, score_name: str, *, title: str = "") -> Figure:
                 axes.text(j, i, f"{scale * score:.{digits}f}", ha="center", va="center", color=ink, fontsize=8)
         for j in range(len(widths)):
             if np.isfinite(table[:, j]).sum() > 1:
-                marked, best = True, int(np.nanargmax(table[:, j]))
+                marked, best = True, int(np.nanargmax(by.merit(table[:, j])))
                 if framed:
                     for colour, line in (("white", 3.0), ("black", 1.4)):
                         frame = Rectangle((j - 0.46, best - 0.46), 0.92, 0.92, fill=False)

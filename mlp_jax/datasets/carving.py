@@ -1,0 +1,71 @@
+"""Which training examples are held out where a data set lacks a split: every class in proportion, the same ones always.
+
+The draw is NumPy's Philox counter, whose bits are the same everywhere and follow from a seed alone: from no setting of
+JAX, and without it, so that JAX's devices can still be made when the data are there.
+"""
+
+import hashlib
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Integer
+
+VALIDATION, TEST = 0x5EED, 0x7E57
+"""What a draw is for: draws of one seed for different splits are independent of each other."""
+
+_MNIST_TRAINING = (
+    "741c988805d008ac6e4c904b69001ba184c24b2c540a4ef403f4c71b676cf757",
+    "1feba77c54802fa5339a11837ea4b2866434b83314ec45192930f1df69120c13",
+)
+"""SHA-256 of the bytes of MNIST's 60,000 training images and of their labels, each without its file's header."""
+
+
+def held_out(
+    examples: int, count: int, seed: int, purpose: int, labels: Integer[np.ndarray, "N"] | None = None
+) -> Bool[np.ndarray, "N"]:
+    """Draw the examples that make another split.
+
+    Args:
+        examples: N, how many there are to draw from.
+        count: how many are held out, at most N.
+        seed: what the draw follows from.
+        purpose: what it is for, ``VALIDATION`` or ``TEST``.
+        labels: the class of each example, each of which is then drawn from in proportion to its size (fractions that
+            do not add up go to the greatest remainders); a class keeps one of its examples wherever that can be. None
+            for a plain random draw.
+
+    Returns:
+        Whether an example is held out; exactly ``count`` are.
+    """
+    order = np.argsort(np.random.Philox(key=[purpose, seed]).random_raw(examples), kind="stable")
+    if labels is not None:
+        _, first, group, sizes = np.unique(labels[order], return_index=True, return_inverse=True, return_counts=True)
+        take = _shares(sizes, count, first)
+        by_class = np.argsort(group, kind="stable")
+        place = np.arange(examples) - np.repeat(np.cumsum(sizes) - sizes, sizes)  # of an example within its class
+        order = order[by_class[np.argsort(place >= np.repeat(take, sizes), kind="stable")]]
+    chosen = np.zeros(examples, bool)
+    chosen[order[:count]] = True
+    return chosen
+
+
+def _shares(sizes: Integer[np.ndarray, "K"], count: int, rank: Integer[np.ndarray, "K"]) -> Integer[np.ndarray, "K"]:
+    """How many of each class to take, ``count`` in all; ``rank`` decides between equal remainders."""
+    room = sizes - 1 if sizes.sum() - len(sizes) >= count else sizes
+    exact = sizes * (count / sizes.sum())
+    take = np.minimum(np.floor(exact).astype(sizes.dtype), room)
+    while left := count - int(take.sum()):
+        free = np.flatnonzero(take < room)
+        take[free[np.lexsort((rank[free], (take - exact)[free]))[:left]]] += 1
+    return take
+
+
+def hold_out(images: np.ndarray, labels: np.ndarray) -> Literal["random", "first"]:
+    """Which training examples validate, as ``Dataset.from_arrays`` takes it: of MNIST, in its own order, the first."""
+    if images.dtype != np.uint8 or images.size != 60_000 * 28 * 28 or labels.shape != (60_000,):
+        return "random"
+    # Labels of another integer type are the same labels; values past uint8's would not have these bytes in them.
+    digests = (
+        hashlib.sha256(np.ascontiguousarray(each).data).hexdigest() for each in (images, labels.astype(np.uint8))
+    )
+    return "first" if tuple(digests) == _MNIST_TRAINING else "random"

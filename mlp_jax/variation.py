@@ -1,0 +1,223 @@
+"""How sure a mean over seeds and examples is: the one model of chance that every interval and every decision rests on.
+
+A score is a mean over trials of several seeds and over the examples of a split; so is the difference of two. Another
+draw of the seeds would change it, and another draw of the examples: two crossed random effects, whose variance is
+
+    variance over seeds / seeds + variance over examples / examples − variance of what is left / (seeds · examples)
+
+where the variances are those of the means by seed, of the means by example, and of what neither explains, which the
+first two count twice (Cameron, Gelbach and Miller 2011; as an analysis of variance Brennan 2001; Owen 2007 of large
+tables). Few seeds give a poor variance: those of all comparisons together moderate each (Smyth 2004), which lends it
+degrees of freedom. Those of the sum are Satterthwaite's (1946).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+CONFIDENCE = 0.95
+
+# SciPy's statistics are imported where they are used: that takes as long as the rest of the package.
+
+
+class Interval(NamedTuple):
+    """From low to high; NaN where there are too few values for one."""
+
+    low: float
+    high: float
+
+
+UNKNOWN = Interval(math.nan, math.nan)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A mean, and what it varies with.
+
+    Attributes:
+        mean: of the scores or differences.
+        seeds: over how many.
+        examples: over how many; 0 if what each example makes is not known.
+        over_seeds: variance of the means by seed; NaN for one seed.
+        over_examples: variance of the means by example, or what is put in its place; NaN if nothing is known of it.
+        rest: variance of what seeds and examples do not explain; 0 if it is not known, which errs to the safe side.
+    """
+
+    mean: float
+    seeds: int
+    examples: int
+    over_seeds: float
+    over_examples: float
+    rest: float
+
+
+def spread(values: Float[np.ndarray, "seeds examples"], *, paired_bits: bool = False) -> Spread:
+    """What the mean of a table varies with.
+
+    Args:
+        values: a row a seed, a column an example.
+        paired_bits: whether they are differences of hits, 0 or 1. Few examples may have none on which two models
+            differ, and would give a variance of 0: two are added, one for each model (Bonett and Price 2012).
+    """
+    seeds, examples = values.shape
+    mean = float(values.mean())
+    by_seed, by_example = values.mean(axis=1), values.mean(axis=0)
+    over_examples = math.nan
+    if paired_bits:
+        over_examples = float((np.sum((by_example - mean) ** 2) + 2) / (examples + 1) * examples / (examples + 2))
+    elif examples > 1:
+        over_examples = float(by_example.var(ddof=1))
+    rest = 0.0
+    if min(seeds, examples) > 1:
+        # Of a table, the sum of squares of what rows and columns leave is that of all less theirs.
+        squares = np.sum((values - mean) ** 2) - examples * np.sum((by_seed - mean) ** 2)
+        squares -= seeds * np.sum((by_example - mean) ** 2)
+        rest = float(max(squares, 0.0) / ((seeds - 1) * (examples - 1)))
+    return Spread(mean, seeds, examples, float(by_seed.var(ddof=1)) if seeds > 1 else math.nan, over_examples, rest)
+
+
+class Prior(NamedTuple):
+    """What the variances over seeds of several comparisons say of each: a ratio, worth so many degrees of freedom.
+
+    The ratio is to what examples alone would make of a variance over seeds (``_by_chance``): what narrow widths have
+    more of, whose trials differ about more examples, is in that already. ``most`` is how many degrees of freedom all
+    comparisons have together.
+    """
+
+    ratio: float
+    degrees: float
+    most: float
+
+
+LEAST_RATIO = 0.1
+"""Seeds may agree to the digit by chance: a ratio counts as no less than that."""
+
+
+def prior(spreads: Sequence[Spread], alternatives: int) -> Prior | None:
+    """The prior of the variances over seeds: the scaled inverse χ² that fits their logarithms (Smyth 2004).
+
+    Args:
+        spreads: of the comparisons; those with one seed do not count.
+        alternatives: how many things are compared: more comparisons than one less say nothing new.
+
+    Returns:
+        None if fewer than two count.
+    """
+    from scipy import special
+
+    usable = [each for each in spreads if each.seeds > 1 and (each.over_seeds > 0 or each.rest > 0)]
+    if len(usable) < 2:
+        return None
+    degrees = np.array([each.seeds - 1.0 for each in usable])
+    ratio = np.array([max(each.over_seeds / _by_chance(each), LEAST_RATIO if each.rest else 0) for each in usable])
+    logarithm = np.log(ratio) - special.digamma(degrees / 2) + np.log(degrees / 2)
+    center = float(logarithm.mean())
+    most = float(degrees.mean()) * max(1, min(alternatives - 1, len(usable)))
+    excess = float(logarithm.var(ddof=1) - special.polygamma(1, degrees / 2).mean())
+    if excess <= 0:  # no more different than chance makes them
+        return Prior(math.exp(center), math.inf, most)
+    half = _inverse_trigamma(excess)
+    return Prior(math.exp(center + float(special.digamma(half)) - math.log(half)), 2 * half, most)
+
+
+def _by_chance(each: Spread) -> float:
+    """The variance over seeds that trials would have which differ in nothing but single examples; 1 if not known."""
+    return each.rest / each.examples if each.rest > 0 else 1.0
+
+
+def _inverse_trigamma(value: float) -> float:
+    """Where the derivative of the digamma function has that value above 0; it falls from ∞ to 0."""
+    from scipy import optimize, special
+
+    found = optimize.brentq(lambda log: float(special.polygamma(1, math.exp(log))) - value, -20.0, 20.0)
+    return math.exp(found)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean with its standard error, that of ``spread`` with the variance over seeds moderated.
+
+    Attributes:
+        mean: the mean.
+        standard_error: NaN where it cannot be told.
+        degrees: of freedom.
+    """
+
+    mean: float
+    standard_error: float
+    degrees: float
+
+    def interval(self, comparisons: int = 1) -> Interval:
+        """Student's t interval, at 95 % for so many of them together (Bonferroni)."""
+        if math.isnan(self.standard_error):
+            return UNKNOWN
+        reach = self.quantile(comparisons) * self.standard_error
+        return Interval(self.mean - reach, self.mean + reach)
+
+    def quantile(self, comparisons: int = 1) -> float:
+        """Standard errors from the middle to the ends of ``interval``."""
+        from scipy import stats
+
+        return float(stats.t.isf((1 - CONFIDENCE) / (2 * comparisons), self.degrees))
+
+    def p_value(self, comparisons: int = 1) -> float:
+        """Two-sided, that the mean is 0 in truth; times the number of comparisons, at most 1."""
+        if math.isnan(self.standard_error):
+            return math.nan
+        if not self.standard_error:
+            return float(self.mean == 0)
+        from scipy import stats
+
+        return min(1.0, comparisons * 2 * float(stats.t.sf(abs(self.mean) / self.standard_error, self.degrees)))
+
+    def proportion(self, examples: int) -> Interval:
+        """Wilson's interval of a mean of hits, at 95 %, for as many examples as would make it as unsure as it is."""
+        if math.isnan(self.standard_error):
+            return UNKNOWN
+        p, q = self.mean, self.quantile()
+        binomial = p * (1 - p)
+        count = min(binomial / self.standard_error**2, examples) if binomial > 1e-12 else float(examples)
+        middle = (p + q * q / (2 * count)) / (1 + q * q / count)
+        reach = q / (1 + q * q / count) * math.sqrt(max(binomial, 0) / count + q * q / (4 * count * count))
+        return Interval(max(middle - reach, 0.0), min(middle + reach, 1.0))
+
+
+def estimate(each: Spread, known: Prior | None, *, one_seed: bool = False) -> Estimate:
+    """How sure a mean is.
+
+    Args:
+        each: what it varies with.
+        known: of the variances over seeds of it and its like.
+        one_seed: whether one seed will do: then it is sure of that seed's models alone.
+    """
+    if each.seeds < 2:
+        if not one_seed or math.isnan(each.over_examples):
+            return Estimate(each.mean, math.nan, math.nan)
+        return Estimate(each.mean, math.sqrt(each.over_examples / each.examples), max(each.examples - 1.0, 1.0))
+    degrees, chance = each.seeds - 1.0, _by_chance(each)
+    ratio = each.over_seeds / chance
+    if known is not None:
+        if math.isinf(known.degrees):
+            ratio, degrees = known.ratio, known.most
+        else:
+            whole = known.degrees + degrees
+            ratio = (known.degrees * known.ratio + degrees * ratio) / whole
+            degrees = min(whole, max(known.most, degrees))
+    if each.rest > 0 and ratio <= 1:  # nothing but single examples, of which there are many
+        ratio, degrees = 1.0, (each.seeds - 1.0) * max(each.examples - 1.0, 1.0)
+    by_seeds = ratio * chance / each.seeds
+    if each.examples == 1 and math.isnan(each.over_examples):  # which has no variance
+        return Estimate(each.mean, math.nan, math.nan)
+    if math.isnan(each.over_examples):
+        return Estimate(each.mean, math.sqrt(by_seeds), degrees)
+    by_examples, examples = each.over_examples / each.examples, max(each.examples - 1.0, 1.0)
+    twice = each.rest / (each.seeds * each.examples)
+    total = by_seeds + by_examples - twice
+    if total <= max(by_seeds, by_examples):  # one of the two kinds of chance is not to be seen
+        return Estimate(each.mean, *max((math.sqrt(by_seeds), degrees), (math.sqrt(by_examples), examples)))
+    uncertain = by_seeds**2 / degrees + by_examples**2 / examples + twice**2 / (examples * (each.seeds - 1))
+    return Estimate(each.mean, math.sqrt(total), total**2 / uncertain)
