@@ -11,6 +11,11 @@ def main() -> int:
     before = signal.getsignal(signal.SIGINT)
     if before is signal.default_int_handler:  # and not ignored, as in the background of some shells
         signal.signal(signal.SIGINT, _end)
+    try:
+        import jax  # noqa: F401 (reads its settings)
+    except ValueError as error:
+        print(f"mlp-jax: error: JAX cannot be set up as the environment asks: {error}", file=sys.stderr)
+        return 2
     from mlp_jax import cli
 
     if before is signal.default_int_handler:

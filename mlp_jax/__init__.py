@@ -1,5 +1,9 @@
 """How wide must the network be? A grid of multilayer perceptrons trained in one compiled XLA program."""
 
+import importlib
+import importlib.metadata
+from typing import Any
+
 from mlp_jax.axes import Trial
 from mlp_jax.cache import enable_compilation_cache
 from mlp_jax.datasets import Dataset, Split, load_dataset
@@ -43,3 +47,18 @@ __all__ = [
     "load_dataset",
     "sweep",
 ]
+
+_MODULES = ("analysis", "estimators", "export", "images", "plots", "report", "runs", "tensorboard", "timing", "verify")
+"""Imported when they are first asked for: they take time, and some need an extra."""
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return importlib.metadata.version("mlp-jax")
+    if name in _MODULES:
+        return importlib.import_module(f"mlp_jax.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES, "__version__"})

@@ -10,6 +10,7 @@ from pathlib import Path
 import jax
 import platformdirs
 
+from mlp_jax.datasets.dataset import first_line
 from mlp_jax.errors import SweepWarning
 
 MOST_BYTES = 2**30
@@ -29,16 +30,21 @@ def enable_compilation_cache() -> Path | None:
     if chosen := jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
         return Path(chosen)
     # By kind of processor, as programs compiled for one may use instructions that another lacks.
-    directory = platformdirs.user_cache_path("mlp_jax") / f"xla-{_processor()}"
+    directory: Path | None = None
     try:
+        directory = platformdirs.user_cache_path("mlp_jax") / f"xla-{_processor()}"
+        if not directory.is_absolute():
+            raise OSError("it is in nobody's home")
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = directory.lstat()
         if not stat.S_ISDIR(found.st_mode) or (hasattr(os, "getuid") and found.st_uid != os.getuid()):
             raise OSError("it belongs to somebody else")
         directory.chmod(0o700)
-    except OSError as error:
+    except (OSError, RuntimeError, KeyError) as error:  # a user without a home has no such directory
+        reason = getattr(error, "strerror", None) or first_line(error)
+        where = "the user's cache directory" if directory is None else directory
         warnings.warn(
-            f"compiled programs are not kept: {directory} cannot be used ({error.strerror or error})",
+            f"compiled programs are not kept: {where} cannot be used ({reason})",
             SweepWarning,
             stacklevel=2,
         )

@@ -14,6 +14,7 @@ import gc
 import hashlib
 import json
 import logging
+import math
 import os
 import re
 import sys
@@ -221,7 +222,7 @@ class Checkpoints:
             "fingerprint": _fingerprint(state, history, count),
         }
         notes["digest"] = _digest(notes)
-        arrays = {"state": state, "history": dict(history)}
+        arrays = {"state": _with_elements(state), "history": dict(history)}
         step = max(manager.all_steps(), default=-1) + 1
         with _disk_errors():
             manager.save(
@@ -296,13 +297,13 @@ class Checkpoints:
         """
         import orbax.checkpoint as ocp
 
-        arrays = {"state": state, "history": dict(history)}
+        arrays = {"state": _with_elements(state), "history": dict(history)}
         restore_args = {
             "state": jax.tree.map(
                 lambda leaf: ocp.ArrayRestoreArgs(
                     dtype=leaf.dtype, sharding=leaf.sharding, global_shape=leaf.shape, strict=False
                 ),
-                state,
+                arrays["state"],
             ),
             "history": {key: ocp.RestoreArgs(restore_type=np.ndarray) for key in history},
         }
@@ -312,7 +313,7 @@ class Checkpoints:
                 saved.step,
                 args=ocp.args.Composite(arrays=ocp.args.PyTreeRestore(item=arrays, restore_args=restore_args)),
             )["arrays"]
-            return back["state"], back["history"]
+            return jax.tree.map(_or_empty, state, back["state"]), back["history"]
 
         back = self._read(saved.step, read)
         if _fingerprint(*back, saved.count) != saved.fingerprint:
@@ -364,12 +365,23 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         raise DamagedError(f"{path}: damaged ({_first_line(error)})") from None
 
 
+def _with_elements(state: Any) -> Any:
+    """A pytree as it is saved: Orbax refuses arrays without elements, and None stands for them."""
+    return jax.tree.map(lambda leaf: leaf if math.prod(leaf.shape) else None, state)
+
+
+def _or_empty(shape: jax.ShapeDtypeStruct, read: Array | None) -> Array:
+    """The reverse, of one array."""
+    return jnp.empty(shape.shape, shape.dtype, device=shape.sharding) if read is None else read
+
+
 @jax.jit
 def _row_sums(state: Any) -> list[UInt32[Array, "R"]]:
     """Of every leaf ``[R, ...]``, a sum of its bits by row, weighted by odd numbers: no change of one word escapes."""
 
     def one(leaf: Array) -> UInt32[Array, "R"]:
-        bits = lax.bitcast_convert_type(leaf, jnp.uint32).reshape(len(leaf), -1)
+        bits = lax.bitcast_convert_type(leaf, jnp.uint32)
+        bits = bits.reshape(len(leaf), math.prod(bits.shape[1:]))
         weights = 2 * lax.iota(jnp.uint32, bits.shape[1]) + 1
         return jnp.sum(bits * weights[None], axis=1, dtype=jnp.uint32)
 

@@ -8,10 +8,8 @@ divide intensities by 255.
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import Any, Self
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -19,6 +17,8 @@ from jaxtyping import Array, Float, Num
 from scipy.special import log_softmax, softmax
 
 from mlp_jax.axes import check_seed, check_width
+from mlp_jax.backend import require_jax
+from mlp_jax.compilation import run_compiled
 from mlp_jax.datasets.dataset import Split
 from mlp_jax.errors import InputError, MissingExtraError, listed, real, shown, whole
 from mlp_jax.models import MLP
@@ -178,6 +178,7 @@ class _Perceptron(BaseEstimator):  # type: ignore[misc]
         self, x: Float[np.ndarray, "N D"], targets: Num[np.ndarray, "N *K"], task: str, outputs: int, loss_unit: float
     ) -> Self:
         """Train on targets as the package has them; ``loss_unit`` is scikit-learn's loss where the package's is 1."""
+        require_jax()
         tol = real("tol", self.tol, lambda t: t >= 0, "a number, 0 or more")
         n_iter_no_change = whole("n_iter_no_change", self.n_iter_no_change, 1, 2**31 - 1)
         seed = self.random_state
@@ -249,14 +250,13 @@ class _Perceptron(BaseEstimator):  # type: ignore[misc]
         graphdef, params = nnx.split(self.model_)
         padded = np.pad(x.astype(np.float32), ((0, -len(x) % _BLOCK), (0, 0)))
         blocks = np.split(padded, len(padded) // _BLOCK)
-        logits = np.concatenate([np.asarray(_apply(graphdef, params, block)) for block in blocks])[: len(x)]
-        if not np.isfinite(logits).all():
+        logits = np.concatenate([run_compiled(_apply, {"graphdef": graphdef}, params, block) for block in blocks])
+        if not np.isfinite(logits[: len(x)]).all():
             raise self._overflow(x)
-        return logits
+        return logits[: len(x)]
 
 
-@partial(jax.jit, static_argnames="graphdef")
-def _apply(graphdef: nnx.GraphDef[MLP], params: Any, x: Float[Array, "B D"]) -> Float[Array, "B K"]:
+def _apply(params: Any, x: Float[Array, "B D"], *, graphdef: nnx.GraphDef[MLP]) -> Float[Array, "B K"]:
     return nnx.merge(graphdef, params)(x)
 
 

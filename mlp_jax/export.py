@@ -70,6 +70,7 @@ def stablehlo_bytes(model: MLP, *, inputs: str = "float") -> bytes:
 
     weights = model.weights["A"]
     dtype = jnp.dtype("uint8") if inputs == "uint8" else weights.dtype
-    examples = jax.export.symbolic_shape(f"N, {weights.shape[0]}")
+    # A dimension variable is at least 1, a number of examples 0: so the variable is one more.
+    examples = jax.export.symbolic_shape(f"more - 1, {weights.shape[0]}")
     exported = jax.export.export(jax.jit(predict), platforms=PLATFORMS)(jax.ShapeDtypeStruct(examples, dtype))
     return bytes(exported.serialize())

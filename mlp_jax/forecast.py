@@ -110,7 +110,8 @@ def forecast(
     examples, mesh = setup.examples, parts.mesh_size
     arranged = parts.whole.layout
     by_trial = [arranged.problem.operations(network) for network in arranged.networks]
-    calibration = _calibrate(parts, host, grid, sum(by_trial) * recipe.batch_size * plan.at_once * mesh)
+    with jax.disable_jit(False):  # as in ``sweep``
+        calibration = _calibrate(parts, host, grid, sum(by_trial) * recipe.batch_size * plan.at_once * mesh)
     turns = plan.chunks * math.ceil(plan.share / plan.at_once)
     if plan.at_once == 1:  # rows for no replica take no time
         turns -= plan.share - math.ceil((plan.chunk - plan.padding) / mesh)

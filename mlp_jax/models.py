@@ -9,7 +9,7 @@ hidden layers have the symbols A2 and c2, A3 and c3, and so on, and the biases o
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -20,6 +20,8 @@ from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Float, Num, PRNGKeyArray
 
 from mlp_jax.axes import MOST_UNITS, Widths, check_activation, check_widths, layers_of
+from mlp_jax.backend import require_jax
+from mlp_jax.compilation import run_compiled
 from mlp_jax.errors import InputError, instance, shown, whole
 from mlp_jax.keys import next_key, root_key
 from mlp_jax.layers import Layer, Network, apply_network, init_network, perceptron, symbols, unit_rows
@@ -38,6 +40,15 @@ def scale_features(x: Num[Array, "B D"], dtype: DTypeLike) -> Float[Array, "B D"
 def parameter_key(seed: ArrayLike) -> PRNGKeyArray:
     """The key that ``MLP(..., rngs=nnx.Rngs(seed))`` draws its initial weights from."""
     return next_key(nnx.Rngs(root_key(seed)))
+
+
+def _array(values: Array | np.ndarray) -> Array:
+    """A JAX array of its own: of NumPy's a copy, made without the program that ``jnp.asarray`` compiles by shape."""
+    return values if isinstance(values, jax.Array) else jax.device_put(np.array(values))
+
+
+def _initial(key: PRNGKeyArray, *, network: Network, features: int, dtype: Any) -> list[dict[str, Array]]:
+    return init_network(network, (features,), lambda place: unit_rows(key, place, dtype))
 
 
 def _dtype(dtype: Any) -> Any:
@@ -102,9 +113,8 @@ class MLP(nnx.Module):
         self.activation = activation
         self.features = features
         self.network: Network = perceptron(layers_of(hidden_units), outputs, activation, use_bias)
-        key = next_key(rngs)
-        values = init_network(self.network, (features,), lambda place: unit_rows(key, place, dtype))
-        self.layers = nnx.List([Parameters(each) for each in values])
+        static = {"network": self.network, "features": features, "dtype": _dtype(dtype)}
+        self.layers = nnx.List([Parameters(each) for each in run_compiled(_initial, static, next_key(rngs))])
 
     @classmethod
     def from_weights(
@@ -115,6 +125,7 @@ class MLP(nnx.Module):
         Raises:
             InputError: shapes that do not fit each other, or an activation or task that does not exist.
         """
+        require_jax()
         features = weights["A"].shape[0]
         between = sorted((name for name in weights if re.fullmatch(r"A\d+", name)), key=lambda name: int(name[1:]))
         kernels = ["A", *between, *(["B"] if "B" in weights else [])]
@@ -134,7 +145,7 @@ class MLP(nnx.Module):
 
         model = nnx.eval_shape(create)  # draws nothing, and compiles nothing
         for symbol, param in model._params().items():
-            value, expected = jnp.asarray(weights[symbol]), param.get_value().shape
+            value, expected = _array(weights[symbol]), param.get_value().shape
             if value.shape != expected:
                 raise InputError(f"{symbol} has shape {value.shape}: expected {expected}, to fit the other weights")
             param.set_value(value)
@@ -165,12 +176,13 @@ class MLP(nnx.Module):
 
     def __call__(self, x: Num[Array | np.ndarray, "B D"]) -> Float[Array, "B K"]:
         """Logits of each example; uint8 features are scaled to [0, 1]."""
+        require_jax()
         params = layer_parameters(self.network, self.weights)
         return apply_network(self.network, params, scale_features(jnp.asarray(x), params[0]["kernel"].dtype))
 
     def predict_proba(self, x: Num[Array | np.ndarray, "B D"]) -> Float[Array, "B *K"]:
         """The task's output function of the logits: ``[B, K]`` probabilities, ``[B]`` if binary, or values."""
-        return get_task(self.task).probabilities(self(x))
+        return self._compiled(_probabilities, x)
 
     def class_probabilities(self, x: Num[Array | np.ndarray, "B D"]) -> Float[Array, "B classes"]:
         """Probability of every class, of a binary task's two as well.
@@ -180,11 +192,33 @@ class MLP(nnx.Module):
         """
         if self.task == "regression":
             raise InputError("a regression has no classes: expected a multiclass or binary model")
-        return jax.nn.softmax(class_logits(self.task, self(x)), axis=-1)
+        return self._compiled(_class_probabilities, x)
 
     def predict(self, x: Num[Array | np.ndarray, "B D"]) -> Num[Array, "B *K"]:
         """Class labels ``[B]``, or for regression values ``[B, K]``."""
-        return get_task(self.task).predict(self(x))
+        return self._compiled(_predict, x)
+
+    def _compiled(self, function: Callable[..., Array], x: Num[Array | np.ndarray, "B D"]) -> Array:
+        graphdef, params = nnx.split(self)
+        x = x if isinstance(x, jax.Array) else np.asarray(x)
+        return run_compiled(function, {"graphdef": graphdef}, params, x)
+
+
+def _probabilities(params: Any, x: Num[Array, "B D"], *, graphdef: nnx.GraphDef[MLP]) -> Float[Array, "B *K"]:
+    model = nnx.merge(graphdef, params)
+    return get_task(model.task).probabilities(model(x))
+
+
+def _class_probabilities(
+    params: Any, x: Num[Array, "B D"], *, graphdef: nnx.GraphDef[MLP]
+) -> Float[Array, "B classes"]:
+    model = nnx.merge(graphdef, params)
+    return jax.nn.softmax(class_logits(model.task, model(x)), axis=-1)
+
+
+def _predict(params: Any, x: Num[Array, "B D"], *, graphdef: nnx.GraphDef[MLP]) -> Num[Array, "B *K"]:
+    model = nnx.merge(graphdef, params)
+    return get_task(model.task).predict(model(x))
 
 
 def layer_parameters(network: Network, weights: Mapping[str, Array]) -> list[dict[str, Array]]:

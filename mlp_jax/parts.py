@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple, TypeVar
 
 import jax
@@ -25,6 +25,10 @@ them (benchmarks/roofline.py)."""
 
 WORTH = 2e11
 """Operations that take about as long as another program takes to compile; parts that save fewer are not worth it."""
+
+
+KEPT_SWEEPS = 8
+"""Of how many sweeps a process keeps the compiled programs, for when the like is asked for again."""
 
 
 @dataclass(frozen=True)
@@ -134,11 +138,6 @@ class Parts:
         """All that train."""
         return tuple(device for program in self.programs for device in program.mesh.devices.flat)
 
-    @cached_property
-    def _jits(self) -> tuple[Compiled, ...]:
-        """Of the whole, then of each part: kept as long as this, however many others there are."""
-        return tuple(jitted(program) for program in (self.whole, *self.programs))
-
     def changed(self, **fields: Any) -> "Parts":
         """The same with other fields of every ``Program``."""
         whole, *programs = (replace(program, **fields) for program in (self.whole, *self.programs))
@@ -159,7 +158,7 @@ class Parts:
             replicas: how many, a multiple of ``mesh_size``.
             data: of each part.
         """
-        whole, *jits = self._jits
+        whole, *jits = kept((self.whole, *self.programs), replicas, str(data[0].features.dtype))
         with ThreadPoolExecutor(cores()) as pool:
             arguments = [(each.scalar, *each.shapes(replicas)) for each in self.programs]
             train = [
@@ -287,6 +286,15 @@ class Parts:
                 own[name] = jax.tree.unflatten(treedef, mine)
             parts.append(State(params, jax.device_put(own, program.shared_out)))
         return tuple(parts)
+
+
+@lru_cache(maxsize=KEPT_SWEEPS)
+def kept(programs: tuple[Program, ...], replicas: int, features: str) -> tuple[Compiled, ...]:
+    """Of each program its functions, the same ones for equal arguments, so that equal sweeps compile once.
+
+    ``replicas`` and ``features``, a dtype, tell apart what is compiled anew, so that each goes in its turn.
+    """
+    return tuple(map(jitted, programs))
 
 
 def _moments(params: Arrays, opt_state: Any) -> tuple[list[Any], Any]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
@@ -32,9 +31,6 @@ from mlp_jax.training import (
 
 AXIS = "replicas"
 """Of the mesh: each device has its share of the replicas, and all of the data."""
-
-KEPT_PROGRAMS = 32
-"""How many programs, of sweeps or parts of them, a process keeps for when the like is asked for again."""
 
 
 class Replicas(NamedTuple):
@@ -107,7 +103,7 @@ class Program:
                 return _one_by_one(lambda each: f(*each, *same), mapped, mine)
             if self.at_once >= rows:
                 return jax.vmap(lambda *each: f(*each, *same))(*mapped)
-            return lax.map(lambda each: f(*each, *same), mapped, batch_size=self.at_once)
+            return _in_batches(lambda each: f(*each, *same), mapped, self.at_once)
 
         return jax.shard_map(
             local,
@@ -214,6 +210,19 @@ def _one_by_one(f: Callable[[Any], Any], mapped: Any, count: Int[Array, ""]) -> 
     return lax.fori_loop(0, count, turn, out)
 
 
+def _in_batches(f: Callable[[Any], Any], mapped: Any, size: int) -> Any:
+    """Like ``jax.lax.map`` with ``batch_size``, which cannot put arrays without elements together again."""
+    rows = len(jax.tree.leaves(mapped)[0])
+    batches, rest = divmod(rows, size)
+    whole = batches * size
+    batched = jax.tree.map(lambda leaf: leaf[:whole].reshape(batches, size, *leaf.shape[1:]), mapped)
+    out = jax.tree.map(lambda leaf: leaf.reshape(whole, *leaf.shape[2:]), lax.map(jax.vmap(f), batched))
+    if not rest:
+        return out
+    last = jax.vmap(f)(jax.tree.map(lambda leaf: leaf[whole:], mapped))
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), out, last)
+
+
 class Compiled(NamedTuple):
     """A program's functions as ``jax.jit`` has them; ``epoch`` takes over the buffers of its state."""
 
@@ -222,9 +231,8 @@ class Compiled(NamedTuple):
     evaluate: Any
 
 
-@lru_cache(maxsize=KEPT_PROGRAMS)
 def jitted(program: Program) -> Compiled:
-    """The functions of a program: the same ones for equal programs, so that equal sweeps compile once."""
+    """The functions of a program, anew each time: what is compiled of them goes with them."""
     options = compiler_options(program.recipe.precision)
     # Where results lie is said, and not left to XLA: it puts an array without elements (of a data set in which no
     # feature is always 0, say) on every device alike, where the next function expects it shared out.

@@ -97,6 +97,7 @@ def how_it_was_run(config: Mapping[str, Any], environment: Mapping[str, Any]) ->
         ("Layout", str(config["layout"])),
         ("Precision", f"{config['dtype']}, first layers' products from {recipe_of(config).precision}"),
         ("Device", _listed(device, cores, str(environment.get("platform", "")))),
+        ("Date", f"{environment['started']} to {environment['ended']}" if "started" in environment else ""),
         ("Time", _listed(trained, epoch, compiled)),
         ("Versions", ", ".join(f"{name} {version}" for name, version in versions.items())),
     ]

@@ -10,7 +10,9 @@ go when the run is finished.
 """
 
 import contextlib
+import itertools
 import shutil
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,35 @@ from mlp_jax.files import is_partial
 from mlp_jax.runs import CHECKPOINTS, LOCK, MANIFEST, check_new, is_finished, write_json, write_manifest
 
 _RESULTS = ".results"
+
+
+@contextlib.contextmanager
+def own_place(command: str) -> Iterator[Path]:
+    """An empty directory in runs/, named by command and time, that no other process has; removed if it stays empty.
+
+    Raises:
+        InputError: none can be made.
+    """
+    runs = Path("runs")
+    named = runs / f"{command}-{time.strftime('%Y%m%d-%H%M%S')}"
+    made = [] if runs.exists() else [runs]
+    for number in itertools.count(1):
+        path = named if number == 1 else named.with_name(f"{named.name}-{number}")
+        try:
+            runs.mkdir(exist_ok=True)
+            path.mkdir()
+            break
+        except FileExistsError:
+            if not runs.is_dir():
+                raise InputError(f"{runs} is no directory: name one to write with --out") from None
+        except FileNotFoundError:  # another process removed an empty runs/ in between
+            continue
+        except OSError as error:
+            raise InputError(f"{path} cannot be written ({error.strerror}): name a directory with --out") from None
+    try:
+        yield path
+    finally:
+        _remove_empty([path, *made])
 
 
 @contextlib.contextmanager

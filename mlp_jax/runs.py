@@ -25,7 +25,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -87,11 +87,11 @@ class Run:
     """
 
     path: Path
-    config: dict[str, Any]
-    environment: dict[str, Any]
-    trials: Table
-    history: Table
-    timing: Table | None = None
+    config: dict[str, Any] = field(repr=False)
+    environment: dict[str, Any] = field(repr=False)
+    trials: Table = field(repr=False)
+    history: Table = field(repr=False)
+    timing: Table | None = field(default=None, repr=False)
 
     def dataset(self, name: str | None = None) -> Dataset:
         """The data set that it was trained on, loaded again.
@@ -245,7 +245,7 @@ def recipe_of(config: Mapping[str, Any]) -> Recipe:
 
 
 def environment(result: SweepResult) -> dict[str, Any]:
-    """What a sweep ran on and where its time went, in seconds."""
+    """What a sweep ran on, when (UTC), and where its time went, in seconds."""
     timing = result.timing
     devices = jax.devices()
     return {
@@ -253,6 +253,8 @@ def environment(result: SweepResult) -> dict[str, Any]:
             "python": platform.python_version(),
             **{name: version(name) for name in ("mlp-jax", "jax", "jaxlib", "flax", "optax", "numpy")},
         },
+        "started": result.started.isoformat(timespec="seconds"),
+        "ended": result.ended.isoformat(timespec="seconds"),
         "platform": platform.platform(),
         "backend": jax.default_backend(),
         "device": devices[0].device_kind,

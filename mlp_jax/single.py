@@ -2,22 +2,23 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from mlp_jax.axes import AXES, NUMBERS, Trial, check_trial
+from mlp_jax.backend import require_jax
+from mlp_jax.compilation import run_compiled
 from mlp_jax.datasets.dataset import MOST_CLASSES, Dataset, Split
 from mlp_jax.datasets.scales import check_scales
 from mlp_jax.errors import InputError, instance, whole
 from mlp_jax.keys import root_key
 from mlp_jax.layers import Network, Shape, apply_network, walk
-from mlp_jax.models import MLP, by_symbol, layer_parameters
+from mlp_jax.models import MLP, Weights, by_symbol, layer_parameters
 from mlp_jax.recipe import Recipe
 from mlp_jax.tasks import Task, get_task
 from mlp_jax.training import (
@@ -57,7 +58,7 @@ class History:
     validation_score: np.ndarray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Fit:
     """A trained model and how it got there.
 
@@ -71,6 +72,13 @@ class Fit:
     history: History
     learning_rate: float
     seed: int
+
+    def __repr__(self) -> str:
+        curves, score_name = self.history, get_task(self.model.task).score_name
+        return (
+            f"Fit(M = {self.model.hidden_units}, learning rate {self.learning_rate:g}, seed {self.seed}, "
+            f"{len(curves.loss)} epochs; training loss {curves.loss[-1]:.4f}, {score_name} {curves.score[-1]:.4f})"
+        )
 
 
 def _alone(network: Network, optimizer: str, shape: Shape, precision: str) -> Trials:
@@ -88,28 +96,26 @@ def _alone(network: Network, optimizer: str, shape: Shape, precision: str) -> Tr
     return Trials(1, shape[0], logits, by_row, {optimizer: kernels})
 
 
-@cache
-def _fit_epoch(precision: str) -> Any:
-    """``_epoch``, compiled; not as a decorator, for which the backend would have to be known when this is imported."""
-    return jax.jit(
-        _epoch,
-        static_argnames=("network", "optimizer", "task", "recipe", "examples"),
-        donate_argnames="state",
-        compiler_options=compiler_options(precision),
-    )
+def _begin(
+    weights: Weights, numbers: Numbers, *, network: Network, optimizer: str, features: int, recipe: Recipe
+) -> State:
+    """A state of its own, which may be donated."""
+    params = {optimizer: layer_parameters(network, jax.tree.map(jnp.copy, weights))}
+    return _alone(network, optimizer, (features,), recipe.precision).begin(recipe, numbers, params)
 
 
 def _epoch(
-    network: Network,
-    optimizer: str,
-    task: str,
-    recipe: Recipe,
-    examples: int,
     state: State,
     key: PRNGKeyArray,
     numbers: Numbers,
     epoch: Array,
     data: DeviceData,
+    *,
+    network: Network,
+    optimizer: str,
+    task: str,
+    recipe: Recipe,
+    examples: int,
 ) -> tuple[State, Means, Means]:
     trials = _alone(network, optimizer, data.features.shape[1:], recipe.precision)
     batches = minibatches(key, epoch, examples, recipe.batch_size)
@@ -118,14 +124,14 @@ def _epoch(
     return state, trained, validation
 
 
-@partial(jax.jit, static_argnames=("network", "task", "precision"))
 def network_means(
-    network: Network,
-    task: str,
     params: list[dict[str, Float[Array, "T ..."]]],
     data: DeviceData,
-    first: Array | int,
-    last: Array | int,
+    first: Int[Array, ""],
+    last: Int[Array, ""],
+    *,
+    network: Network,
+    task: str,
     precision: str = "float32",
 ) -> Means:
     """Loss and hit of T equal networks with parameters of their own, over rows first (included) to last (excluded)."""
@@ -184,35 +190,36 @@ def fit(
     learning_rate, seed = trial.learning_rate, trial.seed
     check_scales({name: split.features for name, split in zip(("train", "validation"), splits, strict=False)})
     data = to_device(splits)
-    weights = jax.tree.map(jnp.copy, model.weights)  # they are donated
-    dtype = weights["A"].dtype
-    numbers = {name: jnp.full(1, value, dtype) for name in NUMBERS if (value := getattr(trial, name))}
-    trials = _alone(model.network, optimizer, (model.features,), recipe.precision)
-    state = trials.begin(recipe, numbers, {optimizer: layer_parameters(model.network, weights)})
+    rule: dict[str, Any] = {"network": model.network, "optimizer": trial.optimizer, "recipe": recipe}
+    dtype = model.weights["A"].dtype
+    numbers = {name: np.full(1, value, dtype) for name in NUMBERS if (value := getattr(trial, name))}
+    state = run_compiled(_begin, {**rule, "features": model.features}, model.weights, numbers)
+    static = {**rule, "task": model.task, "examples": len(train)}
+    options = compiler_options(recipe.precision)
     task = get_task(model.task)
     rows = []
     for epoch in range(recipe.epochs):
         index = jnp.asarray(epoch, jnp.int32)
-        state, *means = _fit_epoch(recipe.precision)(
-            model.network, optimizer, model.task, recipe, len(train), state, root_key(seed), numbers, index, data
-        )
+        arguments = state, root_key(seed), numbers, index, data
+        state, *means = run_compiled(_epoch, static, *arguments, donate=(0,), compiler_options=options)
         scores = [_scores(task, m, s) for m, s in zip(means, splits, strict=False)]
         scores += [Scores(np.nan, np.nan)] * (2 - len(scores))
         rows.append([*scores[0], *scores[1]])
         if on_epoch is not None:
             on_epoch(epoch + 1, *scores)
     history = History(*np.array(rows).T)
-    finished = by_symbol(model.network, state.params[optimizer])
+    finished = by_symbol(model.network, state.params[trial.optimizer])
     return Fit(MLP.from_weights(finished, activation=model.activation, task=model.task), history, learning_rate, seed)
 
 
 def evaluate(model: MLP, split: Split) -> Scores:
     """Loss and score of a model on a split."""
     _check_split(model, split)
-    params = [
-        {name: array[None] for name, array in each.items()} for each in layer_parameters(model.network, model.weights)
-    ]
-    means = network_means(model.network, model.task, params, to_device([split]), 0, len(split))
+    weights = {symbol: array[None] for symbol, array in model.weights.items()}
+    params, bounds = layer_parameters(model.network, weights), (np.int32(0), np.int32(len(split)))
+    means = run_compiled(
+        network_means, {"network": model.network, "task": model.task}, params, to_device([split]), *bounds
+    )
     return _scores(get_task(model.task), means, split)
 
 
@@ -252,6 +259,7 @@ def evaluate_model(M: int, K: int, X_train: Any, Y_train: Any, X_test: Any, Y_te
 
 
 def _check_split(model: MLP, split: Split) -> None:
+    require_jax()
     instance("model", model, MLP, "an mlp_jax.MLP")
     instance("the split", split, Split, "an mlp_jax.Split, as a Dataset has them")
     split.check_fits(model.task, model.weights["A"].shape[0], model.outputs)

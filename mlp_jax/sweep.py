@@ -5,7 +5,8 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ import jax
 import numpy as np
 
 from mlp_jax.axes import check_trial, layers_of
+from mlp_jax.backend import require_jax
 from mlp_jax.checkpoints import Checkpoints
 from mlp_jax.datasets.dataset import Dataset, ImageForm
 from mlp_jax.distributed import cores, make_cpu_devices, several
@@ -25,7 +27,7 @@ from mlp_jax.loop import Loop, Progress, Timing, Trained, places
 from mlp_jax.models import MLP
 from mlp_jax.outcomes import Outcomes
 from mlp_jax.parts import Parts, Sharing, divide, share_out, undivided
-from mlp_jax.plan import Plan, make_mesh, make_plan
+from mlp_jax.plan import Plan, counted, make_mesh, make_plan
 from mlp_jax.program import Program
 from mlp_jax.recipe import Recipe
 from mlp_jax.tasks import get_task
@@ -81,7 +83,7 @@ class Setup:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SweepResult(Setup):
     """All trials, trained. Arrays are in the order of ``trials``.
 
@@ -95,18 +97,31 @@ class SweepResult(Setup):
         outcomes: what every finished model makes of every example of the validation and the test split.
         plan: how it was shared out.
         timing: where the time went.
+        started, ended: when, UTC; of a sweep that was resumed, when it was resumed last.
     """
 
     history: dict[str, np.ndarray]
     final: dict[str, np.ndarray]
     diverged: np.ndarray
     parameters: np.ndarray
-    outcomes: Outcomes = field(repr=False)
+    outcomes: Outcomes
     plan: Plan
     timing: Timing
-    _layout: Layout = field(repr=False)
-    _treedefs: tuple[Any, Any] = field(repr=False)
-    _trained: tuple[Trained, ...] = field(repr=False)
+    started: datetime
+    ended: datetime
+    _layout: Layout
+    _treedefs: tuple[Any, Any]
+    _trained: tuple[Trained, ...]
+
+    def __repr__(self) -> str:
+        widths, scores = sorted(self.grid.hidden_units), self.final["validation_score"]
+        seeds = counted(len({trial.seed for trial in self.trials}), "seed")
+        best = float(np.nanmax(scores)) if np.isfinite(scores).any() else np.nan
+        return (
+            f"SweepResult({counted(len(self.trials), 'trial')} on {self.dataset_name}: "
+            f"M = {widths[0]} to {widths[-1]}, {seeds}, {counted(self.recipe.epochs, 'epoch')}; "
+            f"best validation {self.score_name} {best:.4f}, {np.count_nonzero(self.diverged)} diverged)"
+        )
 
     @property
     def trials(self) -> tuple[Trial, ...]:
@@ -183,12 +198,13 @@ def make_setup(
     """What ``sweep`` with these arguments is to train.
 
     Raises:
-        InputError: an argument that makes no sense; the message says which and why.
+        InputError: an argument that makes no sense; the message says which and why. Or JAX cannot be used here.
     """
     _check_kinds(grid, dataset, recipe, layout, use_bias)
     check_dtype(dtype)
     for smoothing in grid.label_smoothings:
         check_trial(grid.points[0]._replace(label_smoothing=smoothing), dataset.task)
+    require_jax()
     return Setup(
         grid=grid,
         recipe=recipe,
@@ -384,7 +400,7 @@ def sweep(
         SweepStopped: ``stop`` said so.
         OSError: a checkpoint cannot be written; those before it are intact.
     """
-    started = time.perf_counter()
+    began, started = datetime.now(UTC), time.perf_counter()
     for argument, value, kind, expected in (
         ("checkpoints", checkpoints, str | os.PathLike | None, "a path, or None"),
         ("resume", resume, str | os.PathLike | None, "a path, or None"),
@@ -405,7 +421,8 @@ def sweep(
     saver = None
     if place is not None:
         saver = Checkpoints(Path(place), setup.identity, resume=resume is not None, every=checkpoint_every)
-    with saver or contextlib.nullcontext():
+    # A sweep is compiled ahead, which jax.disable_jit, for looking at a program step by step, has no part in.
+    with jax.disable_jit(False), saver or contextlib.nullcontext():
         loop = Loop(grid, dataset, parts, plan, saver, stop or (lambda: False), on_epoch)
         trained = loop.run(host, started)
     history, final, diverged = loop.results()
@@ -423,6 +440,8 @@ def sweep(
         outcomes=Outcomes.of(dataset, loop.hits),
         plan=plan,
         timing=loop.timing,
+        started=began,
+        ended=datetime.now(UTC),
         _layout=parts.whole.layout,
         _treedefs=loop.treedefs,
         _trained=tuple(trained),

@@ -106,7 +106,7 @@ def stack_splits(splits: Sequence[Split], columns: Sequence[int] | None = None) 
 
 def to_device(splits: Sequence[Split], columns: Sequence[int] | None = None) -> DeviceData:
     """Put what ``stack_splits`` gives on the device that JAX uses by default."""
-    return DeviceData(*map(jnp.asarray, stack_splits(splits, columns)))
+    return DeviceData(*map(jax.device_put, stack_splits(splits, columns)))
 
 
 def put(array: np.ndarray, sharding: Sharding) -> Array:

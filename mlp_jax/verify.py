@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from mlp_jax.checkpoints import Checkpoints, DamagedError
+from mlp_jax.compilation import run_compiled
 from mlp_jax.datasets import Dataset
 from mlp_jax.datasets.dataset import first_line
 from mlp_jax.datasets.npz import read_npz
@@ -425,7 +426,8 @@ def _scores(run: Run, asked: _Asked, dataset: Dataset, networks: _Networks) -> F
             params = layer_parameters(group.network, weights)
             for (name, split), last in zip(splits.items(), ends, strict=True):
                 bounds = last - np.int32(len(split)), last
-                means = network_means(group.network, asked.task.name, params, data, *bounds, precision)
+                static = {"network": group.network, "task": asked.task.name, "precision": precision}
+                means = run_compiled(network_means, static, params, data, *bounds)
                 loss, hit = (np.asarray(mean, np.float64)[: len(numbers)] for mean in means)
                 guess = asked.task.guess_loss(split.targets)
                 loss_tolerance = LOSS_TOLERANCE[precision] * loss + LEAST_LOSS * guess

@@ -13,7 +13,7 @@ import pytest
 from conftest import make_dataset
 
 from mlp_jax import Grid, InputError, Recipe, SweepStopped, parts, sweep
-from mlp_jax.program import Compiled
+from mlp_jax.program import Compiled, jitted
 from mlp_jax.training import put, stack_splits
 
 RECIPE = Recipe(epochs=3, batch_size=32)
@@ -84,14 +84,12 @@ class Watched:
     def __init__(self, monkeypatch) -> None:
         self.compiled: Any = None
         self.places: Any = None
-        real = parts.jitted
 
-        def jitted(program) -> Compiled:
-            run = real(program)
-            self.run = run
-            return run._replace(epoch=self)
+        def watched(program) -> Compiled:
+            self.run = jitted(program)
+            return self.run._replace(epoch=self)
 
-        monkeypatch.setattr(parts, "jitted", jitted)
+        monkeypatch.setattr(parts, "kept", lambda programs, *_: tuple(map(watched, programs)))
 
     def lower(self, *arguments):
         self.lowered = self.run.epoch.lower(*arguments)

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from conftest import make_dataset
 
-from mlp_jax import Grid, InputError, Recipe, SweepResult, SweepStopped, SweepWarning, checkpoints, sweep
+from mlp_jax import Dataset, Grid, InputError, Recipe, SweepResult, SweepStopped, SweepWarning, checkpoints, sweep
 from mlp_jax.checkpoints import Checkpoints, DamagedError, read_arrays
-from mlp_jax.program import Program
+from mlp_jax.program import Program, jitted
 
 GRID = Grid((0, 5), ("tanh",), (1e-2, 1e-3), 6)  # 6 replicas
 RECIPE = Recipe(epochs=5, batch_size=16)
@@ -417,7 +417,7 @@ def short_of_memory(monkeypatch, rows: int, healthy: int = 0) -> None:
     """Let the devices' memory do for so many replicas, after so many epochs in which it does for all."""
     from mlp_jax import parts
 
-    jitted, epochs = parts.jitted, itertools.count()
+    epochs = itertools.count()
 
     class Lowered:
         def __init__(self, lowered):
@@ -442,7 +442,7 @@ def short_of_memory(monkeypatch, rows: int, healthy: int = 0) -> None:
         def lower(self, *arguments):
             return Lowered(jitted(self.program).epoch.lower(*arguments))
 
-    monkeypatch.setattr(parts, "jitted", Jitted)
+    monkeypatch.setattr(parts, "kept", lambda programs, *_: tuple(map(Jitted, programs)))
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -494,3 +494,15 @@ def test_states_are_saved_as_often_as_they_cost_little(dataset, tmp_path, monkey
         assert saver.due(2)
     with Checkpoints(tmp_path / "others", {"sweep": 1}, resume=False, every=3) as saver:
         assert [epoch for epoch in range(1, 8) if saver.due(epoch)] == [3, 6]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_first_layer_without_anything_to_train_goes_on(tmp_path, layout):
+    """Features that are always 0, and no biases: the packed layout's A has no columns to save."""
+    x, y = np.zeros((12, 2), np.float32), np.arange(12) % 3
+    dataset = Dataset.from_arrays(x, y, x + 1, y, x_validation=x + 1, y_validation=y)
+    how = {"recipe": Recipe(epochs=2), "layout": layout, "use_bias": False}
+    grid = Grid((0, 3), ("sigmoid",), (1e-2,), 2)
+    with pytest.raises(SweepStopped):
+        sweep(grid, dataset, **how, checkpoints=tmp_path / "there", stop=stop_after(1))
+    assert_same_bits(sweep(grid, dataset, **how, resume=tmp_path / "there"), sweep(grid, dataset, **how))

@@ -14,13 +14,14 @@ from conftest import make_dataset, save_dataset
 TESTS = Path(__file__).parent
 
 
-def test_on_eight_devices():
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "on_eight_devices.py"]
+@pytest.mark.parametrize(("file", "tests"), [("on_eight_devices.py", 24), ("every_kind.py", 38)])
+def test_on_eight_devices(file, tests):
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", file]
     flags = "--xla_force_host_platform_device_count=8"
     environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     done = subprocess.run(command, cwd=TESTS, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
-    assert int(re.search(r"(\d+) passed", done.stdout)[1]) == 24
+    assert int(re.search(r"(\d+) passed", done.stdout)[1]) == tests
 
 
 def sweeps(directory, dataset: str, *options: str) -> tuple[list[int], list[str], list[Path]]:

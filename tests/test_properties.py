@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlp_jax import ACTIVATIONS, MLP, Grid, Recipe, fit, layouts, sweep
-from mlp_jax.program import jitted
+from mlp_jax.parts import kept
 from mlp_jax.tasks import TASKS
 
 TOLERANCE = 1e-9
@@ -51,7 +51,7 @@ GROUPS = st.sampled_from([1, 4, layouts.MOST_GROUPS])
 def trained(grid, dataset, recipe, way, groups=layouts.MOST_GROUPS):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(layouts, "MOST_GROUPS", groups)
-        jitted.cache_clear()  # programs are not told apart by it
+        kept.cache_clear()  # programs are not told apart by it
         return sweep(grid, dataset, recipe=recipe, dtype="float64", **way)
 
 

@@ -16,7 +16,7 @@ import pytest
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "times", "kib", "compilations"),
-    [("alike", 1000, 1, 0), ("checkpointed", 300, 160, 0), ("different", 100, 512, 3)],
+    [("alike", 1000, 1, 0), ("checkpointed", 300, 160, 0), ("different", 100, 512, 3), ("shapes", 40, 6144, 11)],
 )
 def test_nothing_grows(kind, times, kib, compilations):
     """After the first fifth: memory by less than so many KiB a time, compilations by so many a time, the rest not."""

@@ -67,6 +67,18 @@ def test_neighbours_order_and_mapping_do_not_matter(small, float64):
 
 
 @pytest.mark.parametrize("layout", ["packed", "vmap"])
+def test_groups_side_by_side_with_nothing_to_train_in_the_first_layer(layout, float64):
+    """Features that are always 0, and no biases; five replicas, two at a time and one left over."""
+    x, y = np.zeros((12, 2)), np.arange(12) % 3
+    dataset = Dataset.from_arrays(x, y, x + 1, y, x_validation=x + 1, y_validation=y)
+    how = {"recipe": RECIPE, "layout": layout, "use_bias": False, "dtype": "float64"}
+    alone, pairs = (sweep(Grid((0, 3), seeds=5), dataset, replicas_at_once=at_once, **how) for at_once in (1, 2))
+    for i in range(10):
+        for symbol, expected in alone.weights(i).items():
+            np.testing.assert_allclose(pairs.weights(i)[symbol], expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("layout", ["packed", "vmap"])
 @pytest.mark.parametrize(("task", "rate"), [("multiclass", 1e6), ("regression", 1e18)])
 def test_one_trial_that_diverges_changes_no_other(task, rate, layout):
     """In one grid with a learning rate that is far too high, and in one without: the same bits."""

@@ -14,6 +14,7 @@ import jax
 import tyro
 
 from mlp_jax import distributed
+from mlp_jax.backend import check_xla_flags, require_jax
 from mlp_jax.cli import analyse, check, data, evaluate, export, plot, predict, report, sweep, tensorboard, time, train
 from mlp_jax.cli._output import print_in_any_encoding
 from mlp_jax.cli._parsing import parsed
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _hush()
     print_in_any_encoding()
     try:
-        code, together = _run(arguments)
+        code, together = _run_if_jax_can(arguments)
     except BaseException:
         if distributed.several():
             traceback.print_exc()
@@ -53,6 +54,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if code and not together:
         distributed.end_alone(code)
     return code
+
+
+def _run_if_jax_can(arguments: Sequence[str] | None) -> tuple[int, bool]:
+    """As ``_run``: what fails where JAX can't compute, as it is set, fails for that."""
+    try:
+        return _run(arguments)
+    except Exception:
+        try:
+            require_jax()
+        except InputError as error:
+            print(f"mlp-jax: error: {error}", file=sys.stderr)
+            return 2, False
+        raise
 
 
 def _run(arguments: Sequence[str] | None) -> tuple[int, bool]:
@@ -66,6 +80,7 @@ def _run(arguments: Sequence[str] | None) -> tuple[int, bool]:
                 print(f"mlp-jax {version('mlp-jax')}, jax {version('jax')}, flax {version('flax')}")
                 return 0, True
             options = _parse(arguments)
+            check_xla_flags()
             if isinstance(options, sweep.Sweep) and options.resume is not None:
                 # Once more, with what the run was begun with in place of the defaults: all that differs now was said.
                 begun = sweep.begun_with(options.resume)
@@ -99,7 +114,7 @@ def _run(arguments: Sequence[str] | None) -> tuple[int, bool]:
 
 @functools.cache
 def _hush() -> None:
-    """Keep to what is raised: where Orbax gives a file up, it abandons tasks that complain too."""
+    """Keep to what is raised and warned of: where Orbax gives a file up, it abandons tasks that complain too."""
 
     def hook(unraisable: Any) -> None:
         if str(unraisable.exc_value) != "Event loop is closed":
@@ -108,6 +123,7 @@ def _hush() -> None:
     before = sys.unraisablehook
     sys.unraisablehook = hook
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # where it keeps its cache is nobody's concern
 
 
 def _show(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any, **__: Any) -> None:

@@ -12,6 +12,7 @@ import itertools
 import re
 import types
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from mlp_jax.errors import InputError, shown
@@ -40,7 +41,7 @@ def parsed(parse: Callable[[], Any], arguments: Sequence[str], commands: Mapping
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            return parse()
+            return _at_home(parse())
     except SystemExit as stop:
         if not stop.code:
             raise
@@ -48,6 +49,26 @@ def parsed(parse: Callable[[], Any], arguments: Sequence[str], commands: Mapping
     if name not in commands:
         raise InputError(f"{text} (mlp-jax --help)") from None
     raise InputError(f"{_mistake(text, name, arguments[1:], commands[name])} (mlp-jax {name} --help)") from None
+
+
+def _at_home(options: Any) -> Any:
+    """Options whose paths begin with ~ lead home: shells do not say so for what comes after an equals sign.
+
+    Raises:
+        InputError: there is no such user, or none at all.
+    """
+
+    def at_home(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(map(at_home, value))
+        try:
+            return value.expanduser() if isinstance(value, Path) else value
+        except RuntimeError:
+            raise InputError(f"{value}: that home cannot be told: write the path in full") from None
+
+    return dataclasses.replace(
+        options, **{each.name: at_home(getattr(options, each.name)) for each in dataclasses.fields(options)}
+    )
 
 
 def _mistake(text: str, command: str, arguments: Sequence[str], kind: type) -> str:

@@ -5,7 +5,7 @@ import json
 import math
 import shlex
 import sys
-import time
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +19,13 @@ from mlp_jax.cache import enable_compilation_cache
 from mlp_jax.cli._signals import Interrupted, Stop
 from mlp_jax.cli._using import Transpose
 from mlp_jax.datasets import Dataset, absolute_path, load_dataset
+from mlp_jax.datasets.dataset import first_line
 from mlp_jax.distributed import leads, lost, several
-from mlp_jax.errors import InputError, SweepStopped, whole
+from mlp_jax.errors import InputError, SweepStopped, SweepWarning, whole
 from mlp_jax.grid import Grid
 from mlp_jax.recipe import Recipe
 from mlp_jax.results import best_trial, history_table, trials_table
-from mlp_jax.running import new_run, results, resume_from, resumed_run
+from mlp_jax.running import new_run, own_place, results, resume_from, resumed_run
 from mlp_jax.runs import CHECKPOINTS, check_new, dataset_of, read_config, sweep_config, write_run
 from mlp_jax.sweep import SweepResult, check_dtype, device_a_core, make_setup, sweep
 from mlp_jax.tasks import get_task
@@ -155,7 +156,8 @@ def train_run(
             )
         if leads():
             with results(out) as directory:
-                _write(result, config, directory, dataset)
+                write_run(result, directory, config["dataset"], config["dataset_path"])
+            _draw_result(result, config, out, dataset)
     return result, dataset
 
 
@@ -211,9 +213,15 @@ def _check_same(out: Path, begun: Mapping[str, Any], config: Mapping[str, Any]) 
         raise InputError(f"{out} cannot be resumed as another sweep: {'; '.join(changes)}")
 
 
-def new_place(command: str) -> Path:
-    """Where a run is written that is not told where."""
-    return Path("runs") / f"{command}-{time.strftime('%Y%m%d-%H%M%S')}"
+@contextlib.contextmanager
+def place(options: TrainingOptions, command: str) -> Iterator[Path]:
+    """Where a run of that command is to be written: ``--out``, or a place of its own."""
+    check(options, options.out)
+    if options.out is not None:
+        yield options.out
+    else:
+        with own_place(command) as out:
+            yield out
 
 
 def print_written(console: Console, out: Path) -> None:
@@ -235,15 +243,41 @@ def check(options: TrainingOptions, out: Path | None) -> None:
         check_new(out)
 
 
-def _write(result: SweepResult, config: Mapping[str, Any], directory: Path, dataset: Dataset) -> None:
-    """Write the run with its figures."""
+def _draw_result(result: SweepResult, config: Mapping[str, Any], out: Path, dataset: Dataset) -> None:
     trials = trials_table(result)
-    write_run(result, directory, config["dataset"], config["dataset_path"])
     best = best_trial(trials) if (trials["diverged"] == 0).any() else None
     model = None if best is None else result.model(result.trials[best])
-    (directory / "figures").mkdir()
     tables = (trials, history_table(result), config)
-    draw(directory / "figures", "png", *tables, outcomes=result.outcomes, trial=best, model=model, dataset=dataset)
+    draw_lacking(out, *tables, outcomes=result.outcomes, trial=best, model=model, dataset=dataset)
+
+
+def draw_lacking(out: Path, *tables: Any, **model: Any) -> None:
+    """Draw the figures that a finished run lacks, as far as that can be done, and warn of those that it cannot.
+
+    Args:
+        out: the run directory.
+        *tables: as ``plots.run_figures`` takes them.
+        **model: likewise.
+    """
+    lacking, reason = [], ""
+    try:
+        (out / "figures").mkdir(exist_ok=True)
+        from mlp_jax import plots  # matplotlib wants a directory to write to
+
+        for name, figure, _ in plots.run_figures(*tables, **model):
+            path = out / "figures" / f"{name}.png"
+            try:
+                if not path.exists():
+                    plots.save(figure, path)
+            except OSError as error:
+                lacking.append(name)
+                reason = error.strerror or first_line(error)
+    except Exception as error:  # whatever a figure fails for: the results are there
+        lacking.append("figures" if not lacking else "others")
+        reason = getattr(error, "strerror", None) or first_line(error)
+    if lacking:
+        again = f"mlp-jax plot {shlex.quote(str(out))}"
+        warnings.warn(f"not drawn: {', '.join(lacking)} ({reason}); to draw them: {again}", SweepWarning, stacklevel=2)
 
 
 def draw(directory: Path, kind: str, *tables: Any, **model: Any) -> None:

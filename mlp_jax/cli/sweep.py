@@ -1,23 +1,34 @@
 """mlp-jax sweep."""
 
+import contextlib
 import dataclasses
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import jax
+from rich.console import Console
 
 from mlp_jax import distributed
 from mlp_jax.analysis import analyse
+from mlp_jax.axes import RULE
 from mlp_jax.cli._output import console_for, print_json
-from mlp_jax.cli._training import TrainingOptions, check, new_place, print_written, train_run
+from mlp_jax.cli._training import (
+    TrainingOptions,
+    check,
+    draw_lacking,
+    place,
+    print_written,
+    train_run,
+)
+from mlp_jax.cli._using import figure_arguments, own_directory
 from mlp_jax.datasets import load_dataset
-from mlp_jax.errors import InputError, SweepWarning, whole
+from mlp_jax.errors import InputError, SweepWarning, shown, whole
 from mlp_jax.forecast import forecast
 from mlp_jax.grid import ARTICLE_WIDTHS, MOST_TRIALS, Grid
 from mlp_jax.results import history_table
 from mlp_jax.running import tidy_finished
-from mlp_jax.runs import environment, is_finished, read_config, read_trials, rule_of
+from mlp_jax.runs import environment, is_finished, read_config, read_run, read_trials, rule_of
 from mlp_jax.terminal import forecast_record, print_forecast, print_summary, summary_record
 
 
@@ -82,18 +93,16 @@ def run(options: Sweep) -> int:
         **options.rule,
     )
     console = console_for(stderr=options.json)
-    if options.resume is not None:
-        out = options.resume
+    if (out := options.resume) is not None:
         if options.out is not None:
             raise InputError(f"out is {options.out}: expected none, as {out} is resumed where it is")
         check(options, None)
+        _check_as_begun(options, out)
         if is_finished(out):
-            tidy_finished(out)
-            console.print(f"{out} is finished: there is nothing to resume", highlight=False, soft_wrap=True)
+            _resume_finished(out, console)
             return 0
     else:
-        out = options.out or new_place("sweep")
-        check(options, out)
+        check(options, options.out)
     if options.distributed:
         if options.out is None and options.resume is None and not options.plan:
             raise InputError("distributed without out: expected --out, a directory that all processes see as the same")
@@ -107,7 +116,8 @@ def run(options: Sweep) -> int:
         raise InputError("coordinator, process count or process id without distributed: expected --distributed as well")
     if options.plan:
         return _plan(options, grid)
-    result, _ = train_run(options, grid, out, console, resume=options.resume is not None)
+    with contextlib.nullcontext(out) if out is not None else place(options, "sweep") as out:
+        result, _ = train_run(options, grid, out, console, resume=options.resume is not None)
     if not distributed.leads():
         return 0
     # As written: rounded like this, a mean of float32 numbers may differ in its last digit from what analyse says.
@@ -119,6 +129,30 @@ def run(options: Sweep) -> int:
         print_summary(console, analysis, config, where)
         print_written(console, out)
     return 0
+
+
+def _check_as_begun(options: Sweep, out: Path) -> None:
+    """Raise InputError if an option asks for another sweep than the one that was begun there."""
+    begun, config = begun_with(out), read_config(out)
+    asked = [each.name for each in dataclasses.fields(Sweep) if each.name in config]
+    for name in [*asked, *RULE, "first_seed"]:
+        was, now = getattr(begun, name), getattr(options, name)
+        # auto is what it was then, and data may be elsewhere by now: what they hold is checked when they are read.
+        if was == now or (name, now) == ("layout", "auto") or (name == "dataset" and not is_finished(out)):
+            continue
+        raise InputError(
+            f"{out} cannot be resumed as another sweep: {name} was {shown(was)} and is now {shown(now)}: leave that "
+            "option away, or begin another sweep with --out"
+        )
+
+
+def _resume_finished(out: Path, console: Console) -> None:
+    """Of a run whose results are there, draw what is not."""
+    tidy_finished(out)
+    run = read_run(out)
+    own_directory(run, "figures")
+    draw_lacking(out, **figure_arguments(run, lambda note: warnings.warn(note, SweepWarning, stacklevel=2)))
+    console.print(f"{out} is finished: there is nothing to resume", highlight=False, soft_wrap=True)
 
 
 def _plan(options: Sweep, grid: Grid) -> int:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from mlp_jax.cli._output import console_for, print_json
-from mlp_jax.cli._training import TrainingOptions, check, new_place, print_written, train_run
+from mlp_jax.cli._training import TrainingOptions, place, print_written, train_run
 from mlp_jax.grid import Grid
 from mlp_jax.terminal import percent_or_plain, print_table
 
@@ -24,13 +24,11 @@ class Train(TrainingOptions):
 
 def run(options: Train) -> int:
     """Run the command; returns the exit code."""
-    grid = Grid(
-        (options.hidden_units,), (options.activation,), (options.learning_rate,), (options.seed,), **options.rule
-    )
-    out = options.out or new_place("train")
-    check(options, out)
+    point = ((options.hidden_units,), (options.activation,), (options.learning_rate,), (options.seed,))
+    grid = Grid(*point, **options.rule)
     console = console_for(stderr=options.json)
-    result, dataset = train_run(options, grid, out, console)
+    with place(options, "train") as out:
+        result, dataset = train_run(options, grid, out, console)
     scores = {column: float(values[0]) for column, values in result.final.items()}
     if options.json:
         print_json({"score_name": result.score_name, **scores, "diverged": int(result.diverged[0]), "run": str(out)})
