@@ -26,14 +26,17 @@ GRIDS: dict[str, dict[str, Any]] = {
     "one width": {"hidden_units": (3,)},
     "no hidden layer": {"hidden_units": (0,)},
     "widths padded together": {"hidden_units": (0, 1, 3, 5)},  # with MOST_GROUPS of 1
-    "activations": {"hidden_units": (3, 0), "activations": ("relu", "softplus")},
-    "rates": {"hidden_units": (1, 3), "learning_rates": (1e-2, 1e-3)},
+    "activations and rates": {
+        "hidden_units": (3, 0),
+        "activations": ("relu", "softplus"),
+        "learning_rates": (1e-2, 1e-3),
+    },
 }
 
 FACTORS: dict[str, tuple[Any, ...]] = {
     "task": ("classes", "one class", "binary", "regression", "several values"),
     "columns": ("live", "some dead", "all dead", "one", "one dead"),
-    "examples": ("ordinary", "batches of one size", "one train", "one validation", "one test"),
+    "examples": ("ordinary", "batches of one size", "one train", "one validation and test"),
     "features": ("float", "uint8"),
     "order": ("mixed", "sorted"),
     "grid": tuple(GRIDS),
@@ -54,7 +57,7 @@ Case = dict[str, Any]
 
 def covering(factors: dict[str, tuple[Any, ...]]) -> Iterator[Case]:
     """Cases in which every two values of different factors meet: each has a pair not met before, and many others."""
-    draw = random.Random(0)
+    draw = random.Random(2)  # of ten seeds the one that gives the fewest
     values = [(name, value) for name, some in factors.items() for value in some]
     pairs = (frozenset(pair) for pair in itertools.combinations(values, 2) if pair[0][0] != pair[1][0])
     missing = dict.fromkeys(pairs)  # in an order that does not change from run to run
@@ -76,8 +79,10 @@ def make_dataset(task: str, columns: str, examples: str, features: str, order: s
     rng = np.random.default_rng(0)
     sizes = {"train": 21, "validation": 9, "test": 11}
     match examples.split():
-        case ["one", split]:
-            sizes[split] = 1
+        case ["one", "train"]:
+            sizes["train"] = 1
+        case ["one", *_]:
+            sizes["validation"] = sizes["test"] = 1
         case ["batches", *_]:
             sizes["train"] = 2 * BATCH
     count, width = sum(sizes.values()), 1 if columns.startswith("one") else 5
