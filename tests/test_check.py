@@ -17,6 +17,8 @@ from mlp_jax.verify import verify
 GRID, EPOCHS = Grid((0, 4), ("relu",), (1e-2, 1e30), seeds=2), 3  # the second learning rate diverges where M is 4
 EVERY_FILE = (*FILES, MANIFEST)
 
+FOUR = Grid(GRID.hidden_units, GRID.activations, GRID.learning_rates, seeds=4)
+
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
@@ -38,13 +40,13 @@ def stopped(made):
     path.mkdir()
     dataset, recipe, asked = make_dataset(), Recipe(epochs=5, batch_size=32), itertools.count()
     write_json(
-        path / "config.json", sweep_config(make_setup(GRID, dataset, recipe=recipe), str(made.parent / "small.npz"))
+        path / "config.json", sweep_config(make_setup(FOUR, dataset, recipe=recipe), str(made.parent / "small.npz"))
     )
     plans = []
-    sweep(GRID, dataset, recipe=Recipe(epochs=1), on_plan=plans.append)
+    sweep(FOUR, dataset, recipe=Recipe(epochs=1), on_plan=plans.append)
     with pytest.raises(SweepStopped):
         sweep(
-            GRID,
+            FOUR,
             dataset,
             recipe=recipe,
             memory=plans[0].need.total(2, 1),
