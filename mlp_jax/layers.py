@@ -119,7 +119,7 @@ class Dense(Layer):
     def apply(
         self, params: Mapping[str, Array], x: Float[Array, "B *before"], precision: str = "float32"
     ) -> Float[Array, "B units"]:
-        return self.across(params, x.reshape(len(x), -1).T, precision).T
+        return self.across(params, x.reshape(x.shape[0], -1).T, precision).T
 
     def across(
         self, params: Mapping[str, Array], x: Float[Array, "before B"], precision: str = "float32"

@@ -254,7 +254,7 @@ class Packing:
                 z, rest = hidden[number], slice(1, None)
                 out.append(_group_logits(group, 1, by_group[number][rest], z))
             else:
-                image = x[:, :features].reshape(len(x), *self.problem.shape)
+                image = x[:, :features].reshape(x.shape[0], *self.problem.shape)
                 out.append(_group_logits(group, 0, by_group[number], image, self.problem.precision))
         logits = jnp.concatenate(out)  # [T, K, B]
         if self._last_bias in params:  # of all groups at once, which is a kernel and not one per group
@@ -277,7 +277,7 @@ class Packing:
             z = ACTIVATIONS[self.groups[block[0]].network[0].activation](rows)
             for g, units in zip(block, lax.split(z, [sizes[g] for g in block]), strict=True):
                 group = self.groups[g]
-                found[g] = units.reshape(len(group.members), -1, len(x))
+                found[g] = units.reshape(len(group.members), -1, x.shape[0])
                 if len(group.network) > 1 and group.padded:
                     found[g] = jnp.where(group.mask(0)[:, :, None], found[g], 0)
         return found
