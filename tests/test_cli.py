@@ -31,7 +31,7 @@ def test_sweep_prints_the_table_and_writes_the_run(npz, tmp_path, capsys):
     assert cli.main([*arguments, "--out", str(out)]) == 0
     printed = capsys.readouterr().out
     assert "Training 9 trials together" in printed
-    assert "epoch 4/4  mean of 9 trials: loss " in printed
+    assert "epoch 4/4  mean of 9 trials: running loss " in printed
     assert "Mean ± standard deviation over 3 seeds." in printed
     assert "Saturation: " in printed
     assert "\x1b" not in printed
