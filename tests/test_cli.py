@@ -31,7 +31,7 @@ def test_sweep_prints_the_table_and_writes_the_run(npz, tmp_path, capsys):
     assert "Training 9 trials together" in printed
     assert "epoch 4/4  mean of 9 trials: running loss " in printed
     assert "Mean ± standard deviation over 3 seeds, of the finished models." in printed
-    assert "Saturation: " in printed
+    assert "That rests on validation (3 seeds, 20 examples), at the one learning rate tried, 0.001." in printed
     assert "\x1b" not in printed
     run = read_run(out)
     assert len(run.trials["trial"]) == 9
