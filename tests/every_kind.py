@@ -17,7 +17,6 @@ import pytest
 from flax import nnx
 
 from mlp_jax import MLP, Dataset, Grid, Recipe, SweepResult, SweepStopped, fit, layouts, parts, sweep
-from mlp_jax.program import jitted
 
 BATCH = 8
 TOLERANCE = {"float32": 2e-4, "float64": 1e-9}  # as in test_equality.py
@@ -120,7 +119,7 @@ def test_every_pair_of_kinds(case: Case, tmp_path, monkeypatch):
         monkeypatch.setattr(parts, "FIXED_ROWS", 0)
     if case["grid"] == "widths padded together":
         monkeypatch.setattr(layouts, "MOST_GROUPS", 1)
-    jitted.cache_clear()  # programs are not told apart by these
+    parts.kept.cache_clear()  # programs are not told apart by these
     tolerance = TOLERANCE[case["dtype"]]
     with jax.enable_x64(case["dtype"] == "float64"):
         dataset = make_dataset(*(case[name] for name in ("task", "columns", "examples", "features", "order")))

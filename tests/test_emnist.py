@@ -264,7 +264,7 @@ def test_resume_keeps_it(run, tmp_path, capsys):
     begun.mkdir()
     write_json(begun / "config.json", read_config(run / "run") | {"epochs": 1, "seeds": [0]})
     assert cli.main(["sweep", "--resume", str(begun), "--no-transpose"]) == 2
-    assert "is not what it was" in capsys.readouterr().err
+    assert "transpose was True and is now False" in capsys.readouterr().err
     assert cli.main(["sweep", "--resume", str(begun)]) == 0
     assert read_config(begun)["transpose"] is True
     write_json(begun / "config.json", read_config(begun) | {"transpose": "sideways"})

@@ -157,7 +157,9 @@ def train_run(
         if leads():
             with results(out) as directory:
                 write_run(result, directory, config["dataset"], config["dataset_path"])
-            _draw_result(result, config, out, dataset)
+                drawn = _to_draw(result)  # now: it may be read from checkpoints, which go with this block
+            tables = (trials_table(result), history_table(result), config)
+            draw_lacking(out, *tables, outcomes=result.outcomes, dataset=dataset, **drawn)
     return result, dataset
 
 
@@ -243,12 +245,11 @@ def check(options: TrainingOptions, out: Path | None) -> None:
         check_new(out)
 
 
-def _draw_result(result: SweepResult, config: Mapping[str, Any], out: Path, dataset: Dataset) -> None:
+def _to_draw(result: SweepResult) -> dict[str, Any]:
+    """The trial that figures show, the best on validation, and its model; None for each if all have diverged."""
     trials = trials_table(result)
     best = best_trial(trials) if (trials["diverged"] == 0).any() else None
-    model = None if best is None else result.model(result.trials[best])
-    tables = (trials, history_table(result), config)
-    draw_lacking(out, *tables, outcomes=result.outcomes, trial=best, model=model, dataset=dataset)
+    return {"trial": best, "model": None if best is None else result.model(result.trials[best])}
 
 
 def draw_lacking(out: Path, *tables: Any, **model: Any) -> None:

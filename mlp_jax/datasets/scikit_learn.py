@@ -1,18 +1,17 @@
 """The small data sets that scikit-learn carries: no download, nothing to prepare.
 
-They come in one piece. A sixth is taken as test and a sixth as validation, the same random examples always. Features,
-and the values of a regression, are standardized: mean 0 and standard deviation 1 over the training split. The pixels
-of digits, 0 to 16, are scaled to [0, 1] instead.
+They come in one piece. A sixth is taken as test and a sixth as validation, drawn from every class in proportion, the
+same examples always. Features, and the values of a regression, are standardized: mean 0 and standard deviation 1 over
+the training split. The pixels of digits, 0 to 16, are scaled to [0, 1] instead.
 """
 
 from collections.abc import Mapping
 
-import jax
 import numpy as np
 
+from mlp_jax.datasets import carving
 from mlp_jax.datasets.dataset import Dataset
 from mlp_jax.errors import DataError, MissingExtraError
-from mlp_jax.keys import drawing, root_key
 
 TASKS: Mapping[str, str] = {
     "breast_cancer": "binary",
@@ -24,7 +23,6 @@ TASKS: Mapping[str, str] = {
 """By name."""
 
 _FRACTION = 1 / 6  # of test, and of validation: a twelfth, as elsewhere, would be few of so few
-_SPLIT = 0x5C1  # what the key that splits is for
 
 
 def load_scikit_learn(name: str) -> Dataset:
@@ -46,9 +44,11 @@ def load_scikit_learn(name: str) -> Dataset:
     bunch = getattr(datasets, f"load_{name}")()
     x, y = (bunch.images if name == "digits" else bunch.data), bunch.target
     count = round(len(x) * _FRACTION)
-    with drawing():
-        order = np.asarray(jax.random.permutation(jax.random.fold_in(root_key(0), _SPLIT), len(x)))
-    test, validation, train = order[:count], order[count : 2 * count], order[2 * count :]
+    labels = None if TASKS[name] == "regression" else y
+    test = carving.held_out(len(x), count, 0, carving.TEST, labels)
+    rest = np.flatnonzero(~test)
+    held_out = carving.held_out(len(rest), count, 0, carving.VALIDATION, None if labels is None else labels[rest])
+    validation, train = rest[held_out], rest[~held_out]
     x = (x / 16).astype(np.float32) if name == "digits" else _standardized(x, train)
     y = _standardized(y.reshape(len(y), -1), train) if TASKS[name] == "regression" else y
     return Dataset.from_arrays(
