@@ -51,11 +51,10 @@ def check_width(hidden_units: Any) -> int:
 
 
 def check_widths(hidden_units: Any) -> Widths:
-    """The hidden layers as ``Widths``, one layer as a plain number; raises InputError unless there are such layers."""
-    if not isinstance(hidden_units, tuple | list):
+    """The hidden layers as ``Widths``; raises InputError unless it is a width, 0, or the widths of several layers."""
+    if not isinstance(hidden_units, tuple | list) or len(hidden_units) < 2:
         return check_width(hidden_units)
-    layers = tuple(whole("hidden_units", each, 1, MOST_UNITS) for each in hidden_units)
-    return layers if len(layers) > 1 else layers[0] if layers else 0
+    return tuple(whole("hidden_units", each, 1, MOST_UNITS) for each in hidden_units)
 
 
 def layers_of(hidden_units: Widths) -> tuple[int, ...]:
@@ -63,6 +62,11 @@ def layers_of(hidden_units: Widths) -> tuple[int, ...]:
     if isinstance(hidden_units, tuple):
         return hidden_units
     return (hidden_units,) if hidden_units else ()
+
+
+def widths_of(layers: tuple[int, ...]) -> Widths:
+    """The reverse of ``layers_of``."""
+    return layers if len(layers) > 1 else layers[0] if layers else 0
 
 
 def check_activation(activation: Any) -> str:
@@ -144,6 +148,11 @@ class Trial(NamedTuple):
     weight_decay: float = 0.0
     l2: float = 0.0
     label_smoothing: float = 0.0
+
+    def __repr__(self) -> str:
+        """Without what is as usual."""
+        values = {name: value for name, value in self._asdict().items() if value != AXES[name].default}
+        return f"Trial({', '.join(f'{name}={value!r}' for name, value in values.items())})"
 
 
 def check_trial(trial: Trial, task: str | None = None) -> None:

@@ -19,7 +19,7 @@ from flax import nnx
 from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Float, Num, PRNGKeyArray
 
-from mlp_jax.axes import MOST_UNITS, Widths, check_activation, check_widths, layers_of
+from mlp_jax.axes import MOST_UNITS, Widths, check_activation, check_widths, layers_of, widths_of
 from mlp_jax.backend import require_jax
 from mlp_jax.compilation import run_compiled
 from mlp_jax.errors import InputError, instance, shown, whole
@@ -126,15 +126,18 @@ class MLP(nnx.Module):
             InputError: shapes that do not fit each other, or an activation or task that does not exist.
         """
         require_jax()
-        features = weights["A"].shape[0]
         between = sorted((name for name in weights if re.fullmatch(r"A\d+", name)), key=lambda name: int(name[1:]))
         kernels = ["A", *between, *(["B"] if "B" in weights else [])]
+        for name in kernels:
+            if np.ndim(weights[name]) != 2:
+                raise InputError(f"{name} has shape {np.shape(weights[name])}: expected a matrix")
+        features = weights["A"].shape[0]
         *hidden, outputs = (weights[name].shape[-1] for name in kernels)
 
         def create() -> MLP:
             return cls(
                 features,
-                tuple(hidden),
+                widths_of(tuple(hidden)),
                 outputs,
                 activation=activation,
                 use_bias="c1" in weights,
@@ -166,8 +169,7 @@ class MLP(nnx.Module):
     @property
     def hidden_units(self) -> Widths:
         """M, the width of the hidden layer; 0 if there is none, a tuple if there are several."""
-        widths = tuple(layer.units for layer in self.network[:-1])
-        return widths if len(widths) > 1 else widths[0] if widths else 0
+        return widths_of(tuple(layer.units for layer in self.network[:-1]))
 
     @property
     def outputs(self) -> int:
