@@ -142,6 +142,13 @@ def network_means(
     return evaluate_rows(logits, get_task(task), params, data, first, last)
 
 
+def _own_means(weights: Weights, data: DeviceData, *, network: Network, task: str) -> Means:
+    """Loss and hit of one network over all rows of the data."""
+    params = layer_parameters(network, jax.tree.map(lambda array: array[None], weights))
+    first, last = (jnp.asarray(row, jnp.int32) for row in (0, len(data.features)))
+    return network_means(params, data, first, last, network=network, task=task)
+
+
 def fit(
     model: MLP,
     train: Split,
@@ -215,11 +222,8 @@ def fit(
 def evaluate(model: MLP, split: Split) -> Scores:
     """Loss and score of a model on a split."""
     _check_split(model, split)
-    weights = {symbol: array[None] for symbol, array in model.weights.items()}
-    params, bounds = layer_parameters(model.network, weights), (np.int32(0), np.int32(len(split)))
-    means = run_compiled(
-        network_means, {"network": model.network, "task": model.task}, params, to_device([split]), *bounds
-    )
+    static = {"network": model.network, "task": model.task}
+    means = run_compiled(_own_means, static, model.weights, to_device([split]))
     return _scores(get_task(model.task), means, split)
 
 

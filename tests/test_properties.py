@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlp_jax import ACTIVATIONS, MLP, Grid, Recipe, fit, layouts, sweep
+from mlp_jax.axes import AXES, RULE
 from mlp_jax.parts import kept
 from mlp_jax.tasks import TASKS
 
@@ -29,12 +30,22 @@ def some(values, most):
 
 RATES = st.floats(1e-4, 0.1)
 SEEDS = st.integers(0, 2**32 - 1)
+HIDDEN = st.one_of(st.integers(0, 6), st.lists(st.integers(1, 6), min_size=2, max_size=3).map(tuple))
+RULES = st.sampled_from(  # how weights are updated
+    [
+        {},
+        {"optimizers": ("adam", "nesterov"), "l2s": (0.0, 0.1)},
+        {"optimizers": ("sgd",), "momenta": (0.0, 0.9)},
+        {"optimizers": ("adamw", "sgd"), "weight_decays": (0.0, 0.1)},
+    ]
+)
 GRIDS = st.builds(
-    Grid,
-    some(st.integers(0, 6), 4),
+    lambda *axes, rule: Grid(*axes, **rule),
+    some(HIDDEN, 4),
     some(st.sampled_from(sorted(ACTIVATIONS)), 2),
     some(RATES, 2),
     some(SEEDS, 2),
+    rule=RULES,
 )
 DATA = st.fixed_dictionaries({"examples": st.integers(1, 24), "task": st.sampled_from(sorted(TASKS))})
 RECIPES = st.builds(Recipe, epochs=st.just(2), batch_size=st.integers(1, 30))
@@ -82,6 +93,7 @@ def as_if_alone(data):
         learning_rate=trial.learning_rate,
         seed=trial.seed,
         recipe=recipe,
+        **{name: getattr(trial, name) for name in RULE},
     )
     weights = result.weights(place)
     assert set(weights) == set(alone.model.weights)
@@ -102,10 +114,11 @@ def in_another_grid(data):
         return tuple(data.draw(st.permutations(kept + added)))
 
     another = Grid(
-        other(grid.hidden_units, st.integers(0, 9), 2),
+        other(grid.hidden_units, st.one_of(st.integers(0, 9), HIDDEN), 2),
         other(grid.activations, st.sampled_from(sorted(ACTIVATIONS)), 1),
         other(grid.learning_rates, RATES, 1),
         other(grid.seeds, SEEDS, 1),
+        **{AXES[name].plural: getattr(grid, AXES[name].plural) for name in RULE},
     )
     first, second = (
         trained(each, dataset, recipe, data.draw(WAYS) | {"use_bias": bias}, data.draw(GROUPS))
