@@ -1,10 +1,12 @@
 """Every test runs with strict dtype promotion; small data sets that several test files use."""
 
+import warnings
+
 import jax
 import numpy as np
 import pytest
 
-from mlp_jax import Dataset, Grid, Recipe, sweep
+from mlp_jax import Dataset, Grid, Recipe, SweepWarning, sweep
 from mlp_jax.runs import new_directory, write_run
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -31,17 +33,19 @@ def make_dataset(task: str = "multiclass", *, examples: int = 70, features: int 
     else:
         y = np.tanh(signal)
     cut = [slice(0, examples), slice(examples, examples + 20), slice(examples + 20, n)]
-    return Dataset.from_arrays(
-        x[cut[0]],
-        y[cut[0]],
-        x[cut[2]],
-        y[cut[2]],
-        x_validation=x[cut[1]],
-        y_validation=y[cut[1]],
-        task=task,
-        class_names=[str(k) for k in range(outputs)] if task == "multiclass" else (),  # a small train may lack one
-        name=f"small {task}",
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "small .* example of ", SweepWarning)  # a small split may lack a class
+        return Dataset.from_arrays(
+            x[cut[0]],
+            y[cut[0]],
+            x[cut[2]],
+            y[cut[2]],
+            x_validation=x[cut[1]],
+            y_validation=y[cut[1]],
+            task=task,
+            class_names=[str(k) for k in range(outputs)] if task == "multiclass" else (),  # a small train may lack one
+            name=f"small {task}",
+        )
 
 
 def save_dataset(dataset, path):
