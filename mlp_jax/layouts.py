@@ -351,9 +351,9 @@ def _group_logits(
                 x = jnp.where(masks[i][:, None] if place else masks[i], x, 0)
         return x if place else x.T
 
-    if len(group.members) == 1:  # compiles and runs faster than a batched product
+    if place and len(group.members) == 1:  # compiles and runs faster than a batched product
         alone, own = jax.tree.map(lambda leaf: leaf[0], (list(params), masks))
-        return one(alone, own, x[0] if place else x)[None]
+        return one(alone, own, x[0])[None]
     return jax.vmap(one, in_axes=(0, 0, 0 if place else None))(list(params), masks, x)
 
 
