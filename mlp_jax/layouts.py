@@ -384,7 +384,8 @@ def _shared_rows(
 
     for network in networks:
         jax.eval_shape(lambda network=network: init_network(network, shape, counted))
-    drawn = {(place, count): unit_rows(key, place, dtype)(units, count) for (place, count), units in most.items()}
+    # An odd number of rows: XLA compiles an even one, on a CPU, in twice the time.
+    drawn = {(place, count): unit_rows(key, place, dtype)(units | 1, count) for (place, count), units in most.items()}
     return lambda place: lambda units, count: drawn[place, count][:units]
 
 
