@@ -34,6 +34,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from mlp_jax.backend import require_jax
 from mlp_jax.datasets import Dataset, absolute_path, load_dataset
 from mlp_jax.datasets.dataset import first_line
 from mlp_jax.datasets.npz import read_npz
@@ -128,6 +129,7 @@ class Run:
         path = _inside(self.path, "parameters.npz", sys.maxsize)
         stored = read_npz(path, [f"{trial}/{symbol}" for symbol in ("A", "c1", "B", "c2")])
         weights = {name.removeprefix(f"{trial}/"): array for name, array in stored.items()}
+        require_jax()  # or its refusal would be taken for one of these parameters
         try:
             model = MLP.from_weights(
                 weights, activation=str(self.trials["activation"][trial]), task=self.config["task"]

@@ -74,15 +74,16 @@ def time_widths(
             rngs=nnx.Rngs(seed),
         )
         ends: list[float] = []
-        fit(
-            model,
-            dataset.train,
-            dataset.validation,
-            learning_rate=learning_rate,
-            seed=seed,
-            recipe=recipe,
-            on_epoch=lambda *_, ends=ends: ends.append(time.perf_counter()),
-        )
+        with jax.disable_jit(False):  # as in ``sweep``: compiled programs are compared
+            fit(
+                model,
+                dataset.train,
+                dataset.validation,
+                learning_rate=learning_rate,
+                seed=seed,
+                recipe=recipe,
+                on_epoch=lambda *_, ends=ends: ends.append(time.perf_counter()),
+            )
         grid = Grid(widths[: i + 1], (activation,), (learning_rate,), (seed,))
         result = sweep(grid, dataset, recipe=recipe, layout=layout, use_bias=use_bias, dtype=dtype)
         for program, seconds in (("alone", np.diff(ends)), ("together", result.timing.epochs[1:])):
