@@ -14,6 +14,7 @@ from mlp_jax.analysis import (
     best_rates,
     interactions,
     late_learning,
+    number_text,
     saturation_record,
     summarize,
     undefined_scores,
@@ -306,6 +307,12 @@ def test_a_model_no_better_than_the_trivial_guess_is_said_first():
     assert "luck than always" not in answer(found).short
     assert found.verdicts[0].guess["validation"].score == 0.5
     assert found.verdicts[0].guess["validation"].beaten
+
+
+def test_nothing_is_written_as_minus_0():
+    assert number_text(-0.0, "loss") == number_text(-1e-9, "R²") == "0.0000"
+    assert number_text(-1e-9, "accuracy") == "0.00"
+    assert number_text(-0.002, "R²") == "−0.0020"
 
 
 def test_an_r2_below_0_is_said_in_plain_words():
