@@ -516,9 +516,10 @@ def _warn(message: str) -> None:
 def _as_array(values: Any, what: str) -> np.ndarray:
     masked = _masked(values)
     if masked:
+        mend = "" if what.endswith("targets") else "fill them (x.filled(0)) or "  # a label of 0 would be a class
         raise DataError(
-            f"{what} hold {masked:,} masked values, which would be used as if they were not masked: fill them "
-            "(x.filled(0)) or leave those examples out"
+            f"{what} hold {masked:,} masked values, which would be used as if they were not masked: {mend}leave those "
+            "examples out"
         )
     try:
         array = np.asarray(values)
