@@ -734,3 +734,14 @@ def test_a_mutated_npz_raises_nothing_but_data_error(edits, tmp_path):
 )
 def test_an_unknown_data_set_is_refused(name, message):
     refuses(message, load_dataset, name)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.float64])
+def test_values_that_float32_cannot_tell_apart_are_warned_of(dtype):
+    seconds = np.arange(300)
+    x = np.stack([seconds, 1_700_000_000 + seconds], axis=1).astype(dtype)
+    with pytest.warns(SweepWarning, match=r"column 1 of train features \(300 different values become 3\)") as said:
+        Dataset.from_arrays(x, seconds % 2, x, seconds % 2)
+    assert len(said) == 1
+    with pytest.warns(SweepWarning, match=r"column 0 of train targets \(300 different"):
+        Dataset.from_arrays(x[:, :1], x[:, 1], x[:, :1], x[:, 1], task="regression")
