@@ -249,6 +249,7 @@ PIXELS = np.random.default_rng(1).integers(0, 256, (60, 8, 8)) * (
 )
 PIXELS[0, 0, 0] = PIXELS[50, 0, 0] = 255
 TABLE = np.random.default_rng(3).normal(size=(60, 4)) * [1, 50, 1e6, 1e-3] + [0, 900, 1.7e9, 1e-3]
+NORMAL = np.random.default_rng(4).normal(size=(200, 4))
 
 
 def split_in_two(convert_train, convert_test, x=PIXELS):
@@ -328,6 +329,9 @@ def test_scales_that_cannot_both_be_meant_are_refused(train, test):
         ),
         (lambda x: x, lambda x: x * 1000, TABLE, "typically 1e.03 times as great: if that is not meant"),
         (lambda x: x, lambda x: x / 255, TABLE, "typically 2.6e.02 times as small"),
+        (lambda x: x // 16, lambda x: x / 255, PIXELS, "train are .* to 15, those of test .* 1[0-9] times as small"),
+        (lambda x: x, lambda x: 3 * x + 4, NORMAL, "one of them alone is standardized"),
+        (lambda x: x / 10, lambda x: x, NORMAL, "one of them alone is standardized"),
     ],
 )
 def test_doubtful_scales_are_warned_of(train, test, x, message):
@@ -352,6 +356,9 @@ def test_doubtful_scales_are_warned_of(train, test, x, message):
         (lambda x: x // 16, lambda x: x // 16, PIXELS),
         (lambda x: x, lambda x: x, TABLE),
         (np.float32, lambda x: 3 * x, TABLE),
+        (lambda x: x, lambda x: x + 0.9, NORMAL),
+        (lambda x: x, lambda x: np.c_[x[:, :2], 9 * x[:, 2:]], NORMAL),
+        (lambda x: x, lambda x: 3 * x + 4, NORMAL[:70]),
         (lambda x: np.exp(4 * x[:, :1]), lambda x: np.exp(4 * x[:, :1]), TABLE),
         (lambda x: x[:, :1] * 0, lambda x: x[:, :1], TABLE),
         (lambda x: np.round(x), lambda x: np.round(x), TABLE),
