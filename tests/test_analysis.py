@@ -359,6 +359,11 @@ def test_where_no_score_can_be_computed_the_loss_takes_its_place():
     assert set(best_epochs(history).values()) == {2}
 
 
+def test_a_test_score_that_cannot_be_computed_is_not_written_as_a_dash():
+    trials = table({10: [0.5, 0.6], 20: [0.7, 0.8]}) | {"test_score": np.full(4, np.nan)}
+    assert "a test R² that cannot be computed" in str(answer(analysed(trials, None, "R²")))
+
+
 def test_nothing_is_said_of_what_diverged():
     lost = verdict_of({10: [0.5], 20: [0.8]}, [1, 1])
     assert saturation_record([lost])[0]["widest"] is None
