@@ -250,7 +250,7 @@ def number_text(value: float, score_name: str) -> str:
     """A score, or a difference of two, without its unit: an accuracy in percent, R² as it is; a dash for NaN."""
     if np.isnan(value):
         return "–"
-    text = f"{100 * value:.2f}" if score_name == "accuracy" else f"{value:.4f}"
+    text = f"{100 * value:z.2f}" if score_name == "accuracy" else f"{value:z.4f}"  # z: a rounded 0 has no sign
     return text.replace("-", "−")
 
 

@@ -250,6 +250,8 @@ def undefined_note(analysis: Analysis) -> str:
 def _reached(row: Summary, analysis: Analysis) -> str:
     name = analysis.measure_name
     mean, interval = row.mean["test_loss" if name == "loss" else "test_score"], bounded(row.interval["test"], name)
+    if np.isnan(mean):
+        return f"a test {name} that cannot be computed"
     text = f"a test {name} of {score_text(mean, name)}{_in_plain_words(mean, name)}"
     if np.isnan(interval.low):
         return text

@@ -23,7 +23,7 @@ from mlp_jax.datasets.dataset import Split
 from mlp_jax.errors import InputError, MissingExtraError, listed, real, shown, whole
 from mlp_jax.models import MLP
 from mlp_jax.recipe import Recipe
-from mlp_jax.rounding import GREATEST, merged_columns
+from mlp_jax.rounding import GREATEST, rounding_problem
 from mlp_jax.single import evaluate, fit
 from mlp_jax.tasks import class_logits
 
@@ -37,7 +37,6 @@ except ImportError:
     raise MissingExtraError("mlp_jax.estimators", "scikit-learn", "sklearn") from None
 
 _FLOATS = (np.float64, np.float32)  # the first for whatever is neither, as in scikit-learn
-_MOST_NAMED = 3  # columns in a message
 
 # What is wrong with numbers, and how to mend it.
 _SCALE_X = "scale the features (StandardScaler)"
@@ -98,17 +97,8 @@ def _check_range(values: Num[np.ndarray, "N D"], greatest: float, names: Sequenc
 
 def _warn_of_rounding(values: Num[np.ndarray, "N D"], names: Sequence[str], mend: str) -> None:
     """Warn, at the line that called ``fit``, of columns whose values float32 cannot tell apart."""
-    merged = merged_columns(values)
-    if not merged:
-        return
-    told = [f"{names[column]} ({before} different values become {after})" for column, (before, after) in merged.items()]
-    more = [f"{len(told) - _MOST_NAMED} more columns"] if len(told) > _MOST_NAMED else []
-    warnings.warn(
-        f"float32, in which the network is trained, cannot tell values apart: {', '.join(told[:_MOST_NAMED] + more)}: "
-        f"{mend}",
-        DataConversionWarning,
-        stacklevel=3,
-    )
+    if problem := rounding_problem(values, names):
+        warnings.warn(f"{problem}: {mend}", DataConversionWarning, stacklevel=3)
 
 
 def _overflows(task: str, loss: float, split: Split) -> bool:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _MOST_SVG = 1_000_000  # bytes; a figure of more lines than that is embedded as PNG
 
 CAPTIONS = {
-    "accuracy-against-width": "Where validation and test, which no model was trained on, flatten, more hidden units "
+    "accuracy-against-width": "Where scores on examples that no model was trained on flatten, more hidden units "
     "stop helping. Choices look at validation; widths are compared in pairs, in the tables below.",
     "learning-curves": "How training went: where validation turns back while training goes on, it overfits.",
     "scores-against-parameters": "The same by what a model costs in parameters, with the loss beside the score.",

@@ -1,11 +1,14 @@
 """What is lost of numbers in float32, in which networks are trained."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Num
 
 GREATEST = float(np.finfo(np.float32).max)
 """That float32 can hold."""
 
+_MOST_NAMED = 3  # columns in a message
 _EXAMINED = 10_000  # rows, spread evenly: enough to see how a column's values spread
 _COARSE = 1e-3  # of a column's spread: rounding by more than that is seen in what a network can learn
 _NOISE = 1e-12  # of a column's magnitude: what float64's own rounding may have left there
@@ -40,3 +43,13 @@ def merged_columns(values: Num[np.ndarray, "N D"]) -> dict[int, tuple[int, int]]
         if len(left) < len(different):
             merged[column] = len(different), len(left)
     return merged
+
+
+def rounding_problem(values: Num[np.ndarray, "N D"], names: Sequence[str]) -> str:
+    """Which columns, by their names, lose values in float32, and how many, for a warning; empty if none does."""
+    merged = merged_columns(values)
+    if not merged:
+        return ""
+    told = [f"{names[column]} ({before} different values become {after})" for column, (before, after) in merged.items()]
+    more = [f"{len(told) - _MOST_NAMED} more columns"] if len(told) > _MOST_NAMED else []
+    return f"float32, in which networks are trained, cannot tell values apart: {', '.join(told[:_MOST_NAMED] + more)}"

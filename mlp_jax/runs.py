@@ -35,6 +35,7 @@ import jax
 import numpy as np
 
 from mlp_jax.axes import AXES, RULE, check_activation, check_learning_rate, layers_of
+from mlp_jax.backend import require_jax
 from mlp_jax.datasets import Dataset, absolute_path, load_dataset
 from mlp_jax.datasets.dataset import first_line
 from mlp_jax.datasets.npz import read_npz
@@ -133,6 +134,7 @@ class Run:
         biases = [f"c{place}" for place in range(1, hidden + 2)]
         stored = read_npz(path, [f"{trial}/{symbol}" for symbol in ("A", *between, "B", *biases)])
         weights = {name.removeprefix(f"{trial}/"): array for name, array in stored.items()}
+        require_jax()  # or its refusal would be taken for one of these parameters
         try:
             model = MLP.from_weights(
                 weights, activation=str(self.trials["activation"][trial]), task=self.config["task"]

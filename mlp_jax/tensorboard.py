@@ -1,5 +1,6 @@
 """A run for TensorBoard: learning curves as scalars, and the trials as a table of hyperparameters (HParams)."""
 
+import math
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -27,7 +28,8 @@ def write_events(run: Run, directory: Path) -> None:
     """Write a directory a trial, each with an event file.
 
     Scalars by epoch are loss/train, loss/validation, accuracy/train and accuracy/validation (R2 for R²), of training
-    running means, while parameters change. Those of the finished model, which the HParams table shows, are
+    running means, while parameters change; what is not finite, of trials that diverged and scores that cannot be
+    computed, is left out. Those of the finished model, which the HParams table shows, are
     final/train_loss, ..., final/test_accuracy.
 
     Args:
@@ -58,8 +60,9 @@ def write_events(run: Run, directory: Path) -> None:
         events: list[tuple[int, Any]] = [(0, experiment), (0, start)]
         for column, tag in curves.items():
             values = zip(run.history["epoch"][rows].tolist(), run.history[column][rows].tolist(), strict=True)
-            events += [(epoch, scalar(tag, value)) for epoch, value in values]
-        events += [(epochs, scalar(tag, trial[column])) for column, tag in finals.items()]
+            events += [(epoch, scalar(tag, value)) for epoch, value in values if math.isfinite(value)]
+        ends = ((tag, trial[column]) for column, tag in finals.items())
+        events += [(epochs, scalar(tag, value)) for tag, value in ends if math.isfinite(value)]
         (directory / name).mkdir()
         _write(directory / name / EVENTS, [*events, (epochs, end)])
 

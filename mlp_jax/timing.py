@@ -79,16 +79,17 @@ def time_widths(
             rngs=nnx.Rngs(seed),
         )
         ends: list[float] = []
-        fit(
-            model,
-            dataset.train,
-            dataset.validation,
-            learning_rate=learning_rate,
-            seed=seed,
-            recipe=recipe,
-            **rule,
-            on_epoch=lambda *_, ends=ends: ends.append(time.perf_counter()),
-        )
+        with jax.disable_jit(False):  # as in ``sweep``: compiled programs are compared
+            fit(
+                model,
+                dataset.train,
+                dataset.validation,
+                learning_rate=learning_rate,
+                seed=seed,
+                recipe=recipe,
+                **rule,
+                on_epoch=lambda *_, ends=ends: ends.append(time.perf_counter()),
+            )
         by_axis = {AXES[name].plural: (value,) for name, value in rule.items()}
         grid = Grid(widths[: i + 1], (activation,), (learning_rate,), (seed,), **by_axis)
         result = sweep(grid, dataset, recipe=recipe, layout=layout, use_bias=use_bias, dtype=dtype)

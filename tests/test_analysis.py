@@ -14,6 +14,7 @@ from mlp_jax.analysis import (
     best_rates,
     interactions,
     late_learning,
+    number_text,
     saturation_record,
     summarize,
     undefined_scores,
@@ -308,6 +309,12 @@ def test_a_model_no_better_than_the_trivial_guess_is_said_first():
     assert found.verdicts[0].guess["validation"].beaten
 
 
+def test_nothing_is_written_as_minus_0():
+    assert number_text(-0.0, "loss") == number_text(-1e-9, "R²") == "0.0000"
+    assert number_text(-1e-9, "accuracy") == "0.00"
+    assert number_text(-0.002, "R²") == "−0.0020"
+
+
 def test_an_r2_below_0_is_said_in_plain_words():
     errors = np.random.default_rng(0).uniform(0, 226, (3, 60)).astype(np.float32)
     splits = {"validation": 60, "test": 60}
@@ -350,6 +357,11 @@ def test_where_no_score_can_be_computed_the_loss_takes_its_place():
     assert undefined_scores(trials, {"validation": 1}) == {"validation": "1 example"}
     history = history_of(np.full((6, 3), np.nan), trials, validation_loss=[[3, 1, 2]] * 6)
     assert set(best_epochs(history).values()) == {2}
+
+
+def test_a_test_score_that_cannot_be_computed_is_not_written_as_a_dash():
+    trials = table({10: [0.5, 0.6], 20: [0.7, 0.8]}) | {"test_score": np.full(4, np.nan)}
+    assert "a test R² that cannot be computed" in str(answer(analysed(trials, None, "R²")))
 
 
 def test_nothing_is_said_of_what_diverged():

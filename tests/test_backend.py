@@ -6,14 +6,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
-from conftest import make_dataset
+from conftest import make_dataset, make_run
 from flax import nnx
 
-from mlp_jax import MLP, Grid, InputError, Recipe, evaluate, fit, sweep
+from mlp_jax import MLP, Grid, InputError, Recipe, backend, evaluate, fit, sweep
 from mlp_jax.estimators import MLPRegressor
 from mlp_jax.forecast import forecast
+from mlp_jax.runs import read_run
+from mlp_jax.timing import time_widths
 
 COMMAND = [sys.executable, Path(__file__).parent.parent / "mlp_jax_command.py"]
 
@@ -53,6 +56,28 @@ def test_a_sweep_is_compiled_though_jit_is_disabled(tmp_path):
     done = run("JAX_DISABLE_JIT=1", "sweep", *arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run" / "manifest.json").exists()
+
+
+def test_a_run_is_not_blamed_where_jax_cannot_compute(tmp_path):
+    make_run(make_dataset(), "small", tmp_path / "run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(backend, "_forked", True)  # as in a worker, quickly
+        with pytest.raises(InputError, match="forked") as refusal:
+            read_run(tmp_path / "run").model(0)
+    assert "parameters" not in str(refusal.value)
+
+
+def test_widths_are_timed_compiled_though_jit_is_disabled(monkeypatch):
+    disabled = []
+
+    def noting(*arguments, **options):
+        disabled.append(jax.config.jax_disable_jit)
+        return fit(*arguments, **options)
+
+    monkeypatch.setattr("mlp_jax.timing.fit", noting)
+    with jax.disable_jit():
+        time_widths(make_dataset(), (2,), epochs=1)
+    assert disabled == [False]
 
 
 # Forked workers

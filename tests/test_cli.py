@@ -121,6 +121,7 @@ def test_ctrl_c_while_everything_is_still_imported():
     """The signal comes just when the package is looked for."""
     program = """
 import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background of some shells it is ignored
 import mlp_jax_command
 
 class Interrupting:

@@ -249,6 +249,7 @@ PIXELS = np.random.default_rng(1).integers(0, 256, (60, 8, 8)) * (
 )
 PIXELS[0, 0, 0] = PIXELS[50, 0, 0] = 255
 TABLE = np.random.default_rng(3).normal(size=(60, 4)) * [1, 50, 1e6, 1e-3] + [0, 900, 1.7e9, 1e-3]
+NORMAL = np.random.default_rng(4).normal(size=(200, 4))
 
 
 def split_in_two(convert_train, convert_test, x=PIXELS):
@@ -328,6 +329,9 @@ def test_scales_that_cannot_both_be_meant_are_refused(train, test):
         ),
         (lambda x: x, lambda x: x * 1000, TABLE, "typically 1e.03 times as great: if that is not meant"),
         (lambda x: x, lambda x: x / 255, TABLE, "typically 2.6e.02 times as small"),
+        (lambda x: x // 16, lambda x: x / 255, PIXELS, "train are .* to 15, those of test .* 1[0-9] times as small"),
+        (lambda x: x, lambda x: 3 * x + 4, NORMAL, "one of them alone is standardized"),
+        (lambda x: x / 10, lambda x: x, NORMAL, "one of them alone is standardized"),
     ],
 )
 def test_doubtful_scales_are_warned_of(train, test, x, message):
@@ -352,6 +356,9 @@ def test_doubtful_scales_are_warned_of(train, test, x, message):
         (lambda x: x // 16, lambda x: x // 16, PIXELS),
         (lambda x: x, lambda x: x, TABLE),
         (np.float32, lambda x: 3 * x, TABLE),
+        (lambda x: x, lambda x: x + 0.9, NORMAL),
+        (lambda x: x, lambda x: np.c_[x[:, :2], 9 * x[:, 2:]], NORMAL),
+        (lambda x: x, lambda x: 3 * x + 4, NORMAL[:70]),
         (lambda x: np.exp(4 * x[:, :1]), lambda x: np.exp(4 * x[:, :1]), TABLE),
         (lambda x: x[:, :1] * 0, lambda x: x[:, :1], TABLE),
         (lambda x: np.round(x), lambda x: np.round(x), TABLE),
@@ -375,7 +382,7 @@ def test_scikit_learns_own_features_pass_in_silence(name):
     [
         ({"x_train": np.ma.masked_less(X, 9)}, r"train features hold [\d,]+ masked values, .*filled"),
         ({"x_test": [np.ma.masked_less(each, 99) for each in XT]}, "test features hold .* masked"),
-        ({"y_train": np.ma.masked_equal(Y, 0)}, "train targets hold 8 masked values"),
+        ({"y_train": np.ma.masked_equal(Y, 0)}, r"train targets hold 8 masked values, [^(]*: leave those"),
         ({"class_names": list("aba")}, "class_names holds 'a' more than once"),
         ({"y_train": pd.Series(list("abc") * 8, dtype="string")}, "train targets have dtype object.*class_names"),
         ({"y_train": pd.Series(list("abc") * 8)}, "number the classes 0, 1, 2, .*class_names"),
@@ -734,3 +741,14 @@ def test_a_mutated_npz_raises_nothing_but_data_error(edits, tmp_path):
 )
 def test_an_unknown_data_set_is_refused(name, message):
     refuses(message, load_dataset, name)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.float64])
+def test_values_that_float32_cannot_tell_apart_are_warned_of(dtype):
+    seconds = np.arange(300)
+    x = np.stack([seconds, 1_700_000_000 + seconds], axis=1).astype(dtype)
+    with pytest.warns(SweepWarning, match=r"column 1 of train features \(300 different values become 3\)") as said:
+        Dataset.from_arrays(x, seconds % 2, x, seconds % 2)
+    assert len(said) == 1
+    with pytest.warns(SweepWarning, match=r"column 0 of train targets \(300 different"):
+        Dataset.from_arrays(x[:, :1], x[:, 1], x[:, :1], x[:, 1], task="regression")

@@ -236,6 +236,18 @@ def test_tensorboard_beside_the_run_by_default(tmp_path, monkeypatch, capsys):
     assert "leads out of the run directory" in capsys.readouterr().err
 
 
+def test_tensorboard_leaves_out_scores_that_cannot_be_computed(tmp_path, caplog, capsys):
+    x = np.random.default_rng(0).normal(size=(30, 3))
+    data = Dataset.from_arrays(x, x[:, 0], x, x[:, 0], x_validation=x[:1], y_validation=x[:1, 0], task="regression")
+    run = make_run(data, "r", tmp_path / "run", Grid((2,), seeds=1))
+    assert cli.main(["tensorboard", str(run)]) == 0
+    (trial,) = (run / "tensorboard").iterdir()
+    tags = {value.tag for event in read_events(trial / EVENTS) for value in event.summary.value}
+    assert {"R2/train", "loss/validation", "final/validation_loss"} <= tags
+    assert not tags & {"R2/validation", "final/validation_R2"}
+    assert "NaN" not in caplog.text + capsys.readouterr().err
+
+
 # Mistakes
 
 

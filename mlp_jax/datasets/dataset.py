@@ -18,6 +18,7 @@ from jaxtyping import Num
 from mlp_jax.datasets import carving
 from mlp_jax.datasets.scales import check_scale, check_scales
 from mlp_jax.errors import DataError, InputError, SweepWarning, instance, listed, shown, whole
+from mlp_jax.rounding import rounding_problem
 from mlp_jax.tasks import get_task
 
 DEFLATE_LIMIT = 1032
@@ -355,7 +356,8 @@ class Dataset:
             InputError: there is no such task.
 
         Warns:
-            SweepWarning: something is doubtful: a split lacks a class, a scale, channels that are first.
+            SweepWarning: something is doubtful: a split lacks a class, a scale, channels that are first, values of
+                train that float32 cannot tell apart.
         """
         if task is not None:
             get_task(task)
@@ -371,6 +373,7 @@ class Dataset:
             raw["validation"] = (x_validation, y_validation)
         features = {split: _checked_features(x, split) for split, (x, _) in raw.items()}
         targets = {split: _as_array(y, f"{split} targets") for split, (_, y) in raw.items()}
+        _check_rounding("features", _as_array(x_train, "train features"))
         shape = features["train"].shape[1:]
         if math.prod(shape) == 0:
             raise DataError(f"train examples have shape {shape}: expected at least one feature")
@@ -391,7 +394,9 @@ class Dataset:
                 f"are kept as {shape}, channels last"
             )
         if task == "regression":
+            unrounded = targets["train"]
             targets, outputs, names = _checked_values(targets)
+            _check_rounding("targets", unrounded)
         else:
             task = task or "multiclass"
             targets, outputs, names = _checked_labels(targets, task == "binary", class_names)
@@ -516,9 +521,10 @@ def _warn(message: str) -> None:
 def _as_array(values: Any, what: str) -> np.ndarray:
     masked = _masked(values)
     if masked:
+        mend = "" if what.endswith("targets") else "fill them (x.filled(0)) or "  # a label of 0 would be a class
         raise DataError(
-            f"{what} hold {masked:,} masked values, which would be used as if they were not masked: fill them "
-            "(x.filled(0)) or leave those examples out"
+            f"{what} hold {masked:,} masked values, which would be used as if they were not masked: {mend}leave those "
+            "examples out"
         )
     try:
         array = np.asarray(values)
@@ -570,6 +576,13 @@ def _checked_floats(array: np.ndarray, what: str) -> np.ndarray:
         place = tuple(int(index) for index in np.argwhere(~(np.abs(array) <= most))[0])
         raise DataError(f"{what} hold {array[place]} at {place}: expected finite float32 numbers, so clean them first")
     return array if array.dtype == np.float64 else array.astype(np.float32, copy=False)
+
+
+def _check_rounding(what: str, array: np.ndarray) -> None:
+    """Warn of columns of the training split, as they were given, whose values float32 cannot tell apart."""
+    rows = array.reshape(len(array), -1)
+    if problem := rounding_problem(rows, [f"column {column} of train {what}" for column in range(rows.shape[1])]):
+        _warn(f"{problem}: subtract its mean from each such column, of every split")
 
 
 def _checked_values(raw: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], int, tuple[str, ...]]:

@@ -19,6 +19,7 @@ Features = Num[np.ndarray, "N D"]
 
 _ROWS = 250  # of a split, looked at where a look at all of them would take long
 _FACTOR = 50  # between typical values of two splits that is no accident
+_PIXEL_FACTOR = 8  # the same, where the pixels of one split are in [0, 1] and those of the other whole numbers
 _LEAST_VALUES = 20  # other than 0, from which to tell what is typical
 _LEAST_PIXELS = 500  # from which to tell whether there are any below 0
 _FEW_LEVELS = 64  # of uint8: images use more of its 256
@@ -74,14 +75,17 @@ def check_scales(splits: Mapping[str, Features], *, images: bool = False) -> Non
                 raise DataError(f"{ranges}: give both the same type and scale (pixels: .astype(np.uint8))")
             continue
         gap = _gap(train.rows, other.rows)
-        if abs(gap) > np.log(_FACTOR):
-            lower, upper = (train, other) if gap > 0 else (other, train)
-            if lower.unit and upper.bytes and (images or train.rows.shape[1] >= _MANY_FEATURES):
+        lower, upper = (train, other) if gap > 0 else (other, train)
+        pixels = lower.unit and upper.bytes and (images or train.rows.shape[1] >= _MANY_FEATURES)
+        if abs(gap) > np.log(_PIXEL_FACTOR if pixels else _FACTOR):
+            if pixels and abs(gap) > np.log(_FACTOR):
                 raise DataError(f"{ranges}: scale both alike (pixels: .astype(np.uint8), or divide by 255)")
             times = f"{np.exp(abs(gap)):.2g} times as {'great' if gap > 0 else 'small'}"
             _warn(f"{ranges}, typically {times}: if that is not meant, scale both alike")
         elif (images and _differ_below_zero(train, other)) or _few_levels_of(train, other):
             _warn(f"{ranges}: if that is not meant, scale both alike")
+        elif _standardized_alone(train.rows, other.rows):
+            _warn(f"{ranges}, and one of them alone is standardized: if that is not meant, scale both alike")
 
 
 def check_scale(name: str, features: Features, *, images: bool = False) -> None:
@@ -133,6 +137,26 @@ def _magnitude(rows: Features) -> Float[np.ndarray, "D"]:
     logs = np.log(np.abs(rows, dtype=np.float64), where=present, out=np.zeros(rows.shape))
     with np.errstate(invalid="ignore"):
         return logs.sum(axis=0) / present.sum(axis=0)
+
+
+def _standardized_alone(train: Features, other: Features) -> bool:
+    """Whether the features of one split alone have a mean of 0 and a standard deviation of 1, and few in the other.
+
+    Features that do not vary in both, and splits of a few examples, say nothing.
+    """
+    if min(len(train), len(other)) < _LEAST_VALUES:
+        return False
+    both = (train, other)
+    means, deviations = (
+        np.stack([each(rows, axis=0, dtype=np.float64) for rows in both]) for each in (np.mean, np.std)
+    )
+    vary = (deviations > 0).all(axis=0)
+    if not vary.any():
+        return False
+    shift, stretch = np.abs(means[:, vary]), np.abs(np.log(deviations[:, vary]))
+    near = ((shift < 0.5) & (stretch < np.log(2))).mean(axis=1)  # parts of the features, by split
+    far = ((shift > 1) | (stretch > np.log(3))).mean(axis=1)
+    return bool(((near > 0.75) & (far[::-1] > 0.5)).any())
 
 
 def _differ_below_zero(train: _Scale, other: _Scale) -> bool:
