@@ -50,6 +50,9 @@ Params = dict[str, Arrays]
 FIRST = "A"
 """Name of the first layers that lie below each other: ``[ΣM, C]``, a row per unit, the biases its column ``ONES``."""
 
+LAST_BIAS = "bias-1"
+"""Name of the output layers' biases: of the last layer, counted from the output."""
+
 ONES = -1
 """Stands for a column of ones among feature columns."""
 
@@ -137,7 +140,7 @@ class Leaf:
         group: number of the group.
         place: of the layer, from the input.
         name: of the parameter.
-        shape: of one trial's, padded; for ``FIRST`` of the units alone.
+        shape: of one trial's, padded.
     """
 
     key: str
@@ -172,11 +175,6 @@ class Packing:
     def firsts(self) -> tuple[int, ...]:
         """Groups whose first layers lie in ``FIRST``; they come before the others."""
         return tuple(g for g, group in enumerate(self.groups) if self.stacked and group.network[0].stackable)
-
-    @property
-    def _last_bias(self) -> str:
-        """Name of the output layers' biases."""
-        return "bias-1"
 
     @cached_property
     def leaves(self) -> tuple[Leaf, ...]:
@@ -257,13 +255,13 @@ class Packing:
                 image = x[:, :features].reshape(x.shape[0], *self.problem.shape)
                 out.append(_group_logits(group, 0, by_group[number], image, self.problem.precision))
         logits = jnp.concatenate(out)  # [T, K, B]
-        if self._last_bias in params:  # of all groups at once, which is a kernel and not one per group
-            biases = params[self._last_bias].reshape(-1, logits.shape[1])
-            places = np.unique(self.owner[self._last_bias])
+        if LAST_BIAS in params:  # of all groups at once, which is a kernel and not one per group
+            biases = params[LAST_BIAS].reshape(-1, logits.shape[1])
+            places = np.unique(self.owner[LAST_BIAS])
             apart = len(biases) < len(logits)  # trials of a single, stacked layer have theirs in FIRST
-            logits += (jnp.zeros(logits.shape[:2], logits.dtype).at[places].set(biases) if apart else biases)[
-                :, :, None
-            ]
+            if apart:
+                biases = jnp.zeros(logits.shape[:2], logits.dtype).at[places].set(biases)
+            logits += biases[:, :, None]
         return logits.transpose(0, 2, 1)
 
     def _first_units(self, params: Arrays, x: Float[Array, "B C"]) -> dict[int, Float[Array, "T M B"]]:

@@ -7,10 +7,11 @@ import sys
 import numpy as np
 import pytest
 from conftest import make_dataset, save_dataset
+from flax import nnx
 
-from mlp_jax import InputError, cli
+from mlp_jax import MLP, InputError, Recipe, cli, fit, load_dataset
 from mlp_jax.cli import _training
-from mlp_jax.runs import read_run
+from mlp_jax.runs import read_config, read_run
 
 
 @pytest.fixture
@@ -163,3 +164,31 @@ def test_heavy_packages_are_imported_when_used():
 
 def test_errors_are_value_errors():
     assert issubclass(InputError, ValueError)
+
+
+def test_a_run_of_another_rule_is_checked_resumed_and_told(npz, tmp_path, capsys):
+    """How weights are updated is in the run, and every command that trains or reads it goes by that."""
+    out = tmp_path / "run"
+    rule = ["--optimizer", "nesterov", "--momentum", "0.9", "--weight-decay", "0.001", "--label-smoothing", "0.1"]
+    grid = ["--hidden-units", "0", "4", "--learning-rates", "0.1", "--seeds", "2", "--epochs", "2"]
+    assert cli.main(["sweep", "--dataset", str(npz), *grid, *rule, "--out", str(out)]) == 0
+    config = read_config(out)
+    assert (config["optimizers"], config["momenta"], config["label_smoothings"]) == (["nesterov"], [0.9], [0.1])
+    assert "l2s" not in config
+    assert cli.main(["check", str(out)]) == 0
+    assert cli.main(["sweep", "--resume", str(out)]) == 0
+    capsys.readouterr()
+    assert cli.main(["sweep", "--resume", str(out), "--momentum", "0.5"]) == 2
+    assert "momentum was 0.9 and is now 0.5" in capsys.readouterr().err
+    assert cli.main(["report", str(out)]) == 0
+    page = (out / "report.html").read_text()
+    assert "nesterov, momentum 0.9, weight decay 0.001, label smoothing 0.1" in page
+    assert "--optimizer nesterov --momentum 0.9 --weight-decay 0.001 --label-smoothing 0.1" in page
+    assert cli.main(["time", str(out), "--epochs", "1"]) == 0
+
+    run, dataset = read_run(out), load_dataset(npz)
+    start = MLP(dataset.features, 4, dataset.outputs, rngs=nnx.Rngs(1))
+    options = {"optimizer": "nesterov", "momentum": 0.9, "weight_decay": 0.001, "label_smoothing": 0.1}
+    alone = fit(start, dataset.train, learning_rate=0.1, seed=1, recipe=Recipe(epochs=2), **options).model
+    for symbol, array in run.model(3).weights.items():
+        np.testing.assert_allclose(array, alone.weights[symbol], rtol=0, atol=2e-4)

@@ -7,6 +7,7 @@ from flax import nnx
 from mlp_jax import MLP, Grid, InputError, Recipe, fit, sweep
 from mlp_jax.analysis import summarize
 from mlp_jax.results import SCORES, best_trial, fit_history_table, history_table, references, trials_table
+from mlp_jax.runs import write_run
 
 
 def table(scores, diverged=None):
@@ -95,3 +96,17 @@ def test_the_best_trial_is_the_best_on_validation_that_did_not_diverge():
     assert best_trial(undefined | {"diverged": np.array([0, 0, 1, 0])}) == 1
     with pytest.raises(InputError, match="every trial of the run diverged"):
         best_trial(table({10: [0.8]}, diverged=[1]))
+
+
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        (Grid((2, (3, 2)), seeds=1), r"hidden_units holds \(3, 2\): tables, runs and their analysis are of one hidden"),
+        (Grid((2,), seeds=1, l2s=(0, 0.1)), "l2s has 2 values: tables, runs and their analysis take one for all"),
+    ],
+)
+def test_what_tables_do_not_show_is_refused_before_anything_is_written(grid, message, small, tmp_path):
+    result = sweep(grid, small, recipe=Recipe(epochs=1))
+    with pytest.raises(InputError, match=message):
+        write_run(result, tmp_path, "small")
+    assert list(tmp_path.iterdir()) == []
