@@ -50,7 +50,7 @@ def _try_jax() -> None:
     except Exception as error:  # whatever kind it is: JAX has no one kind for this, and some of these say nothing
         asked = ", ".join(f"{name}={value}" for name, value in os.environ.items() if re.match("JAX_|XLA_", name))
         because = f" ({first_line(error)})" if str(error) else ""
-        mend = f": set here are {shown(asked)[1:-1]}; change or unset what is wrong of it" if asked else ""
+        mend = f": change or unset what is wrong of {shown(asked)[1:-1]}" if asked else ""
         raise InputError(f"JAX cannot compute here{because}{mend}") from None
 
 

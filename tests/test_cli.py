@@ -176,8 +176,11 @@ def test_a_run_of_another_rule_is_checked_resumed_and_told(npz, tmp_path, capsys
     assert (config["optimizers"], config["momenta"], config["label_smoothings"]) == (["nesterov"], [0.9], [0.1])
     assert "l2s" not in config
     assert cli.main(["check", str(out)]) == 0
-    assert cli.main(["sweep", "--resume", str(out)]) == 0
     capsys.readouterr()
+    assert cli.main(["sweep", "--resume", str(out), "--json"]) == 0
+    again = capsys.readouterr()
+    assert json.loads(again.out)["run"] == str(out)
+    assert "is finished: there is nothing to resume" in again.err
     assert cli.main(["sweep", "--resume", str(out), "--momentum", "0.5"]) == 2
     assert "momentum was 0.9 and is now 0.5" in capsys.readouterr().err
     assert cli.main(["report", str(out)]) == 0

@@ -43,7 +43,9 @@ def run(options: Evaluate) -> int:
     _check_fits(first.model, dataset)
     same = dataset.digest == setting(run, "dataset_digest")
     names = setting(run, "class_names")
-    dataset = dataset.with_names(names) if same else dataset.with_classes(names)
+    # The very data keep the run's numbering; but data that are named, and whose classes are others, are not meant.
+    as_trained = same and (options.dataset is None or set(dataset.class_names) == set(names))
+    dataset = dataset.with_names(names) if as_trained else dataset.with_classes(names)
     if not same:
         _check_scale(run, dataset)
     numbers = run.trials["trial"].tolist() if options.trial == "all" else [first.trial]

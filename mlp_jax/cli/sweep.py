@@ -28,7 +28,7 @@ from mlp_jax.forecast import forecast
 from mlp_jax.grid import ARTICLE_WIDTHS, MOST_TRIALS, Grid
 from mlp_jax.results import history_table
 from mlp_jax.running import tidy_finished
-from mlp_jax.runs import environment, is_finished, read_config, read_run, read_trials, rule_of
+from mlp_jax.runs import Run, environment, is_finished, read_config, read_run, read_trials, rule_of
 from mlp_jax.terminal import forecast_record, print_forecast, print_summary, summary_record
 
 
@@ -99,7 +99,10 @@ def run(options: Sweep) -> int:
         check(options, None)
         _check_as_begun(options, out)
         if is_finished(out):
-            _resume_finished(out, console)
+            run = _resume_finished(out, console)
+            if options.json:
+                found = analyse(run.trials, run.history, run.config, outcomes=run.outcomes)
+                print_json(summary_record(found, run.config, run.environment) | {"run": str(out)})
             return 0
     else:
         check(options, options.out)
@@ -146,13 +149,14 @@ def _check_as_begun(options: Sweep, out: Path) -> None:
         )
 
 
-def _resume_finished(out: Path, console: Console) -> None:
+def _resume_finished(out: Path, console: Console) -> Run:
     """Of a run whose results are there, draw what is not."""
     tidy_finished(out)
     run = read_run(out)
     own_directory(run, "figures")
     draw_lacking(out, **figure_arguments(run, lambda note: warnings.warn(note, SweepWarning, stacklevel=2)))
     console.print(f"{out} is finished: there is nothing to resume", highlight=False, soft_wrap=True)
+    return run
 
 
 def _plan(options: Sweep, grid: Grid) -> int:
