@@ -15,13 +15,14 @@ import resource
 import struct
 import sys
 import time
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from mlp_jax import DataError, load_dataset
+from mlp_jax import DataError, SweepWarning, load_dataset
 from mlp_jax.analysis import summarize
 from mlp_jax.datasets.idx import read_idx
 from mlp_jax.runs import read_run
@@ -62,7 +63,9 @@ _RUN = {
 def read_or_refuse(read: Callable[[Path], object], path: Path) -> object:
     """What was read, or None if DataError says, in one line, why it was not."""
     try:
-        return read(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SweepWarning)  # of values that are doubtful, and were read
+            return read(path)
     except DataError as error:
         message = str(error)
     assert message.isprintable(), message
