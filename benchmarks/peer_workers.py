@@ -327,7 +327,7 @@ def _jax(problem: Problem) -> list[Training]:
 
 
 def _jax_sweep(layout: str, problem: Problem) -> list[Training]:
-    """``mlp_jax.sweep``; unlike the others it also scores the validation split after every epoch."""
+    """``mlp_jax.sweeps.sweep``; unlike the others it also scores the validation split after every epoch."""
     import mlp_jax
 
     dataset = mlp_jax.load_dataset(problem.data)

@@ -44,13 +44,13 @@ from rich.console import Console
 from rich.table import Table
 
 import mlp_jax
-from mlp_jax.keys import root_key
-from mlp_jax.layers import first_product, perceptron
-from mlp_jax.layouts import FIRST, Layout, Problem, make_layout
-from mlp_jax.models import parameter_key
-from mlp_jax.parts import share_out
+from mlp_jax.networks.keys import root_key
+from mlp_jax.networks.layers import first_product, perceptron
+from mlp_jax.networks.layouts import FIRST, Layout, Problem, make_layout
+from mlp_jax.networks.models import parameter_key
+from mlp_jax.sweeps.parts import share_out
 from mlp_jax.tasks import get_task
-from mlp_jax.training import Trials, compiler_options, live_features, minibatches, to_device, train_minibatches
+from mlp_jax.training.epoch import Trials, compiler_options, live_features, minibatches, to_device, train_minibatches
 
 ACTIVATION, LEARNING_RATE = "sigmoid", 1e-3
 BYTES = 36  # a parameter and step
@@ -189,7 +189,7 @@ class Engine:
         return lambda: compiled(a)
 
     def sweep(self) -> Callable[[], Any]:
-        """``mlp_jax.sweep``: shuffling, training, validation, as users have it; one epoch a call."""
+        """``mlp_jax.sweeps.sweep``: shuffling, training, validation, as users have it; one epoch a call."""
         recipe = replace(self.recipe, epochs=ENDLESS)  # as many as are asked for; the process ends before they do
         grid = mlp_jax.Grid(self.widths, (ACTIVATION,), (LEARNING_RATE,), 1)
         training = stepwise(

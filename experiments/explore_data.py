@@ -13,7 +13,7 @@ import numpy as np
 import tyro
 
 import mlp_jax
-from mlp_jax import plots
+from mlp_jax.answers import plots
 
 
 def main(out: Path = Path("runs/explore-data")) -> None:

@@ -13,11 +13,11 @@ from pathlib import Path
 import tyro
 
 import mlp_jax
-from mlp_jax import plots
-from mlp_jax.analysis import analyse
-from mlp_jax.answers import answer
-from mlp_jax.results import ARTICLE_TEST_ACCURACY, KERAS_TEST_ACCURACY, history_table, trials_table
-from mlp_jax.runs import sweep_config
+from mlp_jax.answers import plots
+from mlp_jax.answers.analysis import analyse
+from mlp_jax.answers.words import answer
+from mlp_jax.runs.directory import sweep_config
+from mlp_jax.runs.tables import ARTICLE_TEST_ACCURACY, KERAS_TEST_ACCURACY, history_table, trials_table
 
 
 def main(seeds: int = 5, epochs: int = 20, out: Path = Path("runs/sweep-hidden-units")) -> None:

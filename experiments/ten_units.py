@@ -13,8 +13,8 @@ import tyro
 from flax import nnx
 
 import mlp_jax
-from mlp_jax import plots
-from mlp_jax.results import fit_history_table
+from mlp_jax.answers import plots
+from mlp_jax.runs.tables import fit_history_table
 
 
 def train(hidden_units: int, *, seed: int = 0, epochs: int = 20) -> None:

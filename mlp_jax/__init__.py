@@ -4,19 +4,19 @@ import importlib
 import importlib.metadata
 from typing import Any
 
-from mlp_jax.axes import Trial
-from mlp_jax.cache import enable_compilation_cache
 from mlp_jax.datasets import Dataset, Split, load_dataset
 from mlp_jax.errors import DataError, InputError, MissingExtraError, SweepStopped, SweepWarning
-from mlp_jax.grid import Grid
-from mlp_jax.layers import ACTIVATIONS
-from mlp_jax.loop import Progress
-from mlp_jax.models import MLP
-from mlp_jax.plan import Plan
-from mlp_jax.recipe import Recipe
-from mlp_jax.single import Fit, History, Scores, evaluate, evaluate_model, fit
-from mlp_jax.sweep import SweepResult, device_a_core, sweep
+from mlp_jax.machine.cache import enable_compilation_cache
+from mlp_jax.networks.layers import ACTIVATIONS
+from mlp_jax.networks.models import MLP
+from mlp_jax.sweeps.grid import Grid
+from mlp_jax.sweeps.loop import Progress
+from mlp_jax.sweeps.plan import Plan
+from mlp_jax.sweeps.sweep import SweepResult, device_a_core, sweep
 from mlp_jax.tasks import TASKS, Task
+from mlp_jax.training.axes import Trial
+from mlp_jax.training.fit import Fit, History, Scores, evaluate, evaluate_model, fit
+from mlp_jax.training.recipe import Recipe
 
 __all__ = [
     "ACTIVATIONS",
@@ -48,7 +48,18 @@ __all__ = [
     "sweep",
 ]
 
-_MODULES = ("analysis", "estimators", "export", "images", "plots", "report", "runs", "tensorboard", "timing", "verify")
+_MODULES = {
+    "analysis": "answers.analysis",
+    "estimators": "adapters.estimators",
+    "export": "adapters.export",
+    "images": "pictures.images",
+    "plots": "answers.plots",
+    "report": "answers.report",
+    "runs": "runs",
+    "tensorboard": "adapters.tensorboard",
+    "timing": "runs.timing",
+    "verify": "runs.verify",
+}
 """Imported when they are first asked for: they take time, and some need an extra."""
 
 
@@ -56,7 +67,7 @@ def __getattr__(name: str) -> Any:
     if name == "__version__":
         return importlib.metadata.version("mlp-jax")
     if name in _MODULES:
-        return importlib.import_module(f"mlp_jax.{name}")
+        return importlib.import_module(f"mlp_jax.{_MODULES[name]}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -107,3 +107,16 @@ def listed(name: str, values: Any, expected: str) -> Sequence[Any]:
     if isinstance(values, str | bytes) or not in_order:  # text is a sequence, but of characters
         raise InputError(f"{name} is {shown(values)}: expected {expected}")
     return values
+
+
+def first_line(error: BaseException) -> str:
+    """What a library's exception says, in the one line that our messages have."""
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(" .:") if lines else type(error).__name__
+
+
+def one_of(what: str, value: Any, known: Any) -> str:
+    """The name; raises InputError unless it is among those that are known."""
+    if not isinstance(value, str) or value not in known:
+        raise InputError(f"unknown {what} {shown(value)}: expected one of {', '.join(known)}")
+    return value

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mlp_jax import Dataset, Grid, Recipe, SweepWarning, sweep
-from mlp_jax.runs import new_directory, write_run
+from mlp_jax.runs.directory import new_directory, write_run
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 # Compiling is most of the time. What is compared step by step is compiled as users compile it (test_equality.py).

@@ -16,7 +16,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from mlp_jax import MLP, Dataset, Grid, Recipe, SweepResult, SweepStopped, fit, layouts, parts, sweep
+from mlp_jax import MLP, Dataset, Grid, Recipe, SweepResult, SweepStopped, fit, sweep
+from mlp_jax.networks import layouts
+from mlp_jax.sweeps import parts
 
 BATCH = 8
 TOLERANCE = {"float32": 2e-4, "float64": 1e-9}  # as in test_equality.py

@@ -23,9 +23,9 @@ from pathlib import Path
 import numpy as np
 
 from mlp_jax import DataError, SweepWarning, load_dataset
-from mlp_jax.analysis import summarize
+from mlp_jax.answers.analysis import summarize
 from mlp_jax.datasets.idx import read_idx
-from mlp_jax.runs import read_run
+from mlp_jax.runs.directory import read_run
 
 _IDX = struct.pack(">2xBB3I", 8, 3, 2, 3, 4) + bytes(range(24))
 _ARRAYS = {"x_train": np.ones((6, 2)), "y_train": np.arange(6) % 3, "x_test": np.ones((3, 2)), "y_test": np.arange(3)}

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from conftest import make_dataset
 
-from mlp_jax import Grid, InputError, Recipe, SweepStopped, parts, sweep
-from mlp_jax.program import Compiled, jitted
-from mlp_jax.training import put, stack_splits
+from mlp_jax import Grid, InputError, Recipe, SweepStopped, sweep
+from mlp_jax.sweeps import parts
+from mlp_jax.sweeps.program import Compiled, jitted
+from mlp_jax.training.epoch import put, stack_splits
 
 RECIPE = Recipe(epochs=3, batch_size=32)
 COLLECTIVES = re.compile(r"all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter|collective-broadcast")
@@ -218,14 +219,14 @@ def test_a_part_without_a_hidden_layer(dataset, divided, tmp_path):
 
 
 def test_too_little_memory_for_parts_is_enough_undivided(dataset, divided, monkeypatch):
-    real = sys.modules["mlp_jax.sweep"].make_plan
+    real = sys.modules["mlp_jax.sweeps.sweep"].make_plan
 
     def make_plan(programs, *arguments):
         if len(programs.programs) > 1:
             raise InputError("does not fit")
         return real(programs, *arguments)
 
-    monkeypatch.setattr(sys.modules["mlp_jax.sweep"], "make_plan", make_plan)
+    monkeypatch.setattr(sys.modules["mlp_jax.sweeps.sweep"], "make_plan", make_plan)
     assert sweep(wide_grid(1), dataset, recipe=RECIPE).plan.parts == 1
 
 

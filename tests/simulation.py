@@ -14,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from mlp_jax.analysis import Verdict, summarize, verdicts
-from mlp_jax.outcomes import Outcomes, packed
-from mlp_jax.results import CURVES, SCORES
+from mlp_jax.answers.analysis import Verdict, summarize, verdicts
+from mlp_jax.runs.tables import CURVES, SCORES
+from mlp_jax.sweeps.outcomes import Outcomes, packed
 
 WIDTHS = (10, 25, 50, 100, 150, 200)
 CURVES_OF_TRUTH = {

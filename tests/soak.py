@@ -20,7 +20,7 @@ from conftest import make_dataset
 from flax import nnx
 
 from mlp_jax import MLP, Grid, Recipe, SweepStopped, evaluate, fit, sweep
-from mlp_jax.estimators import MLPClassifier
+from mlp_jax.adapters.estimators import MLPClassifier
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
 GRID, RECIPE = Grid((0, 3), seeds=2), Recipe(epochs=3, batch_size=8)

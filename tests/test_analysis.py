@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from test_results import table
 
-from mlp_jax.analysis import (
+from mlp_jax.answers.analysis import (
     analyse,
     analysis_record,
     best_epochs,
@@ -20,8 +20,8 @@ from mlp_jax.analysis import (
     undefined_scores,
     verdicts,
 )
-from mlp_jax.answers import answer, how_many, learning_caution, tables, widest_caution
-from mlp_jax.outcomes import Outcomes, packed
+from mlp_jax.answers.words import answer, how_many, learning_caution, tables, widest_caution
+from mlp_jax.sweeps.outcomes import Outcomes, packed
 
 
 def joined(*tables):

@@ -4,8 +4,8 @@ import jax
 import pytest
 
 from mlp_jax import Grid, load_dataset, sweep
-from mlp_jax.analysis import summarize, verdicts
-from mlp_jax.results import history_table, trials_table
+from mlp_jax.answers.analysis import summarize, verdicts
+from mlp_jax.runs.tables import history_table, trials_table
 
 # M: mean test accuracy over 5 seeds, and how far off it may be, in percent.
 EXPECTED = {10: (92.5, 0.6), 25: (95.3, 0.5), 50: (96.7, 0.4), 100: (97.5, 0.3), 150: (97.8, 0.3), 200: (97.9, 0.3)}

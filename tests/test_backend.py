@@ -12,11 +12,12 @@ import pytest
 from conftest import make_dataset, make_run
 from flax import nnx
 
-from mlp_jax import MLP, Grid, InputError, Recipe, backend, evaluate, fit, sweep
-from mlp_jax.estimators import MLPRegressor
-from mlp_jax.forecast import forecast
-from mlp_jax.runs import read_run
-from mlp_jax.timing import time_widths
+from mlp_jax import MLP, Grid, InputError, Recipe, evaluate, fit, sweep
+from mlp_jax.adapters.estimators import MLPRegressor
+from mlp_jax.machine import backend
+from mlp_jax.runs.directory import read_run
+from mlp_jax.runs.timing import time_widths
+from mlp_jax.sweeps.forecast import forecast
 
 COMMAND = [sys.executable, Path(__file__).parent.parent / "mlp_jax_command.py"]
 
@@ -74,7 +75,7 @@ def test_widths_are_timed_compiled_though_jit_is_disabled(monkeypatch):
         disabled.append(jax.config.jax_disable_jit)
         return fit(*arguments, **options)
 
-    monkeypatch.setattr("mlp_jax.timing.fit", noting)
+    monkeypatch.setattr("mlp_jax.runs.timing.fit", noting)
     with jax.disable_jit():
         time_widths(make_dataset(), (2,), epochs=1)
     assert disabled == [False]

@@ -39,7 +39,7 @@ from mlp_jax import (
     sweep,
 )
 from mlp_jax.datasets.npz import read_npz
-from mlp_jax.runs import MOST_CSV, MOST_JSON, check_new, read_run, write_run
+from mlp_jax.runs.directory import MOST_CSV, MOST_JSON, check_new, read_run, write_run
 
 SHORT = ["--epochs", "1", "--dataset", "good.npz"]
 WHOLE = "expected a whole number from"

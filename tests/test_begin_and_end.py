@@ -16,9 +16,10 @@ from conftest import make_dataset, save_dataset
 from flax import nnx
 
 import mlp_jax
-from mlp_jax import MLP, Grid, Recipe, SweepWarning, cli, enable_compilation_cache, fit, plots, sweep
-from mlp_jax.running import own_place
-from mlp_jax.runs import read_run
+from mlp_jax import MLP, Grid, Recipe, SweepWarning, cli, enable_compilation_cache, fit, sweep
+from mlp_jax.answers import plots
+from mlp_jax.runs.directory import read_run
+from mlp_jax.runs.running import own_place
 
 SWEEP = ["sweep", "--dataset", "small.npz", "--hidden-units", "3", "--seeds", "2", "--epochs", "1"]
 
@@ -35,7 +36,7 @@ def place(tmp_path, monkeypatch):
 
 CLAIM = """
 import sys, time
-from mlp_jax.running import own_place
+from mlp_jax.runs.running import own_place
 sys.stdin.read(1)
 for _ in range(5):
     with own_place("sweep") as path:
@@ -238,7 +239,7 @@ def test_python_m_runs_the_command_line():
 
 def test_documented_modules_and_the_version_are_there_after_import_mlp_jax():
     program = (
-        "import sys, mlp_jax; before = 'mlp_jax.verify' in sys.modules; "
+        "import sys, mlp_jax; before = 'mlp_jax.runs.verify' in sys.modules; "
         "print(before, mlp_jax.verify.verify.__name__, mlp_jax.timing.time_widths.__name__, mlp_jax.__version__)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -250,7 +251,7 @@ def test_documented_modules_and_the_version_are_there_after_import_mlp_jax():
 
 @pytest.mark.parametrize(("task", "outputs"), [("multiclass", 3), ("binary", 1), ("regression", 2)])
 def test_an_exported_function_takes_no_examples_as_well(task, outputs):
-    from mlp_jax.export import stablehlo_bytes
+    from mlp_jax.adapters.export import stablehlo_bytes
 
     function = jax.export.deserialize(stablehlo_bytes(MLP(4, 5, outputs, task=task, rngs=nnx.Rngs(0)), inputs="uint8"))
     for examples in (0, 1, 5):

@@ -9,10 +9,10 @@ import pytest
 from conftest import make_dataset, make_run, save_dataset
 
 from mlp_jax import Grid, Recipe, SweepStopped, cli, sweep
-from mlp_jax.results import SCORES
-from mlp_jax.runs import FILES, MANIFEST, read_run, sweep_config, write_json, write_manifest
-from mlp_jax.sweep import make_setup
-from mlp_jax.verify import verify
+from mlp_jax.runs.directory import FILES, MANIFEST, read_run, sweep_config, write_json, write_manifest
+from mlp_jax.runs.tables import SCORES
+from mlp_jax.runs.verify import verify
+from mlp_jax.sweeps.sweep import make_setup
 
 GRID, EPOCHS = Grid((0, 4), ("relu",), (1e-2, 1e30), seeds=2), 3  # the second learning rate diverges where M is 4
 EVERY_FILE = (*FILES, MANIFEST)

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from conftest import make_dataset
 
-from mlp_jax import Dataset, Grid, InputError, Recipe, SweepResult, SweepStopped, SweepWarning, checkpoints, sweep
-from mlp_jax.checkpoints import Checkpoints, DamagedError, read_arrays
-from mlp_jax.program import Program, jitted
+from mlp_jax import Dataset, Grid, InputError, Recipe, SweepResult, SweepStopped, SweepWarning, sweep
+from mlp_jax.sweeps import checkpoints
+from mlp_jax.sweeps.checkpoints import Checkpoints, DamagedError, read_arrays
+from mlp_jax.sweeps.program import Program, jitted
 
 GRID = Grid((0, 5), ("tanh",), (1e-2, 1e-3), 6)  # 6 replicas
 RECIPE = Recipe(epochs=5, batch_size=16)
@@ -255,7 +256,7 @@ def test_where_no_state_is_good_training_begins_again(dataset, uninterrupted, th
 
 def test_one_altered_byte_anywhere_in_a_state_is_noticed_or_changes_nothing(three_states, tmp_path, dataset):
     """In every file of it. Where it is not noticed, what is read is what was saved."""
-    from mlp_jax import loop
+    from mlp_jax.sweeps import loop
 
     place = shutil.copytree(three_states, tmp_path / "c")
     for step in (1, 2):
@@ -415,7 +416,7 @@ class _Short:
 
 def short_of_memory(monkeypatch, rows: int, healthy: int = 0) -> None:
     """Let the devices' memory do for so many replicas, after so many epochs in which it does for all."""
-    from mlp_jax import parts
+    from mlp_jax.sweeps import parts
 
     epochs = itertools.count()
 

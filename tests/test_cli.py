@@ -11,7 +11,7 @@ from flax import nnx
 
 from mlp_jax import MLP, InputError, Recipe, cli, fit, load_dataset
 from mlp_jax.cli import _training
-from mlp_jax.runs import read_config, read_run
+from mlp_jax.runs.directory import read_config, read_run
 
 
 @pytest.fixture

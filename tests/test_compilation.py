@@ -9,9 +9,11 @@ import pytest
 from conftest import make_dataset
 from flax import nnx
 
-from mlp_jax import MLP, Grid, Recipe, compilation, evaluate, fit, parts, sweep
-from mlp_jax.compilation import KEPT_PROGRAMS, run_compiled
-from mlp_jax.estimators import MLPClassifier
+from mlp_jax import MLP, Grid, Recipe, evaluate, fit, sweep
+from mlp_jax.adapters.estimators import MLPClassifier
+from mlp_jax.machine import compilation
+from mlp_jax.machine.compilation import KEPT_PROGRAMS, run_compiled
+from mlp_jax.sweeps import parts
 
 RECIPE = Recipe(epochs=1)
 

@@ -7,8 +7,8 @@ import pytest
 from conftest import make_dataset, save_dataset
 
 from mlp_jax import Grid, Recipe, cli
-from mlp_jax.runs import read_run, sweep_config, write_json
-from mlp_jax.sweep import make_setup
+from mlp_jax.runs.directory import read_run, sweep_config, write_json
+from mlp_jax.sweeps.sweep import make_setup
 
 
 @pytest.fixture

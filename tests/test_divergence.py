@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 from conftest import make_dataset
 
-from mlp_jax import Grid, Recipe, analysis, layouts, sweep
-from mlp_jax.loop import Loop
-from mlp_jax.results import best_trial, trials_table
-from mlp_jax.runs import read_run, write_run
+from mlp_jax import Grid, Recipe, sweep
+from mlp_jax.answers import analysis
+from mlp_jax.networks import layouts
+from mlp_jax.runs.directory import read_run, write_run
+from mlp_jax.runs.tables import best_trial, trials_table
+from mlp_jax.sweeps.loop import Loop
 
 GRID = Grid((3, 0, 1, 4), ("sigmoid", "relu"), (1e-2,), (0, 5))
 RECIPE = Recipe(epochs=4, batch_size=16)

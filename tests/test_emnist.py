@@ -13,7 +13,7 @@ from test_idx import idx_bytes, refuses
 
 from mlp_jax import DataError, Dataset, InputError, SweepWarning, cli, load_dataset
 from mlp_jax.datasets.emnist import CLASSES, variant_of_tfds
-from mlp_jax.runs import read_config, read_run, write_json
+from mlp_jax.runs.directory import read_config, read_run, write_json
 
 HEIGHT, WIDTH = 9, 7
 

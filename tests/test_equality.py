@@ -18,13 +18,13 @@ from conftest import make_dataset
 from flax import nnx
 
 from mlp_jax import MLP, Grid, Recipe, Trial, fit, sweep
-from mlp_jax.axes import NUMBERS, layers_of
-from mlp_jax.keys import root_key
-from mlp_jax.layers import perceptron
-from mlp_jax.layouts import NAMES, Problem, make_layout
-from mlp_jax.models import parameter_key
+from mlp_jax.networks.keys import root_key
+from mlp_jax.networks.layers import layers_of, perceptron
+from mlp_jax.networks.layouts import NAMES, Problem, make_layout
+from mlp_jax.networks.models import parameter_key
 from mlp_jax.tasks import TASKS, get_task
-from mlp_jax.training import Trials, live_features, minibatches, to_device, train_minibatches
+from mlp_jax.training.axes import NUMBERS
+from mlp_jax.training.epoch import Trials, live_features, minibatches, to_device, train_minibatches
 
 # Each with numbers of its own, all of them in one replica.
 POINTS = (

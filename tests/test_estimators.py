@@ -22,7 +22,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator, estimator_checks_generator
 
 import mlp_jax
-from mlp_jax.estimators import MLPClassifier, MLPRegressor, _converged
+from mlp_jax.adapters.estimators import MLPClassifier, MLPRegressor, _converged
 
 pytestmark = pytest.mark.filterwarnings("ignore:training ended at max_iter:sklearn.exceptions.ConvergenceWarning")
 
@@ -384,7 +384,7 @@ import sys
 sys.modules["sklearn"] = None
 import mlp_jax
 try:
-    import mlp_jax.estimators
+    import mlp_jax.adapters.estimators
 except mlp_jax.MissingExtraError as error:
     print(error)
 """

@@ -9,15 +9,15 @@ from conftest import make_dataset
 
 from mlp_jax import Grid, InputError, Recipe
 from mlp_jax.cli import main
-from mlp_jax.forecast import forecast
-from mlp_jax.layers import perceptron
-from mlp_jax.layouts import Problem
-from mlp_jax.sweep import make_setup, prepare, sweep
+from mlp_jax.networks.layers import perceptron
+from mlp_jax.networks.layouts import Problem
+from mlp_jax.sweeps.forecast import forecast
+from mlp_jax.sweeps.sweep import make_setup, prepare, sweep
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr("mlp_jax.forecast.MEASURED_FOR", 0.0)
+    monkeypatch.setattr("mlp_jax.sweeps.forecast.MEASURED_FOR", 0.0)
 
 
 def test_operations_of_products_by_hand():

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from conftest import make_dataset
 
-from mlp_jax import Grid, InputError, Recipe, distributed, load_dataset, sweep
+from mlp_jax import Grid, InputError, Recipe, load_dataset, sweep
 from mlp_jax.cli import main
-from mlp_jax.runs import read_run
+from mlp_jax.machine import distributed
+from mlp_jax.runs.directory import read_run
 
 EPOCHS, SEEDS = 80, 7
 DEADLINE = 60  # seconds in which each of these processes has to get on, on a machine that does other things too

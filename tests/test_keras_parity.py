@@ -20,7 +20,7 @@ import pytest
 from flax import nnx
 
 from mlp_jax import MLP, Grid, Recipe, Trial, evaluate, fit, load_dataset, sweep
-from mlp_jax.training import minibatches
+from mlp_jax.training.epoch import minibatches
 
 pytestmark = [
     pytest.mark.peers,

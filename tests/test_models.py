@@ -7,8 +7,8 @@ import pytest
 from flax import nnx
 
 from mlp_jax import ACTIVATIONS, MLP, InputError
-from mlp_jax.layers import first_product, unit_rows
-from mlp_jax.models import parameter_key
+from mlp_jax.networks.layers import first_product, unit_rows
+from mlp_jax.networks.models import parameter_key
 
 
 @pytest.mark.parametrize("units", [0, 1, 17])

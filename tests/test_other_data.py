@@ -13,9 +13,10 @@ from PIL import Image
 from sklearn import datasets
 from test_idx import write_directory
 
-from mlp_jax import DataError, Grid, InputError, MissingExtraError, SweepWarning, cli, load_dataset, plots
+from mlp_jax import DataError, Grid, InputError, MissingExtraError, SweepWarning, cli, load_dataset
+from mlp_jax.answers import plots
 from mlp_jax.datasets.scikit_learn import TASKS
-from mlp_jax.runs import dataset_of, read_run
+from mlp_jax.runs.directory import dataset_of, read_run
 
 
 @pytest.mark.parametrize("name", TASKS)

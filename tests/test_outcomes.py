@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from conftest import make_dataset
 
-from mlp_jax import Grid, Recipe, SweepWarning, cli, sweep, training
-from mlp_jax.checkpoints import _digest_of, read_arrays
+from mlp_jax import Grid, Recipe, SweepWarning, cli, sweep
 from mlp_jax.errors import SweepStopped
-from mlp_jax.outcomes import SPLITS, packed, unpacked
-from mlp_jax.runs import read_run, write_run
+from mlp_jax.runs.directory import read_run, write_run
+from mlp_jax.sweeps.checkpoints import _digest_of, read_arrays
+from mlp_jax.sweeps.outcomes import SPLITS, packed, unpacked
+from mlp_jax.training import epoch as training
 
 RECIPE = Recipe(epochs=2, batch_size=32)
 

@@ -8,10 +8,10 @@ import pytest
 from conftest import make_dataset
 
 from mlp_jax import Grid, InputError
-from mlp_jax.parts import Sharing, divide, share_out
-from mlp_jax.plan import make_plan
-from mlp_jax.sweep import make_program, make_setup
-from mlp_jax.training import stack_splits
+from mlp_jax.sweeps.parts import Sharing, divide, share_out
+from mlp_jax.sweeps.plan import make_plan
+from mlp_jax.sweeps.sweep import make_program, make_setup
+from mlp_jax.training.epoch import stack_splits
 
 
 def parts_and_host(widths, seeds, layout="packed", at_once=1):

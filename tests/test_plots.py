@@ -13,9 +13,10 @@ from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from mlp_jax import MLP, InputError, plots
-from mlp_jax.analysis import summarize
-from mlp_jax.results import CURVES, SCORES
+from mlp_jax import MLP, InputError
+from mlp_jax.answers import plots
+from mlp_jax.answers.analysis import summarize
+from mlp_jax.runs.tables import CURVES, SCORES
 
 
 def trials_table(widths=(0, 10, 25), activations=("sigmoid",), rates=(1e-3,), seeds=3):
@@ -96,7 +97,7 @@ def words(figure):
 
 def test_importing_the_package_imports_no_matplotlib_and_plots_no_pyplot():
     code = (
-        "import sys, mlp_jax; assert 'matplotlib' not in sys.modules; import mlp_jax.plots; "
+        "import sys, mlp_jax; assert 'matplotlib' not in sys.modules; import mlp_jax.answers.plots; "
         "assert 'matplotlib' in sys.modules; assert 'matplotlib.pyplot' not in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

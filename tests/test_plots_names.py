@@ -11,8 +11,9 @@ from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 from matplotlib.font_manager import fontManager
 
-from mlp_jax import Dataset, SweepWarning, cli, plots
-from mlp_jax.plots import fonts, style
+from mlp_jax import Dataset, SweepWarning, cli
+from mlp_jax.answers import plots
+from mlp_jax.answers.plots import fonts, style
 
 KANA = tuple("おきすつなはまやれを")
 

@@ -6,7 +6,8 @@ import pytest
 from conftest import image_dataset, image_values
 from matplotlib import colormaps
 
-from mlp_jax import InputError, SweepWarning, plots
+from mlp_jax import InputError, SweepWarning
+from mlp_jax.answers import plots
 
 # Data sets
 

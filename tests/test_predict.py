@@ -13,9 +13,9 @@ from PIL import Image, ImageDraw, ImageOps
 from mlp_jax import DataError, Dataset, Grid, InputError, Recipe, cli, load_dataset, sweep
 from mlp_jax.cli.predict import blocks
 from mlp_jax.datasets.dataset import ImageForm
-from mlp_jax.images import fit_drawing, read_picture, verdict
-from mlp_jax.ink import beside, drawing
-from mlp_jax.runs import new_directory, read_run, write_run
+from mlp_jax.pictures.images import fit_drawing, read_picture, verdict
+from mlp_jax.pictures.ink import beside, drawing
+from mlp_jax.runs.directory import new_directory, read_run, write_run
 
 MNIST_FORM = ImageForm((28, 28), box=20, paper=0.0, ink=1.0)
 TRAINED = 12_000

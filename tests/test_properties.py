@@ -14,10 +14,11 @@ from flax import nnx
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mlp_jax import ACTIVATIONS, MLP, Grid, Recipe, fit, layouts, sweep
-from mlp_jax.axes import AXES, RULE
-from mlp_jax.parts import kept
+from mlp_jax import ACTIVATIONS, MLP, Grid, Recipe, fit, sweep
+from mlp_jax.networks import layouts
+from mlp_jax.sweeps.parts import kept
 from mlp_jax.tasks import TASKS
+from mlp_jax.training.axes import AXES, RULE
 
 TOLERANCE = 1e-9
 CURVES = ("loss", "score", "validation_loss", "validation_score")

@@ -19,10 +19,10 @@ from test_results import table
 
 import mlp_jax
 from mlp_jax import Grid, Recipe, cli
-from mlp_jax.analysis import analyse
-from mlp_jax.answers import answer, findings, question, tables
-from mlp_jax.report import rerun
-from mlp_jax.runs import read_run
+from mlp_jax.answers.analysis import analyse
+from mlp_jax.answers.report import rerun
+from mlp_jax.answers.words import answer, findings, question, tables
+from mlp_jax.runs.directory import read_run
 
 EVIL = '<script>alert("x")</script> & "co"'
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -256,7 +256,7 @@ def test_mistakes(arguments, message, run, tmp_path, monkeypatch, capsys):
 
 
 def test_importing_the_package_imports_no_scipy():
-    code = "import sys, mlp_jax, mlp_jax.analysis; assert not [m for m in sys.modules if m.startswith('scipy')]"
+    code = "import sys, mlp_jax, mlp_jax.answers.analysis; assert not [m for m in sys.modules if m.startswith('scipy')]"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

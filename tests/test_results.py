@@ -5,9 +5,9 @@ import pytest
 from flax import nnx
 
 from mlp_jax import MLP, Grid, InputError, Recipe, fit, sweep
-from mlp_jax.analysis import summarize
-from mlp_jax.results import SCORES, best_trial, fit_history_table, history_table, references, trials_table
-from mlp_jax.runs import write_run
+from mlp_jax.answers.analysis import summarize
+from mlp_jax.runs.directory import write_run
+from mlp_jax.runs.tables import SCORES, best_trial, fit_history_table, history_table, references, trials_table
 
 
 def table(scores, diverged=None):

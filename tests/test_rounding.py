@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mlp_jax.rounding import merged_columns
+from mlp_jax.datasets.rounding import merged_columns
 
 SECONDS = np.arange(300.0)
 NOISE = np.random.default_rng(0).normal(size=300)

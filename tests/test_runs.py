@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from mlp_jax import DataError, Grid, InputError, Recipe, sweep
-from mlp_jax.results import history_table, trials_table
-from mlp_jax.runs import check_new, environment, new_directory, read_run, sweep_config, write_run
+from mlp_jax.runs.directory import check_new, environment, new_directory, read_run, sweep_config, write_run
+from mlp_jax.runs.tables import history_table, trials_table
 
 
 @pytest.fixture(scope="module")

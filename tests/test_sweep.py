@@ -119,7 +119,7 @@ def test_a_trial_that_overflows_leaves_its_own_replica_alone(layout):
 
 def test_a_sweep_compiles_its_epoch_once(small, monkeypatch):
     """Of any number of replicas and epochs; and an equal one not at all."""
-    from mlp_jax import training
+    from mlp_jax.training import epoch as training
 
     traced = []
     step = training.scale_features

@@ -7,10 +7,11 @@ import pytest
 from conftest import make_dataset
 from flax import nnx
 
-from mlp_jax import MLP, Dataset, InputError, Recipe, Split, SweepWarning, evaluate, evaluate_model, fit, training
-from mlp_jax.models import parameter_key
+from mlp_jax import MLP, Dataset, InputError, Recipe, Split, SweepWarning, evaluate, evaluate_model, fit
+from mlp_jax.networks.models import parameter_key
 from mlp_jax.tasks import TASKS
-from mlp_jax.training import minibatches
+from mlp_jax.training import epoch as training
+from mlp_jax.training.epoch import minibatches
 
 
 @pytest.mark.parametrize(("examples", "batch_size", "steps"), [(55000, 128, 430), (10, 5, 2), (7, 3, 3), (4, 100, 1)])

@@ -13,9 +13,9 @@ from conftest import make_dataset, make_run, save_dataset
 from flax import nnx
 
 from mlp_jax import MLP, Dataset, Grid, InputError, cli
-from mlp_jax.export import npz_bytes, stablehlo_bytes
-from mlp_jax.runs import read_run
-from mlp_jax.tensorboard import EVENTS, trial_directories
+from mlp_jax.adapters.export import npz_bytes, stablehlo_bytes
+from mlp_jax.adapters.tensorboard import EVENTS, trial_directories
+from mlp_jax.runs.directory import read_run
 
 WITHOUT_US = "import sys; sys.modules['mlp_jax'] = None\n"  # importing it raises
 

@@ -5,7 +5,7 @@ import pytest
 import simulation
 from scipy import stats
 
-from mlp_jax.variation import Estimate, Spread, estimate, prior, spread
+from mlp_jax.answers.variation import Estimate, Spread, estimate, prior, spread
 
 
 def test_variances_are_those_of_a_two_way_analysis_of_variance():

@@ -13,13 +13,13 @@ from typing import Any
 import jax
 import tyro
 
-from mlp_jax import distributed
-from mlp_jax.backend import check_xla_flags, require_jax
 from mlp_jax.cli import analyse, check, data, evaluate, export, plot, predict, report, sweep, tensorboard, time, train
 from mlp_jax.cli._output import print_in_any_encoding
 from mlp_jax.cli._parsing import parsed
 from mlp_jax.cli._signals import Interrupted
 from mlp_jax.errors import InputError, SweepWarning
+from mlp_jax.machine import distributed
+from mlp_jax.machine.backend import check_xla_flags, require_jax
 
 COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "sweep": (sweep.Sweep, sweep.run),

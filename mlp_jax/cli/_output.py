@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
-from mlp_jax.terminal import ASCII
+from mlp_jax.answers.terminal import ASCII
 
 
 def print_in_any_encoding() -> None:

@@ -14,22 +14,21 @@ from typing import Any, Literal
 import jax
 from rich.console import Console
 
-from mlp_jax.axes import AXES, RULE
-from mlp_jax.cache import enable_compilation_cache
+from mlp_jax.answers.terminal import Display
 from mlp_jax.cli._signals import Interrupted, Stop
 from mlp_jax.cli._using import Transpose
 from mlp_jax.datasets import Dataset, absolute_path, load_dataset
-from mlp_jax.datasets.dataset import first_line
-from mlp_jax.distributed import leads, lost, several
-from mlp_jax.errors import InputError, SweepStopped, SweepWarning, whole
-from mlp_jax.grid import Grid
-from mlp_jax.recipe import Recipe
-from mlp_jax.results import best_trial, history_table, trials_table
-from mlp_jax.running import new_run, own_place, results, resume_from, resumed_run
-from mlp_jax.runs import CHECKPOINTS, check_new, dataset_of, read_config, sweep_config, write_run
-from mlp_jax.sweep import SweepResult, check_dtype, device_a_core, make_setup, sweep
+from mlp_jax.errors import InputError, SweepStopped, SweepWarning, first_line, whole
+from mlp_jax.machine.cache import enable_compilation_cache
+from mlp_jax.machine.distributed import leads, lost, several
+from mlp_jax.runs.directory import CHECKPOINTS, check_new, dataset_of, read_config, sweep_config, write_run
+from mlp_jax.runs.running import new_run, own_place, results, resume_from, resumed_run
+from mlp_jax.runs.tables import best_trial, history_table, trials_table
+from mlp_jax.sweeps.grid import Grid
+from mlp_jax.sweeps.sweep import SweepResult, check_dtype, device_a_core, make_setup, sweep
 from mlp_jax.tasks import get_task
-from mlp_jax.terminal import Display
+from mlp_jax.training.axes import AXES, RULE
+from mlp_jax.training.recipe import Recipe
 
 
 @dataclass
@@ -283,7 +282,7 @@ def draw_lacking(out: Path, *tables: Any, **model: Any) -> None:
 
 def draw(directory: Path, kind: str, *tables: Any, **model: Any) -> None:
     """Draw the figures of a run into a directory, as png or svg; the other arguments are ``plots.run_figures``'s."""
-    from mlp_jax import plots
+    from mlp_jax.answers import plots
 
     for name, figure, _ in plots.run_figures(*tables, **model):
         plots.save(figure, directory / f"{name}.{kind}")

@@ -8,14 +8,14 @@ from typing import Annotated, Any
 
 import tyro
 
-from mlp_jax.analysis import score_text
+from mlp_jax.answers.analysis import score_text
 from mlp_jax.datasets import Dataset
 from mlp_jax.datasets.dataset import ImageForm
 from mlp_jax.errors import DataError, InputError
-from mlp_jax.models import MLP
-from mlp_jax.results import best_trial, criterion
-from mlp_jax.runs import Run, read_run
-from mlp_jax.sweep import check_dtype
+from mlp_jax.networks.models import MLP
+from mlp_jax.runs.directory import Run, read_run
+from mlp_jax.runs.tables import best_trial, criterion
+from mlp_jax.sweeps.sweep import check_dtype
 
 RunPath = tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="RUN")]]
 """The run directory that a command uses."""

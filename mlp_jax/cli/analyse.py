@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from mlp_jax.analysis import analyse, analysis_record
-from mlp_jax.answers import answer, findings, question, tables
+from mlp_jax.answers.analysis import analyse, analysis_record
+from mlp_jax.answers.terminal import print_table
+from mlp_jax.answers.words import answer, findings, question, tables
 from mlp_jax.cli._output import console_for, print_json
 from mlp_jax.cli._using import RunPath
-from mlp_jax.runs import read_run
-from mlp_jax.terminal import print_table
+from mlp_jax.runs.directory import read_run
 
 _KEPT = (
     "activation",

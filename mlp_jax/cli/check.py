@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
+from mlp_jax.answers.terminal import print_table
 from mlp_jax.cli._output import console_for, print_json
 from mlp_jax.cli._using import RunPath
-from mlp_jax.runs import is_finished
-from mlp_jax.terminal import print_table
-from mlp_jax.verify import verify
+from mlp_jax.runs.directory import is_finished
+from mlp_jax.runs.verify import verify
 
 
 @dataclass

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
+from mlp_jax.answers.terminal import print_table
 from mlp_jax.cli._output import console_for, print_json
 from mlp_jax.cli._using import Transpose
 from mlp_jax.datasets import Dataset, load_dataset
-from mlp_jax.runs import check_new, new_directory
-from mlp_jax.terminal import print_table
+from mlp_jax.runs.directory import check_new, new_directory
 
 
 @dataclass
@@ -65,7 +65,7 @@ def _values(values: np.ndarray) -> str:
 
 
 def _draw_data(dataset: Dataset, out: Path) -> None:
-    from mlp_jax import plots
+    from mlp_jax.answers import plots
 
     with new_directory(out) as directory:
         if dataset.class_names:

@@ -6,16 +6,16 @@ from typing import Literal
 
 import numpy as np
 
+from mlp_jax.answers.terminal import percent_or_plain, print_table
 from mlp_jax.cli._output import console_for, print_json
 from mlp_jax.cli._using import Chosen, RunPath, Transpose, choose, image_form, own_dataset, setting
 from mlp_jax.datasets import Dataset, load_dataset
 from mlp_jax.datasets.scales import check_scales
 from mlp_jax.errors import InputError, SweepWarning
-from mlp_jax.models import MLP
-from mlp_jax.results import KEYS
-from mlp_jax.runs import Run
-from mlp_jax.single import Scores, evaluate
-from mlp_jax.terminal import percent_or_plain, print_table
+from mlp_jax.networks.models import MLP
+from mlp_jax.runs.directory import Run
+from mlp_jax.runs.tables import KEYS
+from mlp_jax.training.fit import Scores, evaluate
 
 
 @dataclass

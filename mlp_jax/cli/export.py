@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from mlp_jax.adapters.export import npz_bytes, stablehlo_bytes
 from mlp_jax.cli._output import console_for
 from mlp_jax.cli._using import RunPath, check_file, choose, setting
 from mlp_jax.errors import InputError
-from mlp_jax.export import npz_bytes, stablehlo_bytes
 from mlp_jax.files import written_whole
 
 

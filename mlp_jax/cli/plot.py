@@ -7,7 +7,7 @@ from typing import Literal
 
 from mlp_jax.cli._training import draw
 from mlp_jax.cli._using import RunPath, figure_arguments, own_directory
-from mlp_jax.runs import new_directory, read_run
+from mlp_jax.runs.directory import new_directory, read_run
 
 
 @dataclass

@@ -16,7 +16,7 @@ from mlp_jax.cli._output import console_for, print_json
 from mlp_jax.cli._using import RunPath, check_file, choose, image_form, setting
 from mlp_jax.datasets.dataset import ImageForm
 from mlp_jax.errors import InputError
-from mlp_jax.images import SURE, Picture, check_form, read_picture, verdict
+from mlp_jax.pictures.images import SURE, Picture, check_form, read_picture, verdict
 
 _MOST_SHOWN = 10  # classes, the likeliest
 _BAR = 20  # characters of a probability of 1
@@ -85,7 +85,7 @@ def run(options: Predict) -> int:
             console.print()
             console.print(_side_by_side(picture, row, names), highlight=False)
     if options.out is not None:
-        from mlp_jax import plots
+        from mlp_jax.answers import plots
 
         seen = [(picture.path.name, picture.grey, picture.ink) for picture in pictures]
         plots.save(plots.predictions(seen, outputs, names), options.out)

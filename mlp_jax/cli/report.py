@@ -4,11 +4,11 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlp_jax.analysis import analyse
+from mlp_jax.answers.analysis import analyse
+from mlp_jax.answers.report import page
 from mlp_jax.cli._using import RunPath, check_file, figure_arguments
 from mlp_jax.files import written_whole
-from mlp_jax.report import page
-from mlp_jax.runs import read_run
+from mlp_jax.runs.directory import read_run
 
 
 @dataclass
@@ -31,7 +31,7 @@ def run(options: Report) -> int:
     run = read_run(options.run)
     out = options.out or run.path / "report.html"
     check_file(out, ".html", ".htm")
-    from mlp_jax import plots
+    from mlp_jax.answers import plots
 
     notes: list[str] = []
     arguments = figure_arguments(run, notes.append, options.dataset)

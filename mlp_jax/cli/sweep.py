@@ -9,9 +9,8 @@ from pathlib import Path
 import jax
 from rich.console import Console
 
-from mlp_jax import distributed
-from mlp_jax.analysis import analyse
-from mlp_jax.axes import RULE
+from mlp_jax.answers.analysis import analyse
+from mlp_jax.answers.terminal import forecast_record, print_forecast, print_summary, summary_record
 from mlp_jax.cli._output import console_for, print_json
 from mlp_jax.cli._training import (
     TrainingOptions,
@@ -24,12 +23,13 @@ from mlp_jax.cli._training import (
 from mlp_jax.cli._using import figure_arguments, own_directory
 from mlp_jax.datasets import load_dataset
 from mlp_jax.errors import InputError, SweepWarning, shown, whole
-from mlp_jax.forecast import forecast
-from mlp_jax.grid import ARTICLE_WIDTHS, MOST_TRIALS, Grid
-from mlp_jax.results import history_table
-from mlp_jax.running import tidy_finished
-from mlp_jax.runs import Run, environment, is_finished, read_config, read_run, read_trials, rule_of
-from mlp_jax.terminal import forecast_record, print_forecast, print_summary, summary_record
+from mlp_jax.machine import distributed
+from mlp_jax.runs.directory import Run, environment, is_finished, read_config, read_run, read_trials, rule_of
+from mlp_jax.runs.running import tidy_finished
+from mlp_jax.runs.tables import history_table
+from mlp_jax.sweeps.forecast import forecast
+from mlp_jax.sweeps.grid import ARTICLE_WIDTHS, MOST_TRIALS, Grid
+from mlp_jax.training.axes import RULE
 
 
 @dataclass

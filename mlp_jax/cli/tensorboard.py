@@ -5,10 +5,10 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlp_jax.adapters.tensorboard import write_events
 from mlp_jax.cli._output import console_for
 from mlp_jax.cli._using import RunPath, own_directory
-from mlp_jax.runs import new_directory, read_run
-from mlp_jax.tensorboard import write_events
+from mlp_jax.runs.directory import new_directory, read_run
 
 
 @dataclass

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mlp_jax.analysis import seconds_alone, seconds_together
+from mlp_jax.answers.analysis import seconds_alone, seconds_together
+from mlp_jax.answers.terminal import print_table
 from mlp_jax.cli._output import console_for, print_json
 from mlp_jax.cli._using import RunPath, own_dataset
-from mlp_jax.plan import counted
-from mlp_jax.runs import read_run, recipe_of, rule_of, write_timing
-from mlp_jax.terminal import print_table
-from mlp_jax.timing import time_widths
+from mlp_jax.runs.directory import read_run, recipe_of, rule_of, write_timing
+from mlp_jax.runs.timing import time_widths
+from mlp_jax.sweeps.plan import counted
 
 MOST_WIDTHS = 10
 

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
+from mlp_jax.answers.terminal import percent_or_plain, print_table
 from mlp_jax.cli._output import console_for, print_json
 from mlp_jax.cli._training import TrainingOptions, place, print_written, train_run
-from mlp_jax.grid import Grid
-from mlp_jax.terminal import percent_or_plain, print_table
+from mlp_jax.sweeps.grid import Grid
 
 
 @dataclass

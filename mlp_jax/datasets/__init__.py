@@ -5,10 +5,10 @@ import warnings
 from pathlib import Path
 
 from mlp_jax.datasets import emnist
-from mlp_jax.datasets.dataset import Dataset, Split, first_line
+from mlp_jax.datasets.dataset import Dataset, Split
 from mlp_jax.datasets.idx import find_idx, is_idx_name, load_idx, read_idx
 from mlp_jax.datasets.npz import load_npz
-from mlp_jax.errors import DataError, SweepWarning, instance
+from mlp_jax.errors import DataError, SweepWarning, first_line, instance
 
 __all__ = ["Dataset", "Split", "absolute_path", "load_dataset", "read_idx"]
 

@@ -16,9 +16,9 @@ import psutil
 from jaxtyping import Num
 
 from mlp_jax.datasets import carving
+from mlp_jax.datasets.rounding import rounding_problem
 from mlp_jax.datasets.scales import check_scale, check_scales
-from mlp_jax.errors import DataError, InputError, SweepWarning, instance, listed, shown, whole
-from mlp_jax.rounding import rounding_problem
+from mlp_jax.errors import DataError, InputError, SweepWarning, first_line, instance, listed, shown, whole
 from mlp_jax.tasks import get_task
 
 DEFLATE_LIMIT = 1032
@@ -432,12 +432,6 @@ def naming_source(source: object) -> Iterator[None]:
         yield
     except DataError as error:
         raise DataError(f"{source}: {error}") from error.__cause__
-
-
-def first_line(error: BaseException) -> str:
-    """What a library's exception says, in the one line that our messages have."""
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(" .:") if lines else type(error).__name__
 
 
 def _carve(train: Split, seed: int | None) -> tuple[Split, Split]:

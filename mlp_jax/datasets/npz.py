@@ -21,11 +21,10 @@ from mlp_jax.datasets.dataset import (
     DEFLATE_LIMIT,
     NUMBER_THEM,
     Dataset,
-    first_line,
     machine_memory,
     naming_source,
 )
-from mlp_jax.errors import DataError, shown
+from mlp_jax.errors import DataError, first_line, shown
 
 _LONGEST_HEADER = 10_000  # bytes, as NumPy limits it; plain arrays have 128
 

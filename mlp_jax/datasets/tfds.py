@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from mlp_jax.datasets import carving, emnist
-from mlp_jax.datasets.dataset import Dataset, first_line, naming_source
-from mlp_jax.errors import DataError, MissingExtraError
+from mlp_jax.datasets.dataset import Dataset, naming_source
+from mlp_jax.errors import DataError, MissingExtraError, first_line
 
 _TEST_FRACTION = 1 / 6  # where a set has no test split; MNIST's is 10,000 beside 60,000
 

@@ -1,0 +1,144 @@
+"""The figures of a run: which ones apply to it, drawn one at a time."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from flax import nnx
+
+from mlp_jax.answers.analysis import Verdict, best_point, by_setting, measure_name, score_text, summarize, verdicts
+from mlp_jax.answers.plots.curves import learning_curves
+from mlp_jax.answers.plots.model import confusion_matrix, hidden_units, mistakes, predicted_against_true
+from mlp_jax.answers.plots.settings import Setting, join
+from mlp_jax.answers.plots.style import Figure
+from mlp_jax.answers.plots.width import (
+    accuracy_against_width,
+    rate_by_width,
+    scores_against_parameters,
+    training_time,
+)
+from mlp_jax.datasets import Dataset
+from mlp_jax.networks.models import MLP
+from mlp_jax.runs.tables import Table, criterion, references
+from mlp_jax.sweeps.outcomes import Outcomes
+from mlp_jax.training.epoch import live_features
+
+_CHUNK = 16384  # examples that a model sees at once: for each number of them JAX compiles anew
+
+
+class RunFigure(NamedTuple):
+    """A figure, the name of its file without suffix, and what somebody who cannot see it would want to hear."""
+
+    name: str
+    figure: Figure
+    alt: str
+
+
+def run_figures(
+    trials: Table,
+    history: Table,
+    config: Mapping[str, Any],
+    *,
+    timing: Table | None = None,
+    outcomes: Outcomes | None = None,
+    trial: int | None = None,
+    model: MLP | None = None,
+    dataset: Dataset | None = None,
+) -> Iterator[RunFigure]:
+    """Draw the figures that apply to a run, one after another.
+
+    Args:
+        trials: one row a trial.
+        history: one row a trial and epoch.
+        config: of the run, as ``mlp_jax.runs.directory`` writes it.
+        timing: of ``mlp_jax.runs.timing``, if it was measured.
+        outcomes: what each trial makes of each example; None if that is not known.
+        trial: number of the trial whose model is shown.
+        model: that model; None leaves out what it confuses and what its units look at.
+        dataset: what it was trained on; None likewise.
+    """
+    score_name = config["score_name"]
+    several_widths, several_rates = (len(set(trials[k].tolist())) > 1 for k in ("hidden_units", "learning_rate"))
+    name = str(config.get("dataset_name", ""))
+    if several_widths:
+        enough = what_is_enough(verdicts(trials, history, outcomes))
+        figure = accuracy_against_width(
+            trials, score_name, references(config), outcomes=outcomes, enough=enough, title=name
+        )
+        yield RunFigure("accuracy-against-width", figure, _width_alt(trials, score_name))
+    alt = f"Curves: loss and {score_name} by epoch, of training and validation, for each width."
+    yield RunFigure("learning-curves", learning_curves(history, score_name, title=name), alt)
+    if several_widths:
+        alt = f"Lines: loss and {score_name} of the finished models against their number of parameters, on a log axis."
+        figure = scores_against_parameters(trials, score_name, title=name)
+        yield RunFigure("scores-against-parameters", figure, alt)
+    if several_rates:
+        alt = f"Heat map: validation {score_name} of each learning rate and width; the best of each width is framed."
+        yield RunFigure("rate-by-width", rate_by_width(trials, score_name, title=name), alt)
+    if timing is not None:
+        alt = "Lines: seconds an epoch against M, of each width alone, one after another, and all together."
+        yield RunFigure("training-time", training_time(timing), alt)
+    if trial is not None and model is not None and dataset is not None:
+        standardized = str(config.get("dataset")).startswith("sklearn:")
+        yield from _model_figures(trials, trial, model, dataset, "standardized" if standardized else "")
+
+
+def what_is_enough(found: Sequence[Verdict]) -> tuple[int, str] | None:
+    """The width that is enough, and how sure that is, if there is one setting and it has one below the widest."""
+    first, *others = found
+    if others or first.enough is None or first.best is None or not first.reached:
+        return None
+    width, best = first.enough.hidden_units, first.best.hidden_units
+    why = f"within one standard error of the best\non validation, M = {best}" if width != best else "best on validation"
+    return width, f"{why}{', the widest tried' if first.widest_is_best else ''}"
+
+
+def _width_alt(trials: Table, score_name: str) -> str:
+    rows = [row for row in summarize(trials) if row.seeds]
+    measure, score_name = criterion(trials).measure, measure_name(trials, score_name)
+    best = best_point(rows)
+    if best is None:
+        return "No plot: every trial diverged."
+    curve = by_setting(rows)[best.activation, best.learning_rate]
+    ends = (
+        f"{score_text(row.mean[f'test_{measure}'], score_name)} at M = {row.hidden_units}"
+        for row in (curve[0], curve[-1])
+    )
+    drawn = f"Lines: training, validation and test {score_name} against hidden units M"
+    return f"{drawn}; test {score_name} is {' and '.join(ends)}."
+
+
+def _model_figures(trials: Table, trial: int, model: MLP, dataset: Dataset, unit: str) -> Iterator[RunFigure]:
+    """What one model makes of the test split, and what its units look at; ``unit`` is that of a regression's values."""
+    row = {name: trials[name][trials["trial"] == trial][0] for name in ("activation", "learning_rate", "seed")}
+    setting = Setting(str(row["activation"]) if model.hidden_units else "", float(row["learning_rate"])).text()
+    title = join(f"M = {model.hidden_units}", setting, f"seed {row['seed']}") + ": the best trial on validation"
+    test = dataset.test
+    chunks = (test.features[i : i + _CHUNK] for i in range(0, len(test), _CHUNK))
+    # Compiled as one: op by op, each would be compiled by itself, which takes longer than all the rest.
+    says = nnx.jit(MLP.predict if dataset.task == "regression" else MLP.class_probabilities)
+    outputs = np.concatenate([np.asarray(says(model, chunk)) for chunk in chunks])
+    if dataset.task == "regression":
+        figure = predicted_against_true(test.targets, outputs, unit=unit, title=f"{dataset.name}, test split, {title}")
+        yield RunFigure("predicted-against-true", figure, f"Points: predicted against true values. {title}.")
+    else:
+        predictions = outputs.argmax(axis=1)
+        names, about = dataset.class_names, f"test split, {title}"
+        wrong = f"{int((predictions != test.targets).sum()):,} of {len(test):,} test examples are wrong"
+        figure = confusion_matrix(test.targets, predictions, names, title=about)
+        yield RunFigure("confusion-matrix", figure, f"Matrix: true against predicted classes; {wrong}. {title}.")
+        if dataset.image_shape is not None:
+            images = test.features.reshape(len(test), *dataset.image_shape)
+            figure = mistakes(images, test.targets, outputs, names, title=about)
+            yield RunFigure("mistakes", figure, f"Test images that are taken for another class; {wrong}. {title}.")
+    if dataset.image_shape is not None:
+        weights = {symbol: np.asarray(values) for symbol, values in model.weights.items()}
+        live = np.zeros(dataset.features, bool)
+        live[list(live_features(dataset.train.features))] = True
+        if model.hidden_units:
+            strength = np.linalg.norm(weights["A"], axis=0) * np.linalg.norm(weights["B"], axis=1)
+            figure = hidden_units(weights["A"], dataset.image_shape, strength=strength, live=live, title=title)
+        else:
+            names = dataset.class_names if len(dataset.class_names) == dataset.outputs else ()
+            figure = hidden_units(weights["A"], dataset.image_shape, live=live, names=names, title=title)
+        yield RunFigure("hidden-units", figure, f"Images: the weights of each hidden unit, one a pixel. {title}.")

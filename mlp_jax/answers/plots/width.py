@@ -1,0 +1,477 @@
+"""Figures against the width of the hidden layer."""
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.transforms import ScaledTranslation, Transform
+
+from mlp_jax.answers.analysis import (
+    Summary,
+    bounded,
+    by_setting,
+    measure_name,
+    score_text,
+    seconds_alone,
+    seconds_together,
+    summarize,
+    undefined_scores,
+)
+from mlp_jax.answers.plots.settings import LINEAR, Setting, divergence_note, heading, join, shared_setting, spread
+from mlp_jax.answers.plots.style import (
+    GREY,
+    MARKERS,
+    WIDTH,
+    Figure,
+    Style,
+    colours,
+    nothing_but,
+    panel_columns,
+    score_axis,
+    score_label,
+    styled,
+    width_axis,
+)
+from mlp_jax.answers.variation import UNKNOWN
+from mlp_jax.runs.tables import Table, criterion
+from mlp_jax.sweeps.outcomes import Outcomes
+
+DEVIATIONS = "mean ± standard deviation"
+MOST_IN_PANEL = 3  # settings whose training and test lines share a panel; more get panels of their own
+
+TRAINING = "training, finished models"
+PARTS = (TRAINING, "validation", "test")
+SPLITS = {TRAINING: "train", "validation": "validation", "test": "test"}
+
+_MOST_BEYOND = 0.5  # parts of the range of the means that an interval may go beyond them
+_ASIDE = 3.0  # points between neighbours at the same M, in a panel of full width
+_REFERENCES = (("#d55e00", "D"), ("black", "s"), ("#009e73", "^"), ("#cc79a7", "v"))
+
+
+@styled
+def accuracy_against_width(
+    trials: Table,
+    score_name: str,
+    reference: Mapping[str, Mapping[int, float]] | None = None,
+    *,
+    outcomes: Outcomes | None = None,
+    enough: tuple[int, str] | None = None,
+    title: str = "",
+) -> Figure:
+    """Training, validation and test score of the finished models against M, with 95 % intervals.
+
+    The intervals are of validation and test alone, by the luck of seeds and of examples. The test score of M = 0, the
+    generalized linear model, is a horizontal line, and so is its validation score where validation is shown. Up to
+    three settings (activation, learning rate) share a panel, without validation; more get panels of their own. The axis
+    spans the means, and what of an interval is far from them leaves it. Where the score cannot be computed on
+    validation, the loss is drawn.
+
+    Args:
+        trials: one row a trial.
+        score_name: ``accuracy``, which is shown in percent, or another.
+        reference: test scores of single runs to compare with, by name and M: the article's, Keras's, ...
+        outcomes: what each trial makes of each example; None if that is not known, and intervals count seeds alone.
+        enough: a width that is marked, and what is so about it.
+        title: of the figure: which data.
+    """
+    reference = reference or {}
+    measure, score_name = criterion(trials).measure, measure_name(trials, score_name)
+    undefined = _undefined_note(trials, measure)
+    left_out = divergence_note(len(trials["trial"]), int(np.count_nonzero(trials["diverged"] == 0)))
+    usable = [row for row in summarize(trials, outcomes) if row.seeds]
+    if not usable:
+        return nothing_but(left_out)
+    linear = {row.learning_rate: row for row in usable if not row.hidden_units}  # of every activation the same
+    curves = {Setting(*key): rows for key, rows in by_setting([row for row in usable if row.hidden_units]).items()}
+    if not curves:  # nothing that M = 0 would be the baseline of
+        curves, linear = {Setting("", rate): [row] for rate, row in linear.items()}, {}
+    shared, groups = shared_setting(curves), _groups(list(curves))
+    titles = [shared_setting(group) for group in groups]
+    if any(told.learning_rate is None for told in titles):  # then lines say it, in panels that have one, too
+        titles = [told._replace(learning_rate=None) for told in titles]
+    texts = (setting.text(told=told) for group, told in zip(groups, titles, strict=True) for setting in group)
+    names = list(dict.fromkeys(texts))
+    looks = dict(zip(names, zip(colours(len(names)), itertools.cycle(MARKERS), strict=False), strict=True))
+
+    figure, panels = _score_panels(len(groups), score_name)
+    step = _ASIDE / panel_columns(len(groups)) / 72  # inches
+    parts = PARTS if max(map(len, groups)) == 1 else (PARTS[0], PARTS[2])
+    marks: dict[str, Any] = {}  # what the legend explains, by label: the same in every panel, so each once
+    for axes, group, told in zip(panels, groups, titles, strict=True):
+        if len(groups) > 1:
+            axes.set_title(told.text(told=shared))
+        for i, setting in enumerate(group):
+            name = setting.text(told=told)
+            first = len(parts) * i - (len(parts) * len(group) - 1) / 2  # series lie evenly about M
+            asides = [ScaledTranslation(step * (first + k), 0, figure.dpi_scale_trans) for k in range(len(parts))]
+            marks |= _draw_scores(axes, curves[setting], name, score_name, measure, *looks[name], parts, asides)
+        marks |= _draw_references(figure, axes, reference, step * (len(parts) * len(group) + 3) / 2)
+    drawn = [row.mean[f"{SPLITS[part]}_{measure}"] for rows in curves.values() for row in rows for part in parts]
+    _span_means(panels[0], [*drawn, *(score for points in reference.values() for score in points.values())])
+    for axes, group, told in zip(panels, groups, titles, strict=True):
+        for rate, row in linear.items():
+            if any(setting.learning_rate == rate for setting in group):
+                name = f"learning rate {rate:g}" if told.learning_rate is None else ""
+                colour = looks[name][0] if name in looks and name else GREY
+                for part in parts[1:]:
+                    look = (colours(3)[1], ":") if part == "validation" else (colour, "-.")
+                    marks |= _draw_baseline(axes, row, name, score_name, measure, part, *look)
+        marks |= _draw_enough(axes, enough)
+    widths = {row.hidden_units for rows in curves.values() for row in rows}
+    width_axis(panels[0], sorted(widths.union(*reference.values()) - {0} or {0}), len(panels))
+    score_axis(panels[0], score_name)
+    figure.suptitle(heading(f"{score_name} against width", title, shared.text()))
+    counts = [row.seeds for rows in (*curves.values(), linear.values()) for row in rows]
+    of_examples = outcomes is not None and bool(outcomes.sizes)
+    luck = "seeds and examples" if of_examples and max(counts) > 1 else "examples" if of_examples else "seeds"
+    bars = f"bars: 95 % interval of the mean (of no difference), by the luck of {luck}"
+    bars = bars if of_examples or max(counts) > 1 else ""
+    note = join(join(spread("mean", counts), left_out, undefined, by="; "), bars, by="\n")
+    figure.legend(list(marks.values()), list(marks), title=note, loc="outside lower center", ncols=2)
+    return figure
+
+
+def _undefined_note(trials: Table, measure: str) -> str:
+    """Which scores cannot be computed; empty where all can, or the loss is drawn instead."""
+    if measure == "loss":
+        return "the score of validation cannot be computed"
+    missing = list(undefined_scores(trials, {}))
+    return f"the score of {' and '.join(missing)} cannot be computed" if missing else ""
+
+
+def _means(rows: Sequence[Summary], part: str, measure: str, score_name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Mean of each point over its seeds, and how far down and up its interval goes; NaN where there is none."""
+    mean = np.array([row.mean[f"{SPLITS[part]}_{measure}"] for row in rows])
+    ends = np.array([bounded(row.interval.get(part, UNKNOWN), score_name) for row in rows]).T
+    return mean, np.maximum([mean - ends[0], ends[1] - mean], 0.0)  # NaN stays NaN
+
+
+def _groups(settings: list[Setting]) -> list[list[Setting]]:
+    """Which settings share a panel: all if they are few, else those of one activation if those are, else none."""
+    if len(settings) <= MOST_IN_PANEL:
+        return [settings]
+    by_activation: dict[str | None, list[Setting]] = {}
+    for setting in settings:
+        by_activation.setdefault(setting.activation, []).append(setting)
+    if max(map(len, by_activation.values())) <= MOST_IN_PANEL:
+        return list(by_activation.values())
+    return [[setting] for setting in settings]
+
+
+def _score_panels(count: int, score_name: str) -> tuple[Figure, list[Axes]]:
+    columns = panel_columns(count)
+    rows = math.ceil(count / columns)
+    figure = Figure(figsize=(WIDTH, 5 if count == 1 else 2.2 * rows + 1.8))
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
+    for axes in grid[count:]:
+        axes.remove()
+    for axes in grid[max(0, count - columns) : count]:  # nothing is below them
+        axes.set_xlabel("hidden units M")
+        axes.tick_params(labelbottom=True)
+    for axes in grid[:count:columns]:
+        axes.set_ylabel(score_label(score_name))
+    return figure, list(grid[:count])
+
+
+def _draw_scores(
+    axes: Axes,
+    rows: list[Summary],
+    name: str,
+    score_name: str,
+    measure: str,
+    colour: str,
+    marker: str,
+    parts: Sequence[str],
+    asides: Sequence[Transform],
+) -> dict[str, Any]:
+    """Scores of one setting by split, each moved aside a little, so that error bars stay apart."""
+    rows = sorted(rows, key=lambda row: row.hidden_units)
+    x = np.array([row.hidden_units for row in rows])
+    looks: dict[str, Style] = {
+        TRAINING: {"color": colour, "linestyle": "--", "markerfacecolor": "white", "marker": marker},
+        "validation": {"color": colours(3)[1], "linestyle": ":", "markerfacecolor": "white", "marker": "s"},
+        "test": {"color": colour, "linestyle": "-", "marker": marker},
+    }
+    marks: dict[str, Any] = {}
+    for part, aside in zip(parts, asides, strict=True):
+        mean, margins = _means(rows, part, measure, score_name)
+        if np.isnan(mean).all():
+            continue
+        marks[join(name, part)] = axes.errorbar(
+            x,
+            mean,
+            yerr=None if np.isnan(margins).all() else margins,  # NaN is not drawn
+            capsize=2.5,
+            transform=axes.transData + aside,
+            **looks[part],
+        )
+        for end in (mean - np.nan_to_num(margins[0]), mean, mean + np.nan_to_num(margins[1])):
+            axes.update_datalim(np.column_stack([x, end]))  # which does not look at what has a transform of its own
+    axes.autoscale_view()
+    return marks
+
+
+def _span_means(axes: Axes, means: Sequence[float]) -> None:
+    """Let a few wide intervals leave the axis, where they would flatten all the rest."""
+    known = [mean for mean in means if np.isfinite(mean)]
+    if not known:
+        return
+    low, high = min(known), max(known)
+    room = _MOST_BEYOND * max(high - low, 1e-3)
+    bottom, top = axes.get_ylim()
+    axes.set_ylim(max(bottom, low - room), min(top, high + room))
+
+
+def _draw_baseline(
+    axes: Axes, row: Summary, name: str, score_name: str, measure: str, part: str, colour: str, dash: str
+) -> dict[str, Any]:
+    """A line and its band; what is far beyond the curves is said in the legend instead."""
+    (mean,), margins = _means([row], part, measure, score_name)
+    if np.isnan(mean):
+        return {}
+    label = join("M = 0" if name else LINEAR, name, part)
+    bottom, top = axes.get_ylim()
+    if not bottom - (top - bottom) <= mean <= top + (top - bottom):
+        where = "below" if mean < bottom else "above"
+        off = Line2D([], [])
+        off.set(color=colour, linestyle=dash)
+        return {f"{label}: {score_text(mean, score_name)}, {where} the axis": off}
+    if part == "test" and not np.isnan(margins).all():
+        axes.axhspan(mean - margins[0, 0], mean + margins[1, 0], color=colour, alpha=0.15, linewidth=0)
+    line = axes.axhline(mean, color=colour, linestyle=dash, linewidth=1.2, zorder=1.5)
+    room = 0.05 * (top - bottom)
+    axes.set_ylim(min(bottom, mean - room), max(top, mean + room))
+    return {label: line}
+
+
+def _draw_references(
+    figure: Figure, axes: Axes, reference: Mapping[str, Mapping[int, float]], beside: float
+) -> dict[str, Any]:
+    """Scores of others, so many inches to the left and to the right of ours, which stay uncovered."""
+    marks = {}
+    for i, ((name, points), (colour, marker)) in enumerate(
+        zip(reference.items(), itertools.cycle(_REFERENCES), strict=False)
+    ):
+        inches = beside * (1 + i // 2) * (-1, 1)[i % 2]
+        side = ScaledTranslation(inches, 0, figure.dpi_scale_trans)
+        style: Style = {"color": colour, "linestyle": "", "marker": marker, "markersize": 6, "markerfacecolor": "none"}
+        hidden = {m: score for m, score in points.items() if m}
+        x, y = list(hidden), list(hidden.values())
+        (marks[f"{name}, test (one run)"],) = axes.plot(x, y, transform=axes.transData + side, **style)
+        axes.update_datalim(np.column_stack([x, y]))
+        if 0 in points:  # on the left edge
+            axes.plot([0], [points[0]], transform=axes.get_yaxis_transform(), clip_on=False, **style)
+    axes.autoscale_view()
+    return marks
+
+
+def _draw_enough(axes: Axes, enough: tuple[int, str] | None) -> dict[str, Any]:
+    if enough is None:
+        return {}
+    width, why = enough
+    line = axes.axvline(width, color=GREY, linestyle=":", zorder=1.5) if width else Line2D([], [], linestyle="")
+    return {f"M = {width}: {why}": line}
+
+
+# Loss and score against the number of parameters
+
+
+@styled
+def scores_against_parameters(trials: Table, score_name: str, *, title: str = "") -> Figure:
+    """Loss and score of the finished models against the number of their parameters, ± standard deviation over seeds.
+
+    The axes span the means, and what of a bar is far from them leaves it. A line for each setting (activation,
+    learning rate); training is shown for up to three of them. The scale above
+    gives M. M = 0, which has nearly as many parameters as a small M > 0 can have, is a point of its own.
+
+    Args:
+        trials: one row a trial.
+        score_name: ``accuracy``, which is shown in percent, or another.
+        title: of the figure: which data.
+    """
+    note = divergence_note(len(trials["trial"]), int(np.count_nonzero(trials["diverged"] == 0)))
+    usable = [row for row in summarize(trials) if row.seeds]
+    if not usable:
+        return nothing_but(note)
+    curves = {Setting(*key): sorted(rows, key=lambda row: row.parameters) for key, rows in by_setting(usable).items()}
+    shared = shared_setting(curves)
+    figure = Figure(figsize=(WIDTH, 4.2))
+    panels = figure.subplots(1, 2, sharex=True)
+    marks: dict[str, Any] = {}
+    parts = ("train", "test") if len(curves) <= MOST_IN_PANEL else ("test",)
+    looks = zip(colours(len(curves)), itertools.cycle(MARKERS), strict=False)
+    for (setting, rows), (colour, marker) in zip(curves.items(), looks, strict=False):
+        for part, (axes, metric) in itertools.product(parts, zip(panels, ("loss", "score"), strict=True)):
+            name = join(setting.text(told=shared), TRAINING if part == "train" else "test")
+            style: Style = {
+                "color": colour,
+                "capsize": 2.5,
+                "linestyle": "--" if part == "train" else "-",
+                "markerfacecolor": "white" if part == "train" else colour,
+            }
+            hidden, linear = ([row for row in rows if bool(row.hidden_units) == wide] for wide in (True, False))
+            for chosen, changes in ((hidden, {"marker": marker}), (linear, {"marker": "*", "markersize": 11})):
+                if not chosen:
+                    continue
+                mean, deviation = (
+                    np.array([values[f"{part}_{metric}"] for values in of])
+                    for of in ([row.mean for row in chosen], [row.deviation for row in chosen])
+                )
+                if np.isnan(mean).all():
+                    continue
+                mark = axes.errorbar(
+                    [row.parameters for row in chosen],
+                    mean,
+                    yerr=None if np.isnan(deviation).all() else deviation,
+                    **style | changes,
+                )
+                marks.setdefault(name, mark)
+    for axes, metric in zip(panels, ("loss", "score"), strict=True):
+        _span_means(axes, [row.mean[f"{part}_{metric}"] for row in usable for part in parts])
+        axes.set_xscale("log")
+        axes.set_xlabel("parameters")
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+        _widths_above(axes, {row.parameters: row.hidden_units for row in usable if row.hidden_units})
+    panels[0].set_ylabel("loss")
+    panels[1].set_ylabel(score_label(score_name))
+    score_axis(panels[1], score_name)
+    figure.suptitle(heading(f"loss and {score_name} against the number of parameters", title, shared.text()))
+    star = "star: M = 0" if any(not row.hidden_units for row in usable) else ""
+    undefined = _undefined_note(trials, "score")
+    note = join(spread(DEVIATIONS, [row.seeds for row in usable]), star, note, undefined, by="; ")
+    figure.legend(list(marks.values()), list(marks), title=note, loc="outside lower center", ncols=2)
+    return figure
+
+
+def _widths_above(axes: Axes, widths: Mapping[int, int]) -> None:
+    """A scale of M above that of the parameters, with as many labels as have room."""
+    scale = axes.secondary_xaxis("top")
+    low, high = (math.log(end) for end in axes.get_xlim())
+    labelled: list[int] = []
+    for parameters in sorted(widths, reverse=True):
+        if not labelled or math.log(labelled[-1] / parameters) > 0.09 * (high - low):
+            labelled.append(parameters)
+    scale.xaxis.set_minor_locator(NullLocator())
+    scale.set_xticks(labelled, [f"{widths[parameters]:,}" for parameters in labelled])
+    scale.set_xlabel("hidden units M")
+
+
+# Learning rate × width
+
+
+@styled
+def rate_by_width(trials: Table, score_name: str, *, title: str = "") -> Figure:
+    """Heat map: mean validation score over seeds by learning rate and width, a panel for each activation.
+
+    The best learning rate of each width is framed (of many widths, has a dot); combinations of which every trial
+    diverged are hatched.
+
+    Args:
+        trials: one row a trial.
+        score_name: ``accuracy``, which is shown in percent, or another.
+        title: of the figure: which data.
+    """
+    note = divergence_note(len(trials["trial"]), int(np.count_nonzero(trials["diverged"] == 0)))
+    rows = summarize(trials)
+    if not any(row.seeds for row in rows):
+        return nothing_but(note)
+    by, score_name = criterion(trials), measure_name(trials, score_name)
+    activations = list(dict.fromkeys(row.activation for row in rows))
+    widths = sorted({row.hidden_units for row in rows})
+    rates = sorted({row.learning_rate for row in rows})
+    scores = np.full((len(activations), len(rates), len(widths)), np.nan)
+    for row in rows:
+        place = activations.index(row.activation), rates.index(row.learning_rate), widths.index(row.hidden_units)
+        scores[place] = row.mean[by.column]
+    figure = Figure(figsize=(WIDTH, len(activations) * (0.42 * len(rates) + 0.9) + 1.0))
+    panels = figure.subplots(len(activations), 1, squeeze=False, sharex=True)[:, 0]
+    scale, digits = (100, 1 if len(widths) > 8 else 2) if score_name == "accuracy" else (1, 3)
+    norm = Normalize(np.nanmin(scores), np.nanmax(scores))
+    marked, framed = False, len(widths) <= 14
+    for axes, activation, table in zip(panels, activations, scores, strict=True):
+        axes.set_facecolor("0.92")
+        mesh = axes.imshow(table, cmap="viridis", norm=norm, origin="lower", aspect="auto")
+        for (i, j), score in np.ndenumerate(table):
+            if np.isnan(score):
+                cell = Rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, hatch="///", edgecolor="0.6", linewidth=0)
+                axes.add_patch(cell)
+            elif framed:
+                ink = "black" if norm(score) > 0.55 else "white"
+                axes.text(j, i, f"{scale * score:.{digits}f}", ha="center", va="center", color=ink, fontsize=8)
+        for j in range(len(widths)):
+            if np.isfinite(table[:, j]).sum() > 1:
+                marked, best = True, int(np.nanargmax(by.merit(table[:, j])))
+                if framed:
+                    for colour, line in (("white", 3.0), ("black", 1.4)):
+                        frame = Rectangle((j - 0.46, best - 0.46), 0.92, 0.92, fill=False)
+                        frame.set(edgecolor=colour, linewidth=line)
+                        axes.add_patch(frame)
+                else:
+                    axes.plot(j, best, "o", color="white", markeredgecolor="black", markersize=4)
+        if len(activations) > 1:
+            axes.set_title(activation)
+        axes.set_yticks(range(len(rates)), [f"{rate:g}" for rate in rates])
+        axes.set_ylabel("learning rate")
+        axes.grid(visible=False)
+        axes.tick_params(length=0)
+    labelled = range(0, len(widths), math.ceil(len(widths) / 20))
+    panels[-1].set_xticks(labelled, [str(widths[j]) for j in labelled])
+    panels[-1].set_xlabel("hidden units M")
+    bar = figure.colorbar(mesh, ax=list(panels), aspect=30, label=f"validation {score_label(score_name)}")
+    score_axis(bar.ax, score_name)
+    shared = activations[0] if len(activations) == 1 else ""
+    figure.suptitle(heading(f"validation {score_name} by learning rate and width", title, shared))
+    hatched = "hatched: every trial diverged" if np.isnan(scores).any() else ""
+    counts = [row.seeds for row in rows if row.seeds]
+    notes = join(
+        spread("mean", counts),
+        f"{'framed' if framed else 'dot'}: best of its width" if marked else "",
+        hatched,
+        by="; ",
+    )
+    figure.supxlabel(join(notes, note, by="\n"), fontsize="medium")
+    return figure
+
+
+# Training time
+
+
+@styled
+def training_time(timing: Table) -> Figure:
+    """Seconds an epoch against M, as measured: each width alone, the widths one after another, and all together.
+
+    Args:
+        timing: a row a measured epoch, as ``mlp_jax.runs.timing.time_widths`` takes them.
+    """
+    alone, together = seconds_alone(timing), seconds_together(timing)
+    widths = list(alone)
+    figure = Figure(figsize=(WIDTH, 4.6))
+    axes = figure.subplots()
+    series = (
+        ("this width alone", list(alone.values()), ":", "^"),
+        ("this and all lesser widths, one after another", np.cumsum(list(alone.values())).tolist(), "--", "s"),
+        ("this and all lesser widths, together", list(together.values()), "-", "o"),
+    )
+    for (label, seconds, dash, marker), colour in zip(series, ("0.45", *colours(3)[1::-1]), strict=True):
+        axes.plot(widths, seconds, linestyle=dash, marker=marker, color=colour, label=label)
+    for name, colour in (("alone", "0.45"), ("together", colours(3)[0])):  # every epoch that was measured
+        here = timing["program"] == name
+        axes.plot(timing["hidden_units"][here], timing["seconds"][here], "_", color=colour, markersize=9, zorder=1.9)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("hidden units M")
+    axes.set_ylabel("seconds an epoch")
+    width_axis(axes, sorted({0, *widths}), 1)
+    figure.suptitle(f"training time against width, on {timing['device'][0]}")
+    epochs = int(np.count_nonzero((timing["program"] == "alone") & (timing["hidden_units"] == widths[0])))
+    title = f"median of {epochs} epochs, compilation left out (dashes: each epoch)"
+    figure.legend(title=title, loc="outside lower center", ncols=1)
+    return figure

@@ -1,0 +1,1 @@
+"""The machine: JAX's backends, what is compiled and kept, several processes."""

@@ -1,0 +1,1 @@
+"""Networks: layers, written once; the NNX module made of them; layouts, which train many side by side."""

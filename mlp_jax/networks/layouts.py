@@ -1,0 +1,594 @@
+"""Layouts: how the networks of one replica, which see the same minibatches, lie in memory.
+
+Parameters of many networks are a dict of arrays, in each of which every leading row belongs to one trial: its *owner*.
+Leaves of the same kind (place counted from the output, name, trailing shape) lie one below the other. Equal networks
+are next to each other, and one group is one mapped call of the functions in ``mlp_jax.networks.layers``. Everything
+else follows from groups and owners by one rule each: which parameters are finite, the weights of a trial, the
+parameters of some trials, a number of each trial by row.
+
+Two layouts differ in what a group is, and in the first layers:
+
+- ``packed``: the fast form. First layers, which all see the same x, lie below each other in one matrix A of ΣM rows:
+  one product ``A xᵀ`` serves every width, and one its gradient. Groups are of equal networks.
+- ``vmap``: the plain form. Networks of one activation and depth are padded to the widest, masked, and mapped.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import groupby, pairwise
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.typing import DTypeLike
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from mlp_jax.networks.layers import (
+    ACTIVATIONS,
+    Dense,
+    Network,
+    Rows,
+    Shape,
+    first_product,
+    init_network,
+    parameter_count,
+    symbols,
+    unit_rows,
+    walk,
+)
+
+Arrays = dict[str, Any]
+"""Parameters of the trials that one optimizer trains, as a packing arranges them, by key."""
+
+Params = dict[str, Arrays]
+"""Parameters of all trials of one replica, by optimizer."""
+
+FIRST = "A"
+"""Name of the first layers that lie below each other: ``[ΣM, C]``, a row per unit, the biases its column ``ONES``."""
+
+LAST_BIAS = "bias-1"
+"""Name of the output layers' biases: of the last layer, counted from the output."""
+
+ONES = -1
+"""Stands for a column of ones among feature columns."""
+
+MOST_GROUPS = 32
+"""Groups that a packed layout compiles kernels for; where a grid has more networks, neighbouring ones are padded to
+common widths, chosen so that the padding is least (3 % of the units for widths 10, 20, ..., 4000)."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What all trials of a sweep share.
+
+    Attributes:
+        shape: of an example as the first layers see it.
+        outputs: K.
+        use_bias: whether layers have biases.
+        live: the features that are not 0 in every training example, or all of them where weights decay. The weights of
+            the others get no gradient and so no update: a layout may leave them out of training.
+        precision: of the first layers' products, as in ``Recipe``.
+    """
+
+    shape: Shape
+    outputs: int
+    use_bias: bool
+    live: tuple[int, ...]
+    precision: str = "float32"
+
+    @property
+    def features(self) -> int:
+        """D, the numbers of an example."""
+        return math.prod(self.shape)
+
+    @cached_property
+    def columns(self) -> tuple[int, ...]:
+        """The columns C that examples are to have: live features, ``ONES`` if there are biases, the other features."""
+        dead = sorted(set(range(self.features)) - set(self.live))
+        return (*self.live, *([ONES] if self.use_bias else []), *dead)
+
+    @property
+    def trained(self) -> int:
+        """How many of the columns, from the left, training needs."""
+        return len(self.live) + self.use_bias
+
+    def operations(self, network: Network) -> int:
+        """Useful floating-point operations of training on one example, 2 for a multiplication and addition.
+
+        The first layer's product forward and that of its gradient, over the C features that get a gradient (and the
+        bias); every other layer's forward, its gradient, and that of what it is given: for one dense hidden layer
+        2 (2 C M + 3 M K). Nothing padded counts.
+        """
+        (first, before), *rest = walk(network, self.shape)
+        of_first = 2 * (self.trained * first.units if first.stackable else first.products(before))
+        return 2 * (of_first + sum(3 * layer.products(each) for layer, each in rest))
+
+
+@dataclass(frozen=True)
+class Group:
+    """Trials next to each other, whose networks are padded to one.
+
+    Attributes:
+        network: what they are padded to.
+        members: the true network of each.
+    """
+
+    network: Network
+    members: tuple[Network, ...]
+
+    @property
+    def padded(self) -> bool:
+        """Whether any member is narrower than the group."""
+        return any(member != self.network for member in self.members)
+
+    def mask(self, place: int) -> Bool[np.ndarray, "T units"]:
+        """Which outputs of a layer are a member's own."""
+        own = np.array([member[place].units for member in self.members])
+        return np.arange(self.network[place].units) < own[:, None]
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """Parameters of one name of one layer of a group.
+
+    Attributes:
+        key: of the array that they are rows of.
+        group: number of the group.
+        place: of the layer, from the input.
+        name: of the parameter.
+        shape: of one trial's, padded.
+    """
+
+    key: str
+    group: int
+    place: int
+    name: str
+    shape: Shape
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How the networks that one optimizer trains lie in memory: a plan, fixed before anything is compiled.
+
+    Attributes:
+        groups: of trials; a trial's number, counted through the groups, is its slot.
+        problem: what all trials share.
+        stacked: whether first layers that can lie below each other in ``FIRST``.
+    """
+
+    groups: tuple[Group, ...]
+    problem: Problem
+    stacked: bool
+
+    # The plan
+
+    @cached_property
+    def networks(self) -> tuple[Network, ...]:
+        """The network of each slot."""
+        return tuple(member for group in self.groups for member in group.members)
+
+    @cached_property
+    def firsts(self) -> tuple[int, ...]:
+        """Groups whose first layers lie in ``FIRST``; they come before the others."""
+        return tuple(g for g, group in enumerate(self.groups) if self.stacked and group.network[0].stackable)
+
+    @cached_property
+    def leaves(self) -> tuple[Leaf, ...]:
+        """Every group's parameters but those of stacked first layers, by array in the order of its rows."""
+        found = []
+        for number, group in enumerate(self.groups):
+            for place, (layer, before) in enumerate(walk(group.network, self.problem.shape)):
+                if place == 0 and number in self.firsts:
+                    continue
+                for name, shape in layer.shapes(before).items():
+                    trailing = "x".join(map(str, shape[1:]))
+                    key = f"{name}{place - len(group.network)}{trailing and f'[{trailing}]'}"
+                    found.append(Leaf(key, number, place, name, shape))
+        return tuple(sorted(found, key=lambda leaf: leaf.key))
+
+    @cached_property
+    def owner(self) -> dict[str, Int[np.ndarray, "rows"]]:
+        """Of each array of the parameters, the slot that each leading row belongs to."""
+        starts = np.cumsum([0, *(len(group.members) for group in self.groups)])
+        slots = [np.arange(first, last) for first, last in pairwise(starts)]
+        owner = {}
+        if self.firsts:
+            owner[FIRST] = np.concatenate([np.repeat(slots[g], self.groups[g].network[0].units) for g in self.firsts])
+        for key, leaves in groupby(self.leaves, key=lambda leaf: leaf.key):
+            owner[key] = np.concatenate([np.repeat(slots[leaf.group], leaf.shape[0]) for leaf in leaves])
+        return owner
+
+    # Parameters
+
+    def init(self, key: PRNGKeyArray, dtype: DTypeLike) -> tuple[Arrays, Arrays]:
+        """Initial parameters: those that are trained, and those that never change."""
+        rows = _shared_rows(key, dtype, set(self.networks), self.problem.shape)
+        alone = {network: init_network(network, self.problem.shape, rows) for network in dict.fromkeys(self.networks)}
+        params: Arrays = {}
+        frozen: Arrays = {}
+        if self.firsts:
+            units = [
+                _stacked(alone[member][0], group.network[0].units)
+                for group in (self.groups[g] for g in self.firsts)
+                for member in group.members
+            ]
+            wide = jnp.concatenate(units)  # [ΣM, D + 1]: the bias is the last column, as ONES is in Python
+            a = wide[:, np.array(self.problem.columns)]
+            params[FIRST] = a[:, : self.problem.trained]
+            if self.problem.trained < a.shape[1]:
+                frozen[FIRST] = a[:, self.problem.trained :]
+        for array, leaves in groupby(self.leaves, key=lambda leaf: leaf.key):
+            params[array] = jnp.concatenate(
+                [
+                    _padded(alone[member][leaf.place][leaf.name], leaf.shape)
+                    for leaf in leaves
+                    for member in self.groups[leaf.group].members
+                ]
+            )
+        return params, frozen
+
+    def merge(self, params: Arrays, frozen: Arrays) -> Arrays:
+        """The parameters that ``logits`` needs for examples with all columns."""
+        return params | {key: jnp.concatenate([params[key], rest], axis=1) for key, rest in frozen.items()}
+
+    def logits(self, params: Arrays, x: Float[Array, "B C"]) -> Float[Array, "T B K"]:
+        """Logits of every trial for the same examples, which have all columns, or the trained ones."""
+        by_group: list[list[dict[str, Array]]] = [[{} for _ in group.network] for group in self.groups]
+        for key, leaves in groupby(self.leaves, key=lambda leaf: leaf.key):
+            each = list(leaves)
+            sizes = [len(self.groups[leaf.group].members) * leaf.shape[0] for leaf in each]
+            # lax.split, not slices: its gradient is one concatenation, where slices' is a sum of padded arrays.
+            for leaf, rows in zip(each, lax.split(params[key], sizes), strict=True):
+                by_group[leaf.group][leaf.place][leaf.name] = rows.reshape(-1, *leaf.shape)
+        hidden = self._first_units(params, x) if self.firsts else {}
+        features = self.problem.features
+        out = []
+        for number, group in enumerate(self.groups):
+            if number in hidden:
+                z, rest = hidden[number], slice(1, None)
+                out.append(_group_logits(group, 1, by_group[number][rest], z))
+            else:
+                image = x[:, :features].reshape(x.shape[0], *self.problem.shape)
+                out.append(_group_logits(group, 0, by_group[number], image, self.problem.precision))
+        logits = jnp.concatenate(out)  # [T, K, B]
+        if LAST_BIAS in params:  # of all groups at once, which is a kernel and not one per group
+            biases = params[LAST_BIAS].reshape(-1, logits.shape[1])
+            places = np.unique(self.owner[LAST_BIAS])
+            apart = len(biases) < len(logits)  # trials of a single, stacked layer have theirs in FIRST
+            if apart:
+                biases = jnp.zeros(logits.shape[:2], logits.dtype).at[places].set(biases)
+            logits += biases[:, :, None]
+        return logits.transpose(0, 2, 1)
+
+    def _first_units(self, params: Arrays, x: Float[Array, "B C"]) -> dict[int, Float[Array, "T M B"]]:
+        """Outputs of the stacked first layers, by group; a row per unit."""
+        # One activation a block, not a group: fewer kernels to compile and to start.
+        blocks = [list(block) for _, block in groupby(self.firsts, key=lambda g: self.groups[g].network[0].activation)]
+        sizes = {g: len(self.groups[g].members) * self.groups[g].network[0].units for g in self.firsts}
+        product = first_product(params[FIRST], x, self.problem.precision)
+        found = {}
+        for block, rows in zip(blocks, lax.split(product, [sum(sizes[g] for g in b) for b in blocks]), strict=True):
+            z = ACTIVATIONS[self.groups[block[0]].network[0].activation](rows)
+            for g, units in zip(block, lax.split(z, [sizes[g] for g in block]), strict=True):
+                group = self.groups[g]
+                found[g] = units.reshape(len(group.members), -1, x.shape[0])
+                if len(group.network) > 1 and group.padded:
+                    found[g] = jnp.where(group.mask(0)[:, :, None], found[g], 0)
+        return found
+
+    # By owner
+
+    def finite(self, params: Arrays) -> Bool[Array, "T"]:
+        """Whether all parameters of a trial are finite."""
+        finite = jnp.ones(len(self.networks), bool)
+        for key, array in params.items():
+            rows = jnp.isfinite(array).all(axis=tuple(range(1, array.ndim)))
+            finite = finite.at[self.owner[key]].min(rows)
+        return finite
+
+    def rows_of(self, slots: Sequence[int]) -> dict[str, Int[np.ndarray, "n"]]:
+        """Of each array, the rows that belong to some trials."""
+        return {key: np.flatnonzero(np.isin(owner, slots)) for key, owner in self.owner.items()}
+
+    def part(self, slots: Sequence[int]) -> "Packing":
+        """Some of the trials, by ascending slot, by themselves: their rows are ``rows_of(slots)``."""
+        groups, first = [], 0
+        for group in self.groups:
+            kept = [slot for slot in slots if first <= slot < first + len(group.members)]
+            if kept:
+                groups.append(Group(group.network, tuple(group.members[slot - first] for slot in kept)))
+            first += len(group.members)
+        return replace(self, groups=tuple(groups))
+
+    def weights(self, params: Arrays, frozen: Arrays, slot: int) -> dict[str, np.ndarray]:
+        """The parameters of one trial by the article's symbols, from NumPy arrays of its replica."""
+        network, number, first = self.networks[slot], 0, 0
+        while slot >= first + len(self.groups[number].members):
+            first += len(self.groups[number].members)
+            number += 1
+        own: list[dict[str, np.ndarray]] = [{} for _ in network]
+        shapes = [layer.shapes(before) for layer, before in walk(network, self.problem.shape)]
+        if number in self.firsts:
+            rows = np.flatnonzero(self.owner[FIRST] == slot)[: network[0].units]
+            wide = np.concatenate([part[FIRST][rows] for part in (params, frozen) if FIRST in part], axis=1)
+            place = {column: i for i, column in enumerate(self.problem.columns)}
+            own[0] = {"kernel": wide[:, [place[d] for d in range(self.problem.features)]].T}
+            if network[0].use_bias:
+                own[0]["bias"] = wide[:, place[ONES]]
+        for leaf in self.leaves:
+            if leaf.group == number:
+                rows = np.flatnonzero(self.owner[leaf.key] == slot)
+                true = tuple(slice(size) for size in shapes[leaf.place][leaf.name])
+                own[leaf.place][leaf.name] = params[leaf.key][rows].reshape(leaf.shape)[true]
+        return {
+            symbol: np.asarray(layer[name])
+            for layer, named in zip(own, symbols(network), strict=True)
+            for name, symbol in named.items()
+        }
+
+
+def _group_logits(
+    group: Group, place: int, params: Sequence[dict[str, Array]], x: Array, precision: str = "float32"
+) -> Float[Array, "T K B"]:
+    """Logits of a group from the outputs of the layers before a place, or, for place 0, from the examples."""
+    rest = group.network[place:]
+    masks = [jnp.asarray(group.mask(i)) for i in range(place, len(group.network) - 1)] if group.padded else []
+
+    def one(params: Any, masks: Any, x: Any) -> Float[Array, "K B"]:
+        for i, (layer, each) in enumerate(zip(rest, params, strict=True)):
+            unbiased = replace(layer, use_bias=False) if i == len(rest) - 1 else layer  # added for all groups at once
+            if isinstance(unbiased, Dense) and place:
+                x = unbiased.across(each, x)
+            else:
+                x = unbiased.apply(each, x, precision if i == 0 else "float32")
+            if masks and i < len(masks):  # f(0) need not be 0, as with the sigmoid
+                x = jnp.where(masks[i][:, None] if place else masks[i], x, 0)
+        return x if place else x.T
+
+    if place and len(group.members) == 1:  # compiles and runs faster than a batched product
+        alone, own = jax.tree.map(lambda leaf: leaf[0], (list(params), masks))
+        return one(alone, own, x[0])[None]
+    return jax.vmap(one, in_axes=(0, 0, 0 if place else None))(list(params), masks, x)
+
+
+def _stacked(layer: dict[str, Array], units: int) -> Float[Array, "units columns"]:
+    """A first layer as rows, the bias (or 0) in the last column, padded with rows of 0."""
+    kernel = layer["kernel"].T
+    bias = layer["bias"] if "bias" in layer else jnp.zeros(len(kernel), kernel.dtype)
+    return _padded(jnp.concatenate([kernel, bias[:, None]], axis=1), (units, kernel.shape[1] + 1))
+
+
+def _padded(array: Array, shape: Shape) -> Array:
+    """With zeros at the end of each axis."""
+    return jnp.pad(array, [(0, size - own) for own, size in zip(array.shape, shape, strict=True)])
+
+
+def _shared_rows(
+    key: PRNGKeyArray, dtype: DTypeLike, networks: Iterable[Network], shape: Shape
+) -> Callable[[int], Rows]:
+    """``unit_rows`` for several networks: drawn once for the widest, of which the others have the first ones."""
+    most: dict[tuple[int, int], int] = {}
+
+    def counted(place: int) -> Rows:
+        def rows(units: int, count: int) -> Float[Array, "units count"]:
+            most[place, count] = max(units, most.get((place, count), 0))
+            return jnp.zeros((units, count), dtype)
+
+        return rows
+
+    for network in networks:
+        jax.eval_shape(lambda network=network: init_network(network, shape, counted))
+    # An odd number of rows: XLA compiles an even one, on a CPU, in twice the time.
+    drawn = {(place, count): unit_rows(key, place, dtype)(units | 1, count) for (place, count), units in most.items()}
+    return lambda place: lambda units, count: drawn[place, count][:units]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What training needs to know of the trials of a replica: one packing for each optimizer.
+
+    Attributes:
+        packings: by optimizer. A trial's number, counted through them, is its slot.
+        order: of each slot, the number of its trial as they were given.
+        problem: what all trials share.
+    """
+
+    packings: tuple[tuple[str, Packing], ...]
+    order: tuple[int, ...]
+    problem: Problem
+
+    @cached_property
+    def networks(self) -> tuple[Network, ...]:
+        """The network of each slot."""
+        return tuple(network for _, packing in self.packings for network in packing.networks)
+
+    @cached_property
+    def optimizers(self) -> tuple[str, ...]:
+        """The optimizer of each slot."""
+        return tuple(name for name, packing in self.packings for _ in packing.networks)
+
+    @property
+    def trials(self) -> int:
+        """T, how many there are."""
+        return len(self.order)
+
+    @property
+    def columns(self) -> tuple[int, ...]:
+        """The columns C that examples are to have."""
+        return self.problem.columns
+
+    @property
+    def trained(self) -> int:
+        """How many of the columns, from the left, training needs."""
+        return self.problem.trained
+
+    @cached_property
+    def _slots(self) -> dict[str, range]:
+        ends = np.cumsum([0, *(len(packing.networks) for _, packing in self.packings)])
+        return {name: range(*ends[i : i + 2]) for i, (name, _) in enumerate(self.packings)}
+
+    @cached_property
+    def owner(self) -> dict[str, dict[str, Int[np.ndarray, "rows"]]]:
+        """Of each array of the parameters, the slot that each leading row belongs to."""
+        return {
+            name: {key: owner + self._slots[name].start for key, owner in packing.owner.items()}
+            for name, packing in self.packings
+        }
+
+    @cached_property
+    def kernels(self) -> dict[str, dict[str, Any]]:
+        """Of each array of the parameters 1 where a value is a weight and 0 where it is a bias, to be broadcast."""
+
+        def one(packing: Packing, key: str) -> Any:
+            if key != FIRST:
+                return float(key.startswith("kernel"))
+            return (np.array(self.columns[: self.trained]) != ONES).astype(np.float32)[None]
+
+        return {name: {key: one(packing, key) for key in packing.owner} for name, packing in self.packings}
+
+    def init(self, key: PRNGKeyArray, dtype: DTypeLike) -> tuple[Params, Params]:
+        """Initial parameters of a seed: those that are trained, and those that never change."""
+        both = {name: packing.init(key, dtype) for name, packing in self.packings}
+        return {name: each[0] for name, each in both.items()}, {name: each[1] for name, each in both.items()}
+
+    def merge(self, params: Params, frozen: Params) -> Params:
+        """The parameters that ``logits`` needs for examples with all columns."""
+        return {name: packing.merge(params[name], frozen[name]) for name, packing in self.packings}
+
+    def logits(self, params: Params, x: Float[Array, "B C"]) -> Float[Array, "T B K"]:
+        """Logits of every trial for the same examples, which have all columns, or the trained ones."""
+        return jnp.concatenate([packing.logits(params[name], x) for name, packing in self.packings])
+
+    def finite(self, params: Params) -> Bool[Array, "T"]:
+        """Whether all parameters of a trial are finite."""
+        return jnp.concatenate([packing.finite(params[name]) for name, packing in self.packings])
+
+    def by_row(self, numbers: Float[Array, "T"], params: Params) -> Params:
+        """A number of each trial as one for each row of every array, to be broadcast along its other axes."""
+
+        def one(array: Array, owner: np.ndarray) -> Array:
+            return numbers[owner].reshape(-1, *(1,) * (array.ndim - 1))
+
+        return jax.tree.map(one, params, self.owner)
+
+    def weights(self, params: Params, frozen: Params, slot: int) -> dict[str, np.ndarray]:
+        """The parameters of one trial by the article's symbols, from NumPy arrays of its replica."""
+        name = self.optimizers[slot]
+        packing = dict(self.packings)[name]
+        return packing.weights(params[name], frozen[name], slot - self._slots[name].start)
+
+    def rows_of(self, slots: Sequence[int]) -> dict[str, dict[str, Int[np.ndarray, "n"]]]:
+        """Of each array of the parameters, the rows that belong to some trials; without arrays that have none."""
+        rows = jax.tree.map(lambda owner: np.flatnonzero(np.isin(owner, slots)), self.owner)
+        kept = {name: {key: each for key, each in arrays.items() if len(each)} for name, arrays in rows.items()}
+        return {name: arrays for name, arrays in kept.items() if arrays}
+
+    def part(self, slots: Sequence[int]) -> "Layout":
+        """Some of the trials, by ascending slot, in a layout of their own: its rows are ``rows_of(slots)``."""
+        kept = {name: [slot - own.start for slot in slots if slot in own] for name, own in self._slots.items()}
+        packings = tuple((name, packing.part(kept[name])) for name, packing in self.packings if kept[name])
+        return Layout(packings, tuple(self.order[slot] for slot in slots), self.problem)
+
+
+# Which layout
+
+
+NAMES = ("packed", "vmap")
+
+
+def make_layout(
+    name: str, networks: Sequence[Network], problem: Problem, optimizers: Sequence[str] | None = None
+) -> Layout:
+    """The layout called ``packed`` or ``vmap`` for these networks, and the optimizer of each (None: Adam for all)."""
+    optimizers = ["adam"] * len(networks) if optimizers is None else optimizers
+    if name == "vmap" or not all(network[0].stackable for network in networks):
+        problem = replace(problem, live=tuple(range(problem.features)))  # examples as they are, for layers to take
+    packings, order = [], []
+    for optimizer in dict.fromkeys(optimizers):
+        numbers = [i for i, each in enumerate(optimizers) if each == optimizer]
+        classes = [[numbers[i] for i in members] for members in _classes([networks[i] for i in numbers])]
+        runs: list[tuple[Network, list[int]]] = []
+        for members in classes:
+            of_class = [networks[i] for i in members]
+            if name == "vmap":
+                runs.append((_widest(of_class), members))
+            else:
+                runs += _runs(of_class, members, max(1, MOST_GROUPS // len(classes)), problem.shape)
+        groups = tuple(Group(network, tuple(networks[i] for i in members)) for network, members in runs)
+        packings.append((optimizer, Packing(groups, problem, stacked=name == "packed")))
+        order += [i for _, members in runs for i in members]
+    return Layout(tuple(packings), tuple(order), problem)
+
+
+def _kind(network: Network) -> tuple[Any, ...]:
+    """What networks that can be padded to each other have in common."""
+    return tuple(layer.widened(1) for layer in network)
+
+
+def _classes(networks: Sequence[Network]) -> list[list[int]]:
+    """Numbers of the networks that can be padded to each other, narrow to wide; those without hidden layers last."""
+
+    def units(i: int) -> tuple[int, ...]:
+        return tuple(layer.units for layer in networks[i])
+
+    order = sorted(
+        range(len(networks)),
+        # Stackable first layers first, those of one activation next to each other.
+        key=lambda i: (
+            not networks[i][0].stackable,
+            len(networks[i]) == 1,
+            networks[i][0].activation,
+            str(_kind(networks[i])),
+            units(i),
+        ),
+    )
+    return [list(members) for _, members in groupby(order, key=lambda i: _kind(networks[i]))]
+
+
+def _widest(networks: Sequence[Network]) -> Network:
+    """What networks of one kind are padded to."""
+    return tuple(max(layers, key=lambda layer: layer.units) for layers in zip(*networks, strict=True))
+
+
+def _runs(
+    networks: Sequence[Network], numbers: Sequence[int], most: int, shape: Shape
+) -> list[tuple[Network, list[int]]]:
+    """Divide networks of one kind, narrow to wide, into at most ``most`` runs with the least padding.
+
+    Returns:
+        For each run the network that it is padded to and the numbers of its members.
+    """
+    distinct = list(dict.fromkeys(networks))
+    members = {
+        network: [i for i, each in zip(numbers, networks, strict=True) if each == network] for network in distinct
+    }
+    n = len(distinct)
+    if n <= most:
+        return [(network, members[network]) for network in distinct]
+    count = np.cumsum([0, *(len(members[network]) for network in distinct)])
+    cost = np.full((n, n), np.inf)  # of the run from the first to the last (included), in parameters
+    for first in range(n):
+        widest = distinct[first]
+        for last in range(first, n):
+            widest = _widest([widest, distinct[last]])
+            cost[first, last] = (count[last + 1] - count[first]) * parameter_count(widest, shape)
+    # least[j]: the fewest parameters that the first j distinct networks take, in the number of runs allowed so far.
+    least, choices = np.concatenate([[0.0], np.full(n, np.inf)]), []
+    for _ in range(most):
+        total = least[:-1, None] + cost
+        choices.append(total.argmin(axis=0))
+        least = np.concatenate([[0.0], total.min(axis=0)])
+    runs: list[tuple[Network, list[int]]] = []
+    end = n
+    for choice in reversed(choices):
+        start = int(choice[end - 1])
+        run = distinct[start:end]
+        runs.append((_widest(run), [i for network in run for i in members[network]]))
+        end = start
+        if end == 0:
+            break
+    return runs[::-1]

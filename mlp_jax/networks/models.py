@@ -1,0 +1,250 @@
+"""The article's model: a perceptron with a hidden layer of M units, or none, or several.
+
+    h(x) = B f(A x + c1) + c2        (M > 0)
+    h(x) = A x + c1                  (M = 0, the generalized linear model)
+
+in the article's symbols, where f is the activation; the task's output function turns the logits h into predictions.
+Arrays are stored the way Flax stores them: A as ``[D, M]``, B as ``[M, K]``, examples as rows. Between A and B, further
+hidden layers have the symbols A2 and c2, A3 and c3, and so on, and the biases of B the next number.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.typing import ArrayLike, DTypeLike
+from jaxtyping import Array, Float, Num, PRNGKeyArray
+
+from mlp_jax.errors import InputError, instance, shown, whole
+from mlp_jax.machine.backend import require_jax
+from mlp_jax.machine.compilation import run_compiled
+from mlp_jax.networks.keys import next_key, root_key
+from mlp_jax.networks.layers import (
+    MOST_UNITS,
+    Layer,
+    Network,
+    Widths,
+    apply_network,
+    check_activation,
+    check_widths,
+    init_network,
+    layers_of,
+    perceptron,
+    symbols,
+    unit_rows,
+    widths_of,
+)
+from mlp_jax.tasks import class_logits, get_task
+
+Weights = dict[str, Array]
+"""One trial's parameters by the article's symbols: A [D, M], c1 [M], B [M, K], c2 [K]; for M = 0 A [D, K], c1 [K]."""
+
+
+def scale_features(x: Num[Array, "B D"], dtype: DTypeLike) -> Float[Array, "B D"]:
+    """Features as the model sees them: uint8 intensities as [0, 1], anything else as it is."""
+    scaled = x.astype(dtype)
+    return scaled / 255 if x.dtype == jnp.uint8 else scaled
+
+
+def parameter_key(seed: ArrayLike) -> PRNGKeyArray:
+    """The key that ``MLP(..., rngs=nnx.Rngs(seed))`` draws its initial weights from."""
+    return next_key(nnx.Rngs(root_key(seed)))
+
+
+def _array(values: Array | np.ndarray) -> Array:
+    """A JAX array of its own: of NumPy's a copy, made without the program that ``jnp.asarray`` compiles by shape."""
+    return values if isinstance(values, jax.Array) else jax.device_put(np.array(values))
+
+
+def _initial(key: PRNGKeyArray, *, network: Network, features: int, dtype: Any) -> list[dict[str, Array]]:
+    return init_network(network, (features,), lambda place: unit_rows(key, place, dtype))
+
+
+def _dtype(dtype: Any) -> Any:
+    """The NumPy dtype that is meant; bool, which no model has, if none is."""
+    try:
+        return jnp.dtype(dtype)
+    except (TypeError, ValueError):
+        return np.dtype(bool)
+
+
+class Parameters(nnx.Module):
+    """The parameters of one layer, each a ``nnx.Param`` by its name."""
+
+    def __init__(self, values: Mapping[str, Array]) -> None:
+        for name, value in values.items():
+            setattr(self, name, nnx.Param(value))
+
+
+class MLP(nnx.Module):
+    """Multilayer perceptron with a hidden layer of M units, or none, or several; Glorot-uniform kernels, zero biases.
+
+    Attributes:
+        network: its layers (``mlp_jax.networks.layers``).
+        layers: the parameters of each.
+        task: what the logits mean.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        hidden_units: Widths,
+        outputs: int,
+        *,
+        activation: str = "sigmoid",
+        use_bias: bool = True,
+        task: str = "multiclass",
+        dtype: DTypeLike = jnp.float32,
+        rngs: nnx.Rngs,
+    ) -> None:
+        """Create the model with initial weights.
+
+        Args:
+            features: D, the number of input features.
+            hidden_units: M, the width of the hidden layer; 0 for none, a tuple for several layers.
+            outputs: K, the number of logits.
+            activation: f, a name in ``ACTIVATIONS``.
+            use_bias: whether layers have biases.
+            task: what the logits mean (``mlp_jax.tasks``).
+            dtype: of the parameters and of the arithmetic.
+            rngs: ``nnx.Rngs(seed)``.
+
+        Raises:
+            InputError: a size, activation or task that does not exist.
+        """
+        hidden_units, activation = check_widths(hidden_units), check_activation(activation)
+        features, outputs = whole("features", features, 1, MOST_UNITS), whole("outputs", outputs, 1, MOST_UNITS)
+        instance("use_bias", use_bias, bool, "True or False")
+        instance("rngs", rngs, nnx.Rngs, "nnx.Rngs(seed)")
+        if dtype is None or not jnp.issubdtype(_dtype(dtype), jnp.floating):
+            raise InputError(f"dtype is {shown(dtype)}: expected a floating-point type, such as float32")
+        self.task = get_task(task).name
+        self.activation = activation
+        self.features = features
+        self.network: Network = perceptron(layers_of(hidden_units), outputs, activation, use_bias)
+        static = {"network": self.network, "features": features, "dtype": _dtype(dtype)}
+        self.layers = nnx.List([Parameters(each) for each in run_compiled(_initial, static, next_key(rngs))])
+
+    @classmethod
+    def from_weights(
+        cls, weights: Mapping[str, Array | np.ndarray], *, activation: str = "sigmoid", task: str = "multiclass"
+    ) -> "MLP":
+        """Make a model that has these weights, by the article's symbols (no B and c2 for M = 0, no c without biases).
+
+        Raises:
+            InputError: shapes that do not fit each other, or an activation or task that does not exist.
+        """
+        require_jax()
+        between = sorted((name for name in weights if re.fullmatch(r"A\d+", name)), key=lambda name: int(name[1:]))
+        kernels = ["A", *between, *(["B"] if "B" in weights else [])]
+        for name in kernels:
+            if np.ndim(weights[name]) != 2:
+                raise InputError(f"{name} has shape {np.shape(weights[name])}: expected a matrix")
+        features = weights["A"].shape[0]
+        *hidden, outputs = (weights[name].shape[-1] for name in kernels)
+
+        def create() -> MLP:
+            return cls(
+                features,
+                widths_of(tuple(hidden)),
+                outputs,
+                activation=activation,
+                use_bias="c1" in weights,
+                task=task,
+                dtype=weights["A"].dtype,
+                rngs=nnx.Rngs(0),
+            )
+
+        model = nnx.eval_shape(create)  # draws nothing, and compiles nothing
+        for symbol, param in model._params().items():
+            value, expected = _array(weights[symbol]), param.get_value().shape
+            if value.shape != expected:
+                raise InputError(f"{symbol} has shape {value.shape}: expected {expected}, to fit the other weights")
+            param.set_value(value)
+        return model
+
+    def _params(self) -> dict[str, nnx.Param[Array]]:
+        return {
+            symbol: getattr(layer, name)
+            for layer, named in zip(self.layers, symbols(self.network), strict=True)
+            for name, symbol in named.items()
+        }
+
+    @property
+    def weights(self) -> Weights:
+        """The parameters by the article's symbols: A, c1, B, c2 (without B and c2 for M = 0)."""
+        return {symbol: param[...] for symbol, param in self._params().items()}
+
+    @property
+    def hidden_units(self) -> Widths:
+        """M, the width of the hidden layer; 0 if there is none, a tuple if there are several."""
+        return widths_of(tuple(layer.units for layer in self.network[:-1]))
+
+    @property
+    def outputs(self) -> int:
+        """K, the number of logits."""
+        return self.network[-1].units
+
+    def __call__(self, x: Num[Array | np.ndarray, "B D"]) -> Float[Array, "B K"]:
+        """Logits of each example; uint8 features are scaled to [0, 1]."""
+        require_jax()
+        params = layer_parameters(self.network, self.weights)
+        return apply_network(self.network, params, scale_features(jnp.asarray(x), params[0]["kernel"].dtype))
+
+    def predict_proba(self, x: Num[Array | np.ndarray, "B D"]) -> Float[Array, "B *K"]:
+        """The task's output function of the logits: ``[B, K]`` probabilities, ``[B]`` if binary, or values."""
+        return self._compiled(_probabilities, x)
+
+    def class_probabilities(self, x: Num[Array | np.ndarray, "B D"]) -> Float[Array, "B classes"]:
+        """Probability of every class, of a binary task's two as well.
+
+        Raises:
+            InputError: the task is a regression.
+        """
+        if self.task == "regression":
+            raise InputError("a regression has no classes: expected a multiclass or binary model")
+        return self._compiled(_class_probabilities, x)
+
+    def predict(self, x: Num[Array | np.ndarray, "B D"]) -> Num[Array, "B *K"]:
+        """Class labels ``[B]``, or for regression values ``[B, K]``."""
+        return self._compiled(_predict, x)
+
+    def _compiled(self, function: Callable[..., Array], x: Num[Array | np.ndarray, "B D"]) -> Array:
+        graphdef, params = nnx.split(self)
+        x = x if isinstance(x, jax.Array) else np.asarray(x)
+        return run_compiled(function, {"graphdef": graphdef}, params, x)
+
+
+def _probabilities(params: Any, x: Num[Array, "B D"], *, graphdef: nnx.GraphDef[MLP]) -> Float[Array, "B *K"]:
+    model = nnx.merge(graphdef, params)
+    return get_task(model.task).probabilities(model(x))
+
+
+def _class_probabilities(
+    params: Any, x: Num[Array, "B D"], *, graphdef: nnx.GraphDef[MLP]
+) -> Float[Array, "B classes"]:
+    model = nnx.merge(graphdef, params)
+    return jax.nn.softmax(class_logits(model.task, model(x)), axis=-1)
+
+
+def _predict(params: Any, x: Num[Array, "B D"], *, graphdef: nnx.GraphDef[MLP]) -> Num[Array, "B *K"]:
+    model = nnx.merge(graphdef, params)
+    return get_task(model.task).predict(model(x))
+
+
+def layer_parameters(network: Network, weights: Mapping[str, Array]) -> list[dict[str, Array]]:
+    """The parameters of each layer, by name, from those by the article's symbols."""
+    return [{name: weights[symbol] for name, symbol in named.items()} for named in symbols(network)]
+
+
+def by_symbol(network: tuple[Layer, ...], params: list[dict[str, Array]]) -> Weights:
+    """The reverse of ``layer_parameters``."""
+    return {
+        symbol: layer[name]
+        for layer, named in zip(params, symbols(network), strict=True)
+        for name, symbol in named.items()
+    }

@@ -1,0 +1,519 @@
+"""Run directories: what a sweep leaves behind, written whole or not at all.
+
+config.json       what was asked for: enough to run it again
+environment.json  versions, device, where the time went
+trials.csv        a row a trial
+history.csv       a row a trial and epoch
+parameters.npz    TRIAL/A, TRIAL/c1, TRIAL/B, TRIAL/c2 of every trial
+outcomes.npz      what each trial makes of each example of validation and test (``mlp_jax.sweeps.outcomes``):
+                  validation, test: bits [trials, ⌈N / 8⌉], 1 for right, or squared errors [trials, N];
+                  validation_guess, test_guess: the same of the trivial guess; validation_variance, test_variance
+manifest.json     size and SHA-256 of these; written last
+timing.csv        seconds an epoch by width, if ``mlp-jax time`` measured them
+figures/          drawn from the above
+"""
+
+import contextlib
+import csv
+import hashlib
+import io
+import json
+import os
+import platform
+import shutil
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from mlp_jax.datasets import Dataset, absolute_path, load_dataset
+from mlp_jax.datasets.npz import read_npz
+from mlp_jax.errors import DataError, InputError, first_line, shown, whole
+from mlp_jax.files import is_partial, written_whole
+from mlp_jax.machine.backend import require_jax
+from mlp_jax.networks.layers import check_activation, layers_of
+from mlp_jax.networks.models import MLP
+from mlp_jax.runs.tables import CURVES, KEYS, SCORES, Table, history_table, trials_table
+from mlp_jax.sweeps.grid import Grid
+from mlp_jax.sweeps.outcomes import SPLITS, Outcomes
+from mlp_jax.sweeps.sweep import Setup, SweepResult
+from mlp_jax.tasks import get_task
+from mlp_jax.training.axes import AXES, RULE, check_learning_rate
+from mlp_jax.training.recipe import Recipe
+
+OUTCOMES = "outcomes.npz"
+FILES = ("config.json", "environment.json", "trials.csv", "history.csv", "parameters.npz", OUTCOMES)
+"""Of a finished run; one of an earlier version has no ``OUTCOMES``."""
+MANIFEST = "manifest.json"
+LOCK = ".lock"
+"""Of a run directory: its process holds it."""
+CHECKPOINTS = "checkpoints"
+"""Of a run directory, until it is finished."""
+
+_TEXT = {"activation", "program", "device"}
+_WHOLE = {"trial", "hidden_units", "seed", "parameters", "diverged", "epoch"}
+
+_CONFIG: dict[str, Any] = {
+    **dict.fromkeys(("dataset", "dataset_name", "dataset_digest", "task", "score_name", "layout", "dtype"), str),
+    **dict.fromkeys(("hidden_units", "activations", "learning_rates", "seeds"), list),
+    **dict.fromkeys(("epochs", "batch_size"), int),
+    **dict.fromkeys(("beta1", "beta2", "epsilon"), int | float),
+    "use_bias": bool,
+}
+"""What every configuration has, and of which type."""
+
+MOST_JSON, MOST_CSV = 64 << 20, 1 << 30
+"""Bytes: longer files are not read. A history of ten million rows fits."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run directory, read back.
+
+    Attributes:
+        path: where it is.
+        config: what was asked for.
+        environment: what it ran on and how long it took.
+        trials: table, a row a trial.
+        history: table, a row a trial and epoch.
+        timing: table, a row a measured epoch (``mlp_jax.runs.timing``); None if nobody measured.
+    """
+
+    path: Path
+    config: dict[str, Any] = field(repr=False)
+    environment: dict[str, Any] = field(repr=False)
+    trials: Table = field(repr=False)
+    history: Table = field(repr=False)
+    timing: Table | None = field(default=None, repr=False)
+
+    def dataset(self, name: str | None = None) -> Dataset:
+        """The data set that it was trained on, loaded again.
+
+        Args:
+            name: its name or path by now; by default as it was given, then the place where it was found.
+
+        Raises:
+            DataError: it cannot be found, or is another one by now.
+            MissingExtraError: it needs a package that is not installed.
+        """
+        return dataset_of(self.config, self.path, name)
+
+    @cached_property
+    def outcomes(self) -> Outcomes:
+        """What every trial makes of every example of validation and test; of a run of an earlier version, how many.
+
+        Raises:
+            DataError: the file is damaged, or is not this run's.
+        """
+        if not os.path.lexists(self.path / OUTCOMES):
+            sizes = self.config.get("examples") if self.config["score_name"] == "accuracy" else None
+            return Outcomes(sizes if isinstance(sizes, dict) else {}, {}, {}, {})
+        return _read_outcomes(_inside(self.path, OUTCOMES, sys.maxsize), self.config, len(self.trials["trial"]))
+
+    def model(self, trial: int) -> MLP:
+        """The trained model of a trial, by its number.
+
+        Raises:
+            InputError: no such trial.
+            DataError: the parameters are missing or damaged.
+        """
+        trial, trials = whole("trial", trial, -sys.maxsize, sys.maxsize), len(self.trials["trial"])
+        if not 0 <= trial < trials:
+            raise InputError(f"{self.path} has no trial {trial}: expected 0 to {trials - 1}")
+        path = _inside(self.path, "parameters.npz", sys.maxsize)
+        hidden = len(layers_of(self.trials["hidden_units"][trial].item()))
+        between = [f"A{place}" for place in range(2, hidden + 1)]
+        biases = [f"c{place}" for place in range(1, hidden + 2)]
+        stored = read_npz(path, [f"{trial}/{symbol}" for symbol in ("A", *between, "B", *biases)])
+        weights = {name.removeprefix(f"{trial}/"): array for name, array in stored.items()}
+        require_jax()  # or its refusal would be taken for one of these parameters
+        try:
+            model = MLP.from_weights(
+                weights, activation=str(self.trials["activation"][trial]), task=self.config["task"]
+            )
+        except (TypeError, ValueError, KeyError) as error:
+            raise DataError(f"{path}: not the parameters of this run ({first_line(error)})") from None
+        if model.hidden_units != self.trials["hidden_units"][trial]:
+            raise DataError(f"{path}: not the parameters of this run (trial {trial} has {model.hidden_units} units)")
+        return model
+
+
+def check_new(path: Path) -> None:
+    """Raise InputError unless a run can be written there: nothing is, or an empty directory.
+
+    What a process leaves that is killed before a run is begun (``mlp_jax.runs.running``) counts for nothing.
+    """
+    try:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            path.lstat()  # which says what is_dir and its like keep to themselves
+        if path.is_symlink():
+            raise InputError(f"{path} is a symbolic link: name a directory that is not there yet")
+        if path.is_dir():
+            if any(each.name != LOCK and not is_partial(each) for each in path.iterdir()):
+                raise InputError(f"{path} is there already and is not empty: name another directory, or remove it")
+        elif path.exists():
+            raise InputError(f"{path} is a file: name a directory")
+        existing = next(parent for parent in path.absolute().parents if parent.exists())
+        if not (existing.is_dir() and os.access(existing, os.W_OK)):
+            raise InputError(f"{path} cannot be written: {existing} is no directory that you may write to")
+    except InputError:
+        raise
+    except (OSError, ValueError) as error:  # a name too long, or one with a NUL in it
+        reason = getattr(error, "strerror", None) or first_line(error)
+        raise InputError(f"{path} cannot be written ({reason}): name a directory that can") from None
+
+
+@contextlib.contextmanager
+def new_directory(path: Path, *, replace: bool = False) -> Iterator[Path]:
+    """A directory to fill, which gets its name when the block ends well and is removed when it does not.
+
+    Args:
+        path: where; nothing is there, or an empty directory.
+        replace: whether a directory that is there, and what it holds, is to go when the block ends well.
+
+    Raises:
+        InputError: something is there already, or it cannot be written.
+    """
+    replace = replace and path.is_dir() and not path.is_symlink()
+    if not replace:
+        check_new(path)
+    try:
+        path.absolute().parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.absolute().parent))
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror}") from None
+    try:
+        yield partial
+        partial.chmod(0o755)  # mkdtemp makes it private
+        if replace:
+            shutil.rmtree(path)
+        partial.rename(path)
+    except OSError as error:
+        raise InputError(f"{path} could not be written ({error.strerror or error}): nothing was left there") from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def sweep_config(setup: Setup, dataset: str, dataset_path: str | None = None) -> dict[str, Any]:
+    """What was asked for, in the names of the command line's options.
+
+    Args:
+        setup: of the sweep (or its result).
+        dataset: the name or path that the data set was loaded by.
+        dataset_path: where it is, if it is a file or directory; by default where that name leads from here.
+    """
+    return {
+        "dataset": dataset,
+        "dataset_path": absolute_path(dataset) if dataset_path is None else dataset_path,
+        "dataset_name": setup.dataset_name,
+        "dataset_digest": setup.dataset_digest,
+        "transpose": setup.transpose,
+        "class_names": list(setup.class_names),
+        "feature_dtype": setup.feature_dtype,
+        "image_form": asdict(setup.image_form) if setup.image_form else None,
+        "examples": dict(zip(("train", "validation", "test"), setup.examples, strict=True)),
+        "task": setup.task,
+        "score_name": setup.score_name,
+        **setup.grid.axes,
+        **asdict(setup.recipe),
+        "layout": setup.layout,
+        "use_bias": setup.use_bias,
+        "dtype": setup.dtype,
+    }
+
+
+def grid_of(config: Mapping[str, Any]) -> Grid:
+    """The grid that a configuration holds; raises InputError if that makes no sense."""
+    values = {axis.plural: config[axis.plural] for axis in AXES.values() if axis.plural in config}
+    return Grid(**values)
+
+
+def rule_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """How the weights of every trial are updated, by name of an axis; what is as usual is left out."""
+    return {name: config[AXES[name].plural][0] for name in RULE if AXES[name].plural in config}
+
+
+def recipe_of(config: Mapping[str, Any]) -> Recipe:
+    """The recipe that a configuration holds."""
+    return Recipe(**{each.name: config[each.name] for each in fields(Recipe) if each.name in config})
+
+
+def environment(result: SweepResult) -> dict[str, Any]:
+    """What a sweep ran on, when (UTC), and where its time went, in seconds."""
+    timing = result.timing
+    devices = jax.devices()
+    return {
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("mlp-jax", "jax", "jaxlib", "flax", "optax", "numpy")},
+        },
+        "started": result.started.isoformat(timespec="seconds"),
+        "ended": result.ended.isoformat(timespec="seconds"),
+        "platform": platform.platform(),
+        "backend": jax.default_backend(),
+        "device": devices[0].device_kind,
+        "devices": len(devices),
+        "cpu_count": os.cpu_count(),
+        "seconds": {
+            "prepare": timing.prepare,
+            "compile": timing.compile,
+            "epochs": list(timing.epochs),
+            "warm_epoch": timing.warm_epoch,
+            "evaluate": timing.evaluate,
+            "saving": timing.saving,
+        },
+        "plan": str(result.plan),
+        "examples_times_trials_per_second": result.examples[0] * len(result.trials) / timing.warm_epoch,
+    }
+
+
+def write_run(result: SweepResult, directory: Path, dataset: str, dataset_path: str | None = None) -> None:
+    """Write everything but the figures into a directory that is there (see ``new_directory``).
+
+    Args:
+        result: of the sweep.
+        directory: an empty one.
+        dataset: the name or path that the data set was loaded by.
+        dataset_path: as ``sweep_config`` takes it.
+
+    Raises:
+        InputError: its trials differ in what tables do not show (``trials_table``).
+    """
+    trials = trials_table(result)  # first, as it may be refused
+    write_json(directory / "config.json", sweep_config(result, dataset, dataset_path))
+    write_json(directory / "environment.json", environment(result))
+    _write_csv(directory / "trials.csv", trials)
+    _write_csv(directory / "history.csv", history_table(result))
+    _write_parameters(directory / "parameters.npz", result)
+    _write_outcomes(directory / OUTCOMES, result.outcomes)
+    write_manifest(directory)
+
+
+def write_manifest(directory: Path) -> None:
+    """Write down size and SHA-256 of each file of a run: the sign that it is finished."""
+    files = {name: _describe(directory / name) for name in FILES}
+    write_json(directory / MANIFEST, {"files": files})
+
+
+def is_finished(path: Path) -> bool:
+    """Whether a run directory holds all its results."""
+    return (path / MANIFEST).is_file()
+
+
+def _describe(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def _write_parameters(path: Path, result: SweepResult) -> None:
+    _write_npz(
+        path,
+        ((f"{trial}/{symbol}", array) for trial, weights in result.all_weights() for symbol, array in weights.items()),
+    )
+
+
+def _write_outcomes(path: Path, outcomes: Outcomes) -> None:
+    of_split = (
+        (f"{split}{what}", values[split])
+        for split in SPLITS
+        for what, values in (("", outcomes.hits), ("_guess", outcomes.guess), ("_variance", outcomes.variance))
+    )
+    _write_npz(path, ((name, np.asarray(values)) for name, values in of_split))
+
+
+def _write_npz(path: Path, arrays: Iterable[tuple[str, np.ndarray]]) -> None:
+    """As ``np.savez`` would, but without having all of them in memory."""
+    with written_whole(path) as file, zipfile.ZipFile(file, "w") as archive:
+        for name, array in arrays:
+            member = zipfile.ZipInfo(f"{name}.npy")  # with a fixed date: the same run, the same bytes
+            with archive.open(member, "w", force_zip64=True) as stream:
+                np.lib.format.write_array(stream, np.asarray(array), allow_pickle=False)
+
+
+def _read_outcomes(path: Path, config: Mapping[str, Any], trials: int) -> Outcomes:
+    """What ``_write_outcomes`` wrote; raises DataError if it is damaged, or is not of this configuration."""
+    names = [f"{split}{what}" for split in SPLITS for what in ("", "_guess", "_variance")]
+    arrays, sizes = read_npz(path, names), config.get("examples") or {}
+    graded = get_task(config["task"]).graded
+    for split in SPLITS:
+        size = sizes.get(split) if isinstance(sizes, dict) else None
+        if not isinstance(size, int) or size < 1:
+            raise DataError(f"{path}: config.json does not say how many {split} examples there are")
+        columns, kind = (size, np.float32) if graded else (-(-size // 8), np.uint8)
+        for name, shape, dtype in (
+            (split, (trials, columns), kind),
+            (f"{split}_guess", (columns,), kind),
+            (f"{split}_variance", (), np.float64),
+        ):
+            if name not in arrays or arrays[name].shape != shape or arrays[name].dtype != dtype:
+                found = f"is {arrays[name].dtype} {arrays[name].shape}" if name in arrays else "is not there"
+                raise DataError(f"{path}: {name} {found}: expected {np.dtype(dtype)} {shape}")
+    return Outcomes(
+        {split: sizes[split] for split in SPLITS},
+        {split: arrays[split] for split in SPLITS},
+        {split: arrays[f"{split}_guess"] for split in SPLITS},
+        {split: float(arrays[f"{split}_variance"]) for split in SPLITS},
+    )
+
+
+def read_run(path: str | Path) -> Run:
+    """Read a run directory.
+
+    Raises:
+        DataError: it is not one, or a file of it is damaged.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise DataError(f"{path} is no directory: expected one that mlp-jax sweep wrote")
+    if not is_finished(path) and (path / CHECKPOINTS).is_dir():
+        raise DataError(f"{path} is not finished: mlp-jax sweep --resume {path}")
+    return Run(
+        path,
+        read_config(path),
+        read_json(_inside(path, "environment.json", MOST_JSON)),
+        read_trials(path),
+        _read_csv(_inside(path, "history.csv", MOST_CSV), ("trial", *KEYS, "epoch", "diverged", *CURVES)),
+        _read_csv(_inside(path, "timing.csv", MOST_CSV), ("program", "hidden_units", "seconds", "device"))
+        if os.path.lexists(path / "timing.csv")
+        else None,
+    )
+
+
+def read_trials(path: Path) -> Table:
+    """The table of trials of a run directory; raises DataError if it is damaged."""
+    return _read_csv(_inside(path, "trials.csv", MOST_CSV), ("trial", *KEYS, "parameters", "diverged", *SCORES))
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """What was asked for, of a run that is finished or not; raises DataError if it is damaged."""
+    return _checked_config(read_json(_inside(path, "config.json", MOST_JSON)), path / "config.json")
+
+
+def dataset_of(config: Mapping[str, Any], path: Path, name: str | None = None) -> Dataset:
+    """The data set of a configuration, loaded again, as ``Run.dataset``; errors name the run by its path."""
+    names = [str(config["dataset"])] if name is None else [name]
+    if name is None and isinstance(there := config.get("dataset_path"), str) and there.isprintable():
+        names.append(there)
+    refused, altered = None, None
+    for each in names:
+        try:
+            dataset = load_dataset(each, transpose=config.get("transpose", False))
+        except DataError as error:
+            refused = refused or error
+            continue
+        if dataset.digest == config["dataset_digest"]:
+            return dataset.with_names(config.get("class_names", dataset.class_names))
+        altered = altered or DataError(f"{each} is not what {path} was trained on: its SHA-256 differs")
+    raise altered or refused or AssertionError
+
+
+def write_timing(path: Path, timing: Table) -> None:
+    """Add what was measured to a run directory; an older table is replaced."""
+    _write_csv(path / "timing.csv", timing)
+
+
+def _inside(directory: Path, name: str, most: int) -> Path:
+    """The path of a file of a run directory, which is a file, is in there, and is not too long to be read."""
+    path = directory / name
+    try:
+        real, size = path.resolve(strict=True), path.stat().st_size
+    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle, before Python 3.13
+        reason = getattr(error, "strerror", None) or first_line(error)
+        raise DataError(f"{path}: cannot be read ({reason}): is this a run directory?") from None
+    if not real.is_relative_to(directory.resolve()):
+        raise DataError(f"{path}: leads out of the run directory, to {real}: expected a file in it")
+    if not real.is_file():
+        raise DataError(f"{path}: is no file: is this a run directory?")
+    if size > most:
+        raise DataError(f"{path}: has {size} bytes: expected at most {most}")
+    return path
+
+
+def _checked_config(config: dict[str, Any], path: Path) -> dict[str, Any]:
+    for key, kind in _CONFIG.items():
+        if key not in config:
+            raise DataError(f"{path} holds no {key}: written by another version, or altered")
+        value = config[key]
+        typed = isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
+        if not typed or (isinstance(value, str) and not value.isprintable()):
+            expected = getattr(kind, "__name__", "number")
+            raise DataError(f"{path}: {key} is {shown(value)}: expected a {expected}")
+    names = config.get("class_names", [])  # which older runs lack
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise DataError(f"{path}: class_names is {shown(names)}: expected a list of names")
+    if not isinstance(transpose := config.get("transpose"), bool | None):
+        raise DataError(f"{path}: transpose is {shown(transpose)}: expected true, false or null")
+    return config
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file, whole or not at all."""
+    with written_whole(path) as file:
+        file.write((json.dumps(content, indent=2) + "\n").encode())
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON file that holds an object; raises DataError if it does not."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}): is this a run directory?") from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not JSON ({first_line(error)})") from None
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: expected a JSON object")
+    return content
+
+
+def _write_csv(path: Path, table: Table) -> None:
+    with written_whole(path) as file:
+        text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+        writer = csv.writer(text)
+        writer.writerow(table)
+        writer.writerows(zip(*(map(str, column) for column in table.values()), strict=True))
+        text.detach()  # flushed, and the file left open
+
+
+def _read_csv(path: Path, required: tuple[str, ...]) -> Table:
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.reader(file, strict=True)
+            names = next(reader, [])
+            rows = list(reader)
+        missing = [name for name in required if name not in names]
+        if missing or not rows:
+            raise DataError(f"{path}: has no {', '.join(missing) if missing else 'rows'}: not a table of a run")
+        columns = zip(names, zip(*rows, strict=True), strict=True)
+        table: Table = {name: np.array(values, dtype=_column_type(name)) for name, values in columns}
+        _check_table(table)
+        return table
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}): is this a run directory?") from None
+    except DataError:
+        raise
+    except (ValueError, OverflowError, csv.Error) as error:
+        raise DataError(f"{path}: damaged ({first_line(error)})") from None
+
+
+def _check_table(table: Table) -> None:
+    """Raise ValueError unless its values are what a run can have."""
+    for name in _WHOLE & table.keys():
+        if table[name].min() < 0:
+            raise ValueError(f"{name} is {table[name].min()}: expected 0 or more")
+    if "epoch" not in table and "trial" in table and (table["trial"] != np.arange(len(table["trial"]))).any():
+        raise ValueError("the trials are not numbered 0, 1, 2, ...")
+    for name, check in (("activation", check_activation), ("learning_rate", check_learning_rate)):
+        for value in np.unique(table[name]).tolist() if name in table else ():
+            check(value)
+
+
+def _column_type(name: str) -> type:
+    return str if name in _TEXT else int if name in _WHOLE else float

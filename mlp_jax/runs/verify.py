@@ -1,0 +1,520 @@
+"""Whether a run directory holds what it should: its files, its counts, its scores; or, unfinished, its checkpoints.
+
+Nothing is written and no lock is taken; of a run that is being trained, what is there at that moment is looked at.
+"""
+
+import hashlib
+import math
+import warnings
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Bool, Float
+
+from mlp_jax.datasets import Dataset
+from mlp_jax.datasets.npz import read_npz
+from mlp_jax.errors import DataError, InputError, SweepWarning, first_line, shown
+from mlp_jax.machine.compilation import run_compiled
+from mlp_jax.networks.layers import Network, parameter_count, symbols, walk
+from mlp_jax.networks.models import layer_parameters
+from mlp_jax.runs.directory import (
+    CHECKPOINTS,
+    FILES,
+    MANIFEST,
+    OUTCOMES,
+    Run,
+    dataset_of,
+    grid_of,
+    is_finished,
+    read_config,
+    read_json,
+    read_run,
+    recipe_of,
+)
+from mlp_jax.runs.tables import KEYS, SCORES, Table
+from mlp_jax.sweeps.checkpoints import Checkpoints, DamagedError
+from mlp_jax.sweeps.grid import Grid
+from mlp_jax.sweeps.loop import saved_shapes
+from mlp_jax.sweeps.outcomes import SPLITS, Outcomes
+from mlp_jax.sweeps.sweep import make_program, make_setup, network_of
+from mlp_jax.tasks import Task, get_task
+from mlp_jax.training.epoch import ROWS_AT_ONCE, to_device
+from mlp_jax.training.fit import network_means
+from mlp_jax.training.recipe import Recipe
+
+Verdict = Literal["sound", "wrong", "unchecked"]
+
+LOSS_TOLERANCE = {"float32": 1e-4, "bfloat16": 1e-2, "tensorfloat32": 1e-2}
+"""By precision of the first products: the part of a loss by which another machine's arithmetic may differ."""
+
+LEAST_LOSS = 1e-6
+"""What may differ besides, as part of the loss of a model that answers nothing: small losses are rounding alone."""
+
+EXAMPLES_TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-3, "tensorfloat32": 5e-3}
+"""The same for an accuracy: the part of the examples that may fall on the other side of a tie."""
+
+FEW_EXAMPLES = 2
+"""And so many examples besides."""
+
+_BYTES_AT_ONCE = 128 << 20
+"""Of parameters and of logits, when trials of one shape are scored together."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found of one part of a run.
+
+    Attributes:
+        part: a file or directory of the run, or ``scores``, those of trials.csv computed again.
+        verdict: ``sound``, ``wrong``, or ``unchecked`` for want of something.
+        message: for people.
+    """
+
+    part: str
+    verdict: Verdict
+    message: str
+
+
+class _Asked(NamedTuple):
+    """What a configuration asks for."""
+
+    grid: Grid
+    recipe: Recipe
+    task: Task
+    dtype: np.dtype[Any]
+
+
+def verify(path: str | Path, dataset: str | None = None) -> list[Finding]:
+    """Check a run directory, finished or not; a finding a part of it.
+
+    Args:
+        path: what ``mlp-jax sweep`` wrote, or began to write.
+        dataset: the name or path of its data set by now; by default as it was given, then the place where it was.
+
+    Raises:
+        InputError: it is no run directory, or the data set that is named is not the run's.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise InputError(f"{path} is no directory: expected one that mlp-jax sweep wrote")
+    there = [name for name in (*FILES, MANIFEST, CHECKPOINTS) if (path / name).exists()]
+    if not there:
+        raise InputError(f"{path} holds no file of a run: expected a directory that mlp-jax sweep wrote")
+    if not is_finished(path) and (CHECKPOINTS in there or there == ["config.json"]):
+        return _unfinished(path, dataset)
+    return _by_part([*_files(path), *_contents(path, dataset)])
+
+
+def _by_part(findings: Iterable[Finding]) -> list[Finding]:
+    """One finding a part: what is wrong with it, or else all that was found."""
+    parts: dict[str, list[Finding]] = {}
+    for each in findings:
+        parts.setdefault(each.part, []).append(each)
+    joined = []
+    for part, of_part in parts.items():
+        verdict = next((each.verdict for each in of_part if each.verdict == "wrong"), of_part[-1].verdict)
+        messages = (each.message for each in of_part if each.verdict == verdict)
+        joined.append(Finding(part, verdict, "; ".join(messages)))
+    return joined
+
+
+def _files(path: Path) -> Iterator[Finding]:
+    """Of each file that the manifest is to name."""
+    if not is_finished(path):
+        yield Finding(MANIFEST, "wrong", "is not there: nothing says which bytes the files had")
+        return
+    try:
+        listed = read_json(path / MANIFEST).get("files")
+    except DataError as error:
+        yield Finding(MANIFEST, "wrong", str(error))
+        return
+    if not isinstance(listed, dict) or not set(FILES) - {OUTCOMES} <= set(listed) <= set(FILES):
+        yield Finding(MANIFEST, "wrong", f"lists {shown(listed)}: expected {', '.join(FILES)}")
+        return
+    for name in FILES:
+        if name in listed:
+            yield _file(path / name, listed[name])
+        elif (path / name).exists():
+            yield Finding(name, "wrong", f"is there, but {MANIFEST} does not list it")
+
+
+def _file(path: Path, noted: Any) -> Finding:
+    wrong = partial(Finding, path.name, "wrong")
+    if not path.is_file():
+        return wrong("is not there")
+    if not isinstance(noted, dict):
+        return wrong(f"{MANIFEST} says {shown(noted)} of it: expected its bytes and sha256")
+    try:
+        size = path.stat().st_size
+        if size != (bytes_noted := noted.get("bytes")):
+            said = f"{bytes_noted:,}" if isinstance(bytes_noted, int) else shown(bytes_noted)
+            return wrong(f"has {size:,} bytes: {MANIFEST} says {said}")
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        return wrong(f"cannot be read ({error.strerror})")
+    if digest != noted.get("sha256"):
+        return wrong(f"was altered: its SHA-256 is not the one in {MANIFEST}")
+    return Finding(path.name, "sound", f"{size:,} bytes, SHA-256 as in {MANIFEST}")
+
+
+def _contents(path: Path, name: str | None) -> Iterator[Finding]:
+    """Of what the files say, each held against the configuration and against the others."""
+    try:
+        run = read_run(path)
+    except DataError as error:
+        yield Finding("contents", "wrong", str(error))
+        yield Finding("scores", "unchecked", "what they belong to cannot be read")
+        return
+    try:
+        asked = _asked(run.config)
+    except InputError as error:
+        yield Finding("config.json", "wrong", str(error))
+        yield Finding("scores", "unchecked", "what they belong to is wrong")
+        return
+    dataset, reason = _dataset(run.config, path, name)
+    if dataset is not None and dataset.task != asked.task.name:
+        yield Finding("config.json", "wrong", f"task is {asked.task.name}: the data are for {dataset.task}")
+        yield Finding("scores", "unchecked", "what they belong to is wrong")
+        return
+    networks, parameters = _parameters(run, asked, dataset)
+    trials = _trials(run.trials, asked, networks)
+    yield from (trials, _history(run, asked), parameters)
+    if trials.verdict != "wrong":
+        yield _outcomes(run, asked, dataset)
+    if "wrong" in (trials.verdict, parameters.verdict):
+        yield Finding("scores", "unchecked", "what they belong to is wrong")
+    elif dataset is None or networks is None:
+        yield Finding("scores", "unchecked", f"the data cannot be had: {reason}")
+    else:
+        yield _scores(run, asked, dataset, networks)
+
+
+def _asked(config: Mapping[str, Any]) -> _Asked:
+    """What a configuration asks for; raises InputError if that makes no sense."""
+    grid = grid_of(config)
+    if config["dtype"] not in ("float32", "float64"):
+        raise InputError(f"unknown dtype {shown(config['dtype'])}: expected float32 or float64")
+    return _Asked(grid, recipe_of(config), get_task(config["task"]), np.dtype(config["dtype"]))
+
+
+def _dataset(config: Mapping[str, Any], path: Path, name: str | None) -> tuple[Dataset | None, str]:
+    """The data, or why they cannot be had; raises InputError if they are not where the user says."""
+    try:
+        return dataset_of(config, path, name), ""
+    except InputError as error:
+        if name is not None:
+            raise
+        return None, f"{error} (dataset=, --dataset names another place)"
+
+
+# Counts
+
+
+def _trials(table: Table, asked: _Asked, networks: "_Networks | None") -> Finding:
+    """Rows and columns of trials.csv that follow from the configuration."""
+    trials, lost = asked.grid.trials, table["diverged"]
+    expected = {key: np.array([getattr(trial, key) for trial in trials]) for key in KEYS}
+    if networks is not None:
+        shape = (networks.features,)
+        expected["parameters"] = np.array([parameter_count(network, shape) for network in networks.by_trial])
+    wrong = _difference(table, expected, len(trials))
+    if not wrong and lost.max() > asked.recipe.epochs:
+        wrong = f"trial {lost.argmax()} diverged in epoch {lost.max()}: config.json asks for {asked.recipe.epochs}"
+    if wrong:
+        return Finding("trials.csv", "wrong", wrong)
+    return Finding("trials.csv", "sound", f"the {len(trials)} trials of config.json, {np.count_nonzero(lost)} diverged")
+
+
+def _history(run: Run, asked: _Asked) -> Finding:
+    """Rows of history.csv, and what trials.csv says as well: which trials diverged, and the last validation loss."""
+    trials, epochs = asked.grid.trials, asked.recipe.epochs
+    expected = {
+        "trial": np.repeat(np.arange(len(trials)), epochs),
+        **{key: np.repeat([getattr(trial, key) for trial in trials], epochs) for key in KEYS},
+        "epoch": np.tile(np.arange(1, epochs + 1), len(trials)),
+    }
+    lost = run.trials["diverged"]
+    if len(lost) == len(trials):
+        since = np.repeat(lost, epochs)
+        expected["diverged"] = ((since > 0) & (expected["epoch"] >= since)).astype(int)
+    wrong = _difference(run.history, expected, len(trials) * epochs)
+    if not wrong and len(lost) == len(trials):
+        last, final = run.history["validation_loss"][epochs - 1 :: epochs], run.trials["validation_loss"]
+        tolerance = LOSS_TOLERANCE[asked.recipe.precision] * np.abs(final) + LEAST_LOSS
+        apart = (lost == 0) & ~_near(last, final, tolerance)
+        if apart.any():
+            trial = int(apart.argmax())
+            wrong = f"validation_loss of trial {trial} ends at {last[trial]:.6g}: trials.csv says {final[trial]:.6g}"
+    if wrong:
+        return Finding("history.csv", "wrong", wrong)
+    return Finding("history.csv", "sound", f"{len(trials)} trials × {epochs} epochs, ending as trials.csv says")
+
+
+def _outcomes(run: Run, asked: _Asked, dataset: Dataset | None) -> Finding:
+    """Whether what every example made is, in the mean, what trials.csv says; and the trivial guess that of the data."""
+    try:
+        outcomes = run.outcomes
+    except DataError as error:
+        return Finding(OUTCOMES, "wrong", str(error))
+    if not outcomes.known:
+        return Finding(OUTCOMES, "unchecked", "is not there: the run is of an earlier version")
+    kept = run.trials["diverged"] == 0
+    for split in SPLITS:
+        mean, variance = outcomes.mean_hits(split), outcomes.variance[split]
+        score = 1 - mean / variance if variance > 0 else np.full_like(mean, np.nan) if asked.task.graded else mean
+        column, expected = run.trials[f"{split}_score"], score
+        tolerance = np.abs(1 - score) * LOSS_TOLERANCE["float32"] + LEAST_LOSS
+        if asked.task.graded and not variance > 0:
+            column, expected = run.trials[f"{split}_loss"], mean
+            tolerance = np.abs(mean) * LOSS_TOLERANCE["float32"] + LEAST_LOSS
+        apart = kept & ~_near(column, expected, tolerance)
+        if apart.any():
+            trial = int(apart.argmax())
+            said = f"gives trial {trial} {expected[trial]:.6g} on {split}: trials.csv says {column[trial]:.6g}"
+            return Finding(OUTCOMES, "wrong", said)
+    if dataset is not None:
+        right = Outcomes.of(dataset, outcomes.hits)
+        for split in SPLITS:
+            same = np.allclose(right.guess[split], outcomes.guess[split], rtol=1e-5)
+            if not same or not np.allclose(right.variance[split], outcomes.variance[split], equal_nan=True):
+                return Finding(OUTCOMES, "wrong", f"its trivial guess of {split} is not that of the data")
+    counts = " and ".join(f"{outcomes.sizes[split]:,} {split}" for split in SPLITS)
+    return Finding(OUTCOMES, "sound", f"{counts} examples of each trial, in the mean as trials.csv says")
+
+
+def _difference(table: Table, expected: Table, rows: int) -> str:
+    """The first difference between a table and what it should hold; nothing if there is none."""
+    found = len(next(iter(table.values())))
+    if found != rows:
+        return f"has {found} rows: config.json asks for {rows}"
+    for name, values in expected.items():
+        if (differ := table[name] != values).any():
+            row = int(differ.argmax())
+            return f"{name} in row {row + 1} is {shown(table[name][row].item())}: expected {shown(values[row].item())}"
+    return ""
+
+
+def _near(
+    left: Float[np.ndarray, "*n"], right: Float[np.ndarray, "*n"], tolerance: Float[np.ndarray, "*n"]
+) -> Bool[np.ndarray, "*n"]:
+    """Where two arrays agree: equal, within the tolerance, or both NaN."""
+    with np.errstate(invalid="ignore"):  # ∞ − ∞
+        return (left == right) | (np.abs(left - right) <= tolerance) | (np.isnan(left) & np.isnan(right))
+
+
+# Parameters
+
+
+class _Networks(NamedTuple):
+    """The network of each trial, and the features of an example."""
+
+    features: int
+    by_trial: tuple[Network, ...]
+
+    def shapes(self, network: Network) -> dict[str, tuple[int, ...]]:
+        """Of its parameters, by the article's symbols."""
+        return {
+            symbol: layer.shapes(before)[name]
+            for (layer, before), named in zip(walk(network, (self.features,)), symbols(network), strict=True)
+            for name, symbol in named.items()
+        }
+
+
+def _parameters(run: Run, asked: _Asked, dataset: Dataset | None) -> tuple[_Networks | None, Finding]:
+    """Which arrays parameters.npz holds, their shapes and types; and the networks, from the data or else from these."""
+    path, trials = run.path / "parameters.npz", asked.grid.trials
+    networks = None
+
+    def of(features: int, outputs: int) -> _Networks:
+        use_bias = run.config["use_bias"]
+        return _Networks(features, tuple(network_of(trial, outputs, use_bias) for trial in trials))
+
+    if dataset is not None:
+        networks = of(dataset.features, dataset.outputs)
+    wrong = partial(Finding, path.name, "wrong")
+    try:
+        names = _names(path)
+        if networks is None:
+            first = read_npz(path, ["0/A", "0/B"])
+            if not first or any(array.ndim != 2 for array in first.values()):
+                return None, wrong("does not hold the matrices of trial 0")
+            networks = of(len(next(iter(first.values()))), [*first.values()][-1].shape[1])
+        expected = {f"{i}/{name}" for i, each in enumerate(networks.by_trial) for name in networks.shapes(each)}
+        if differ := sorted(expected.symmetric_difference(names)):
+            said = "does not hold" if differ[0] in expected else "holds"
+            return networks, wrong(
+                f"{said} {shown(differ[0])}: expected {len(expected)} arrays of {len(trials)} trials"
+            )
+        sound = set(np.flatnonzero(run.trials["diverged"] == 0).tolist())
+        for group in _groups(asked, networks, range(len(trials))):
+            shapes = networks.shapes(group.network)
+            for name, array in read_npz(path, group.names(shapes)).items():
+                trial, symbol = name.split("/")
+                if array.shape != shapes[symbol] or array.dtype != asked.dtype:
+                    found = f"{array.dtype} {array.shape}: expected {asked.dtype} {shapes[symbol]}"
+                    return networks, wrong(f"{symbol} of trial {trial} is {found}")
+                if int(trial) in sound and not np.isfinite(array).all():
+                    return networks, wrong(
+                        f"{symbol} of trial {trial} is not finite: trials.csv says it did not diverge"
+                    )
+    except DataError as error:
+        return networks, wrong(str(error))
+    return networks, Finding(path.name, "sound", f"{len(expected)} arrays of {len(trials)} trials, in their shapes")
+
+
+def _names(path: Path) -> list[str]:
+    """Of the arrays in an .npz file; raises DataError if it is none."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return [name.removesuffix(".npy") for name in archive.namelist()]
+    except Exception as error:  # a damaged archive makes zipfile raise nearly anything
+        raise DataError(f"{path}: cannot be read ({first_line(error)})") from None
+
+
+class _Group(NamedTuple):
+    """Trials of one network: their numbers, at most ``size``."""
+
+    network: Network
+    trials: tuple[int, ...]
+    size: int
+
+    def names(self, symbols: Iterable[str]) -> list[str]:
+        """Of their arrays in parameters.npz."""
+        return [f"{trial}/{symbol}" for trial in self.trials for symbol in symbols]
+
+
+def _groups(asked: _Asked, networks: _Networks, trials: Iterable[int]) -> Iterator[_Group]:
+    """The trials, those of one network together as far as memory should be used."""
+    alike: dict[Network, list[int]] = {}
+    for trial in trials:
+        alike.setdefault(networks.by_trial[trial], []).append(trial)
+    for network, numbers in alike.items():
+        activations = sum(layer.units for layer in network)
+        values = parameter_count(network, (networks.features,)) + ROWS_AT_ONCE * activations
+        most = max(1, _BYTES_AT_ONCE // (values * asked.dtype.itemsize))
+        size = math.ceil(len(numbers) / math.ceil(len(numbers) / most))
+        for start in range(0, len(numbers), size):
+            yield _Group(network, tuple(numbers[start : start + size]), size)
+
+
+# Scores
+
+
+def _scores(run: Run, asked: _Asked, dataset: Dataset, networks: _Networks) -> Finding:
+    """Scores of every trial that did not diverge, from its parameters, against those in trials.csv."""
+    kept = np.flatnonzero(run.trials["diverged"] == 0)
+    computed = {key: np.full(len(asked.grid.trials), np.nan) for key in SCORES}
+    tolerance = {key: np.zeros(len(asked.grid.trials)) for key in SCORES}
+    precision, splits = asked.recipe.precision, dataset.splits
+    ends = np.cumsum([len(split) for split in splits.values()], dtype=np.int32)
+    with jax.enable_x64(asked.dtype == np.float64):
+        data = to_device(list(splits.values()))
+        for group in _groups(asked, networks, kept.tolist()):
+            shapes, numbers = networks.shapes(group.network), np.array(group.trials)
+            arrays = read_npz(run.path / "parameters.npz", group.names(shapes))
+            rows = np.resize(numbers, group.size)  # the last group of a shape is filled up: one program a shape
+            weights = {symbol: jnp.stack([arrays[f"{trial}/{symbol}"] for trial in rows]) for symbol in shapes}
+            params = layer_parameters(group.network, weights)
+            for (name, split), last in zip(splits.items(), ends, strict=True):
+                bounds = last - np.int32(len(split)), last
+                static = {"network": group.network, "task": asked.task.name, "precision": precision}
+                means = run_compiled(network_means, static, params, data, *bounds)
+                loss, hit = (np.asarray(mean, np.float64)[: len(numbers)] for mean in means)
+                guess = asked.task.guess_loss(split.targets)
+                loss_tolerance = LOSS_TOLERANCE[precision] * loss + LEAST_LOSS * guess
+                few = EXAMPLES_TOLERANCE[precision] + FEW_EXAMPLES / len(split)
+                hit_tolerance = loss_tolerance if asked.task.name == "regression" else np.full_like(hit, few)
+                score, beyond = (asked.task.score(each, split.targets) for each in (hit, hit + hit_tolerance))
+                computed[f"{name}_loss"][numbers], tolerance[f"{name}_loss"][numbers] = loss, loss_tolerance
+                computed[f"{name}_score"][numbers], tolerance[f"{name}_score"][numbers] = score, np.abs(beyond - score)
+    apart = [
+        f"{key} of trial {trial} is {run.trials[key][trial]:.6g}: its parameters give {values[trial]:.6g}"
+        for key, values in computed.items()
+        for trial in kept[~_near(run.trials[key], values, tolerance[key])[kept]]
+    ]
+    if apart:
+        return Finding("scores", "wrong", apart[0] + (f"; {len(apart) - 1} more differ" if len(apart) > 1 else ""))
+    left = len(asked.grid.trials) - len(kept)
+    return Finding(
+        "scores",
+        "sound",
+        f"{len(SCORES)} of each of {len(kept)} trials, computed again from the parameters: losses agree to "
+        f"{LOSS_TOLERANCE[precision]:g}" + (f"; {left} that diverged are left out" if left else ""),
+    )
+
+
+# Unfinished runs
+
+
+def _unfinished(path: Path, name: str | None) -> list[Finding]:
+    """Of what there is to go on from."""
+    place = path / CHECKPOINTS
+    try:
+        config = read_config(path)
+        asked = _asked(config)
+    except InputError as error:
+        return [Finding("config.json", "wrong", str(error)), Finding(CHECKPOINTS, "unchecked", "of an unknown sweep")]
+    grid, epochs = asked.grid, asked.recipe.epochs
+    begun = Finding("config.json", "sound", f"{len(grid.trials)} trials × {epochs} epochs asked for; not finished")
+    if not (place / "sweep.json").is_file():
+        if any(place.glob("*/*")):
+            return [begun, Finding(f"{CHECKPOINTS}/sweep.json", "wrong", "is not there: nothing says what was saved")]
+        return [begun, Finding(CHECKPOINTS, "sound", "nothing is saved yet: resuming begins from the start")]
+    try:
+        identity = {key: config.get(key) for key in read_json(place / "sweep.json")}
+        saver = Checkpoints(place, identity, resume=True, read_only=True)
+    except InputError as error:
+        return [begun, Finding(f"{CHECKPOINTS}/sweep.json", "wrong", str(error))]
+    with saver, jax.enable_x64(asked.dtype == np.float64):
+        return [begun, *_checkpoints(saver, asked, *_dataset(config, path, name), config)]
+
+
+def _checkpoints(
+    saver: Checkpoints, asked: _Asked, dataset: Dataset | None, reason: str, config: Mapping[str, Any]
+) -> Iterator[Finding]:
+    """Of finished replicas and of every state, newest first; then from where resuming goes on."""
+    replicas, epochs = len(asked.grid.replicas), asked.recipe.epochs
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", SweepWarning)
+        finished = saver.finished()
+    for warning in said:
+        yield Finding(f"{CHECKPOINTS}/finished", "wrong", str(warning.message))
+    done = {replica for each in finished for replica in range(each.first, each.first + each.count)}
+    yield Finding(f"{CHECKPOINTS}/finished", "sound", f"{len(done)} of {replicas} replicas")
+    program = None
+    if dataset is not None:
+        options = {key: config[key] for key in ("layout", "use_bias", "dtype")}
+        program = make_program(make_setup(asked.grid, dataset, recipe=asked.recipe, **options), dataset)
+    going_on = ""
+    for step in saver.steps():
+        place = f"{CHECKPOINTS}/states/{step}"
+        try:
+            saved = saver.notes(step)
+            if program is not None:
+                rows = math.ceil(saved.count / program.mesh.size) * program.mesh.size
+                saver.restore(saved, *saved_shapes(program, saved, rows))
+        except DamagedError as damage:
+            if saver.place(step).exists():  # a sweep that is running removes old ones
+                yield Finding(place, "wrong", str(damage))
+            continue
+        span = (
+            f"epoch {saved.epoch} of {epochs}, replicas {saved.first} to {saved.first + saved.count - 1} of {replicas}"
+        )
+        if program is None:
+            yield Finding(place, "unchecked", f"{span}; of its arrays nothing, as the data cannot be had: {reason}")
+        else:
+            yield Finding(place, "sound", span)
+        if not going_on and done.isdisjoint(range(saved.first, saved.first + saved.count)):
+            going_on = f"resuming goes on from {place}, epoch {saved.epoch}"
+    rest = (
+        "resuming writes the results" if len(done) == replicas else "resuming begins the replicas that are not finished"
+    )
+    yield Finding(CHECKPOINTS, "sound", going_on or rest)

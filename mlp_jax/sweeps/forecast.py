@@ -1,0 +1,179 @@
+"""What a sweep will take, before it is begun: memory, operations and, from a short trial run, time."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from mlp_jax.datasets.dataset import Dataset
+from mlp_jax.networks.layers import parameter_count
+from mlp_jax.sweeps.grid import Grid
+from mlp_jax.sweeps.parts import Parts
+from mlp_jax.sweeps.plan import Plan
+from mlp_jax.sweeps.sweep import make_setup, prepare
+from mlp_jax.training.epoch import aligned
+from mlp_jax.training.recipe import Recipe
+
+OPERATIONS_A_PASS = 2e11
+"""Of a calibration pass, about: a second or two on a slow machine."""
+
+FEWEST, MOST = 4, 128
+"""Minibatches of a calibration pass."""
+
+MEASURED_FOR = 1.0
+"""Seconds for which passes are repeated; there are at least three."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What was run to know how long things take.
+
+    Attributes:
+        minibatches: trained in a pass.
+        replicas: trained side by side, on all devices together.
+        passes: how many were timed; the times are medians.
+        compile: seconds of tracing and compiling the programs.
+        step: seconds of a minibatch.
+        validation: seconds of scoring the validation split.
+        seconds: what all this took.
+    """
+
+    minibatches: int
+    replicas: int
+    passes: int
+    compile: float
+    step: float
+    validation: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a sweep will take.
+
+    Attributes:
+        trials, replicas: how many.
+        epochs: of each trial.
+        parameters: of all trials.
+        operations: floating-point, of all trials in an epoch's training (``operations``).
+        plan: how replicas are shared out, and what memory a device needs.
+        turns: of a device in an epoch, all chunks together: groups of replicas that follow one another.
+        checkpoint_bytes: of the state of a chunk.
+        parameter_bytes: of all trained parameters.
+        calibration: what the times are from.
+        epoch: seconds expected for an epoch of all trials.
+        evaluate: seconds expected for the final scores.
+    """
+
+    trials: int
+    replicas: int
+    epochs: int
+    parameters: int
+    operations: int
+    plan: Plan
+    turns: int
+    checkpoint_bytes: int
+    parameter_bytes: int
+    calibration: Calibration
+    epoch: float
+    evaluate: float
+
+    @property
+    def seconds(self) -> float:
+        """Expected for the sweep: compilation, training, final scores; without what is written and drawn."""
+        return self.calibration.compile + self.epochs * self.epoch + self.evaluate
+
+
+def forecast(
+    grid: Grid,
+    dataset: Dataset,
+    *,
+    recipe: Recipe = Recipe(),
+    layout: str = "auto",
+    replicas_at_once: int | None = None,
+    use_bias: bool = True,
+    dtype: str = "float32",
+    devices: Sequence[jax.Device] | None = None,
+    memory: int | None = None,
+) -> Forecast:
+    """Say what ``sweep`` with these arguments will take, by training a few minibatches of it. Writes nothing.
+
+    Raises:
+        InputError: as ``sweep`` raises it.
+    """
+    setup = make_setup(grid, dataset, recipe=recipe, layout=layout, use_bias=use_bias, dtype=dtype)
+    parts, host, plan = prepare(setup, dataset, replicas_at_once, devices, memory)
+    examples, mesh = setup.examples, parts.mesh_size
+    arranged = parts.whole.layout
+    by_trial = [arranged.problem.operations(network) for network in arranged.networks]
+    with jax.disable_jit(False):  # as in ``sweep``
+        calibration = _calibrate(parts, host, grid, sum(by_trial) * recipe.batch_size * plan.at_once * mesh)
+    turns = plan.chunks * math.ceil(plan.share / plan.at_once)
+    if plan.at_once == 1:  # rows for no replica take no time
+        turns -= plan.share - math.ceil((plan.chunk - plan.padding) / mesh)
+    steps = math.ceil(examples[0] / recipe.batch_size)
+    one_replica = sum(parameter_count(network, arranged.problem.shape) for network in arranged.networks)
+    parameters = one_replica * len(grid.replicas)
+    return Forecast(
+        trials=len(grid.trials),
+        replicas=len(grid.replicas),
+        epochs=recipe.epochs,
+        parameters=parameters,
+        operations=sum(by_trial) * len(grid.replicas) * examples[0],
+        plan=plan,
+        turns=turns,
+        checkpoint_bytes=plan.chunk * plan.need.saved,
+        parameter_bytes=parameters * np.dtype(dtype).itemsize,
+        calibration=calibration,
+        epoch=turns * (steps * calibration.step + calibration.validation),
+        evaluate=turns * calibration.validation * sum(examples) / examples[1],
+    )
+
+
+def _calibrate(parts: Parts, host: tuple[np.ndarray, np.ndarray], grid: Grid, step_operations: int) -> Calibration:
+    """Train as many replicas as run side by side, on the first minibatches; and score the validation split."""
+    begun = time.perf_counter()
+    batch, (train, validation, test) = parts.whole.recipe.batch_size, parts.whole.examples
+    wanted = min(MOST, max(FEWEST, round(OPERATIONS_A_PASS / step_operations)))
+    few = min(train, wanted * batch)
+    parts = parts.changed(examples=(few, validation, test))
+    rows = parts.whole.at_once * parts.mesh_size
+    seeds = [grid.replicas[i % len(grid.replicas)] for i in range(rows)]
+    data = parts.put_data(*(_without(array, few, train) for array in host))
+    count, epoch, first, last = (parts.put(np.array(value, np.int32)) for value in (rows, 0, few, few + validation))
+    before = time.perf_counter()
+    run = parts.compile(rows, data)
+    compiled = time.perf_counter() - before
+    states, replicas = parts.init(run, seeds, grid.numbers)
+    params = [state.params for state in states]
+
+    def train_once() -> Any:
+        nonlocal states
+        states, means = run.epoch(count, states, replicas, epoch, data)
+        return states, means
+
+    scored, _ = _median_seconds(lambda: run.evaluate(count, params, replicas, first, last, data))
+    trained, passes = _median_seconds(train_once)
+    steps = math.ceil(few / batch)
+    return Calibration(steps, rows, passes, compiled, trained / steps, scored, time.perf_counter() - begun)
+
+
+def _without(array: np.ndarray, first: int, last: int) -> np.ndarray:
+    """An array without some of its rows."""
+    kept = aligned((len(array) - last + first, *array.shape[1:]), array.dtype)
+    return np.concatenate([array[:first], array[last:]], out=kept)
+
+
+def _median_seconds(run: Callable[[], Any]) -> tuple[float, int]:
+    """Of calls after a first one; and of how many."""
+    jax.block_until_ready(run())
+    seconds: list[float] = []
+    while len(seconds) < 3 or sum(seconds) < MEASURED_FOR:
+        begun = time.perf_counter()
+        jax.block_until_ready(run())
+        seconds.append(time.perf_counter() - begun)
+    return float(np.median(seconds)), len(seconds)

@@ -1,0 +1,257 @@
+"""The plan of a sweep: on which devices, how many replicas side by side, how many in memory together."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+import psutil
+from jax.sharding import Mesh
+
+from mlp_jax.errors import InputError
+from mlp_jax.machine.distributed import from_all, neighbours, several
+from mlp_jax.networks.layers import parameter_count, walk
+from mlp_jax.sweeps.parts import Parts
+from mlp_jax.sweeps.program import AXIS, Program
+from mlp_jax.tasks import get_task
+from mlp_jax.training.epoch import ROWS_AT_ONCE
+
+USABLE = 0.8
+"""Of a device's free memory: what is left over is for what no count foresees."""
+
+
+MOST_NAMED = 8
+"""Idle devices that a plan names, in words."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """Bytes on a device.
+
+    Attributes:
+        fixed: the data.
+        kept: of each replica in memory: parameters, Adam's two moments, weights that are not trained, twice over, since
+            an epoch's state cannot always take the place of the last one's.
+        begun: of each replica before its trials are divided among devices; as ``kept`` where they are not.
+        working: of each replica that runs: gradients, activations, the order of the minibatches.
+        saved: of each replica in a checkpoint.
+    """
+
+    fixed: int
+    kept: int
+    begun: int
+    working: int
+    saved: int
+
+    def total(self, replicas: int, at_once: int) -> int:
+        """Bytes for so many replicas on a device, of which so many run side by side."""
+        return self.fixed + max(replicas * self.begun, replicas * self.kept + min(replicas, at_once) * self.working)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the replicas of a sweep are shared out.
+
+    Attributes:
+        replicas: how many there are.
+        parts: in how many the trials of a replica are divided, each on devices of its own.
+        devices: how many train, in all parts.
+        idle: names of the devices that have nothing to do.
+        at_once: replicas side by side on a device.
+        chunk: replicas trained together, on all devices; a multiple of ``devices / parts``.
+        need: bytes on the device that needs most.
+        memory: bytes that a device has for it.
+    """
+
+    replicas: int
+    parts: int
+    devices: int
+    idle: tuple[str, ...]
+    at_once: int
+    chunk: int
+    need: Need
+    memory: int
+
+    @property
+    def chunks(self) -> int:
+        """How many chunks follow one another."""
+        return math.ceil(self.replicas / self.chunk)
+
+    @property
+    def padding(self) -> int:
+        """Rows for no replica, so that chunks and devices are alike; computed too where rows go side by side."""
+        return self.chunks * self.chunk - self.replicas
+
+    @property
+    def bytes_used(self) -> int:
+        """On a device, while a chunk is trained."""
+        return self.need.total(self.share, self.at_once)
+
+    @property
+    def share(self) -> int:
+        """Replicas of a chunk that a device has."""
+        return self.chunk * self.parts // self.devices
+
+    def __str__(self) -> str:
+        groups = f"{self.replicas} groups of trials (one for each seed) " if self.replicas > 1 else ""
+        parts = [f"{groups}on {counted(self.devices, 'device')}"]
+        if self.parts > 1:
+            whose, which = ("each group's trials", f"{self.parts} of them") if groups else ("trials", "them")
+            parts.append(f"{whose} divided among {which}")
+        if self.idle:
+            more = f" and {len(self.idle) - MOST_NAMED} more" if len(self.idle) > MOST_NAMED else ""
+            parts.append(f"{counted(len(self.idle), 'device')} idle ({', '.join(self.idle[:MOST_NAMED])}{more})")
+        if self.chunks > 1:
+            parts.append(f"{self.chunks} chunks of {self.chunk}, one after another")
+        if self.share > 1:
+            together = min(self.at_once, self.share)
+            if together > 1 or self.chunks == 1:
+                parts.append(f"{together} at a time on each" if together > 1 else "one after another")
+        if self.padding and self.at_once > 1:
+            parts.append(f"{self.padding} computed for nothing, as devices share alike")
+        each = " of each" if self.devices > 1 else ""
+        parts.append(f"{gibibytes(self.bytes_used)} of {gibibytes(self.memory)} free memory{each}")
+        return ", ".join(parts)
+
+
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """So many of that: 1 epoch, 2 epochs; ``many`` is the plural where an s is not enough."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def gibibytes(size: float) -> str:
+    """A number of bytes for people."""
+    return f"{size / 2**30:.2f} GiB" if size >= 2**30 / 100 else f"{size / 2**20:.1f} MiB"
+
+
+def free_memory(device: jax.Device, sharing: int = 1, shared: int = 0) -> int:
+    """Bytes that are free on a device; where it keeps its data in the host's memory, its share of that.
+
+    Args:
+        device: of this process.
+        sharing: how many such devices, of all processes on the host, share the host's memory.
+        shared: bytes that they have once, for all of them.
+    """
+    stats = device.memory_stats() or {}
+    if "bytes_limit" in stats:
+        return int(stats["bytes_limit"] - stats.get("bytes_in_use", 0))
+    available = psutil.virtual_memory().available
+    return max(0, available - shared) // sharing + min(shared, available)
+
+
+def make_mesh(devices: Sequence[jax.Device] | None, replicas: int) -> Mesh:
+    """The devices that train, as one axis: no more of them than replicas.
+
+    With several processes each one has a part, the same number of devices if there are fewer replicas than devices.
+    """
+    devices = list(jax.devices() if devices is None else devices)
+    if not devices:
+        raise InputError("devices is empty: expected at least one")
+    by_process: dict[int, list[jax.Device]] = {}
+    for device in devices:
+        by_process.setdefault(device.process_index, []).append(device)
+    if several() and len(by_process) < jax.process_count():
+        few = f"{len(by_process)} of {jax.process_count()} processes"
+        raise InputError(f"devices belong to {few}: expected some of each")
+    most = math.ceil(replicas / len(by_process))
+    return Mesh(np.array([device for each in by_process.values() for device in each[:most]]), (AXIS,))
+
+
+def memory_need(program: Program, host: tuple[np.ndarray, np.ndarray]) -> Need:
+    """Bytes that a sweep needs on a device, by counting arrays; ``host`` is what ``stack_splits`` gives."""
+    one = program.mesh.size  # the fewest that can be shared out
+    state, replicas = program.shapes(one)
+    params, frozen = _bytes(state.params) // one, _bytes(replicas.frozen) // one
+    itemsize = np.dtype(program.dtype).itemsize
+    columns = host[0].shape[1]
+    units = _units(program)
+    training, scoring = (columns + 4 * units) * program.recipe.batch_size, (columns + 2 * units) * ROWS_AT_ONCE
+    activations = max(training, scoring) * itemsize
+    order = 4 * 4 * program.examples[0]  # random numbers, indices, and what sorting them takes
+    # What each example made, of the split that is scored, and while it is written with a chunk more on either side.
+    hits = len(program.layout.networks) * max(program.examples[1:]) * (4 if get_task(program.task).graded else 1)
+    saved = _bytes(state) // one
+    kept = 2 * (saved + frozen) + hits
+    return Need(_bytes(host), kept, kept, 3 * params + frozen + activations + order + hits, saved)
+
+
+def _units(program: Program) -> int:
+    """Numbers that an example becomes in all layers of all trials, padding included."""
+    shape = program.layout.problem.shape
+    return sum(
+        len(group.members) * sum(math.prod(layer.after(before)) for layer, before in walk(group.network, shape))
+        for _, packing in program.layout.packings
+        for group in packing.groups
+    )
+
+
+def make_plan(
+    parts: Parts,
+    host: tuple[np.ndarray, np.ndarray],
+    replicas: int,
+    devices: Sequence[jax.Device] | None = None,
+    memory: int | None = None,
+) -> Plan:
+    """Choose how many replicas are in memory together.
+
+    Args:
+        parts: what is run; their ``at_once`` is at most what is chosen.
+        host: what is to be on every device.
+        replicas: of the whole sweep.
+        devices: that there are; those that no part uses are idle. None for all that JAX has.
+        memory: bytes to use of each device; None for ``USABLE`` of what is free on the fullest.
+
+    Raises:
+        InputError: not even one replica fits.
+    """
+    if memory is None:
+        local = [device for device in parts.devices if device.process_index == jax.process_index()]
+        sharing = neighbours() * len(local)
+        shared = _bytes(host) if not several() else 0
+        free = min(free_memory(device, sharing, shared) for device in local)
+        memory = int(USABLE * from_all([free]).min())  # of all processes: they have to plan alike
+    # First without what memory_need has to make for its count, which for very wide trials does not fit itself.
+    _check_fits(3 * max(map(_parameter_bytes, parts.programs)), memory)
+    need = _greatest_need(parts, host)
+    _check_fits(need.total(1, 1), memory)
+    mesh, most = parts.mesh_size, parts.whole.at_once
+    share = math.ceil(replicas / mesh)  # the most that a device can have to do
+    while share > 1 and need.total(share, most) > memory:
+        share = min(share - 1, max(1, int(share * memory / need.total(share, most))))
+    at_once = min(most, share)
+    while at_once > 1 and need.total(share, at_once) > memory:
+        at_once -= 1
+    chunks = math.ceil(replicas / (share * mesh))
+    share = math.ceil(replicas / (chunks * mesh))  # chunks of one size: one compiled program, least padding
+    busy = parts.devices
+    idle = tuple(f"{each.platform}:{each.id}" for each in devices or jax.devices() if each not in busy)
+    return Plan(replicas, len(parts.programs), len(busy), idle, min(at_once, share), share * mesh, need, memory)
+
+
+def _greatest_need(parts: Parts, host: tuple[np.ndarray, np.ndarray]) -> Need:
+    """Of the device that needs most."""
+    needs, whole = [memory_need(program, host) for program in parts.programs], memory_need(parts.whole, host)
+    kept, working = (max(getattr(need, name) for need in needs) for name in ("kept", "working"))
+    # All trials begin on the devices of the first part; those of a CPU have one memory.
+    begun = whole.kept // (len(needs) if parts.devices[0].platform == "cpu" else 1)
+    return Need(whole.fixed, kept, max(kept, begun), working, whole.saved)
+
+
+def _parameter_bytes(program: Program) -> int:
+    """Of a replica."""
+    layout = program.layout
+    parameters = sum(parameter_count(network, layout.problem.shape) for network in layout.networks)
+    return parameters * np.dtype(program.dtype).itemsize
+
+
+def _check_fits(replica: int, memory: int) -> None:
+    if replica > memory:
+        raise InputError(
+            f"one replica (all trials of one seed) needs {gibibytes(replica)} "
+            f"and does not fit in memory, of which {gibibytes(memory)} can be used: ask for fewer or narrower trials"
+        )
+
+
+def _bytes(tree: object) -> int:
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))

@@ -1,0 +1,10 @@
+"""How the package is laid out: rooms that import one way, as pyproject.toml states it."""
+
+from importlinter.api import read_configuration
+from importlinter.cli import EXIT_STATUS_SUCCESS, lint_imports
+
+
+def test_each_room_imports_from_those_below_it_alone(request, monkeypatch):
+    monkeypatch.chdir(request.config.rootpath)
+    assert read_configuration()["contracts_options"], "there is a contract to be held"
+    assert lint_imports(no_cache=True) == EXIT_STATUS_SUCCESS
