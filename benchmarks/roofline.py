@@ -49,8 +49,17 @@ from mlp_jax.networks.layers import first_product, perceptron
 from mlp_jax.networks.layouts import FIRST, Layout, Problem, make_layout
 from mlp_jax.networks.models import parameter_key
 from mlp_jax.sweeps.parts import share_out
-from mlp_jax.tasks import get_task
-from mlp_jax.training.epoch import Trials, compiler_options, live_features, minibatches, to_device, train_minibatches
+from mlp_jax.tasks import LOSSES, Loss, get_task
+from mlp_jax.training.axes import Trial, shape_of
+from mlp_jax.training.epoch import (
+    Trials,
+    begin,
+    compiler_options,
+    live_features,
+    minibatches,
+    to_device,
+    train_minibatches,
+)
 
 ACTIVATION, LEARNING_RATE = "sigmoid", 1e-3
 BYTES = 36  # a parameter and step
@@ -152,27 +161,37 @@ class Engine:
     def _training(self, layout: Layout, second_layer: bool, score: bool, gather: bool) -> Callable[[], Any]:
         examples = len(self.dataset.train)
         data = to_device(list(self.dataset.splits.values()), layout.columns)
+        trials = Trials(
+            shapes=(shape_of(Trial(0, ACTIVATION, LEARNING_RATE, 0, self.optimizer)),) * layout.trials,
+            columns=layout.trained,
+            classes=self.dataset.outputs,
+            logits=layout.logits,
+            by_row=layout.by_row,
+            kernels=layout.kernels,
+            rate_factors=layout.rate_factors,
+            task=get_task(self.dataset.task),
+            recipe=self.recipe,
+            examples=examples,
+        )
         batches = minibatches(root_key(0), 0, examples, self.recipe.batch_size)
         if not gather:  # always the same rows, as floats, in the cache
             rows = min(self.recipe.batch_size, examples)
             data = data._replace(features=data.features[:rows] / jnp.float32(255), targets=data.targets[:rows])
-            batches, examples = jnp.broadcast_to(jnp.arange(rows, dtype=batches.dtype), (self.steps, rows)), rows
-        task, trials = (
-            get_task(self.dataset.task),
-            Trials(layout.trials, layout.trained, layout.logits, layout.by_row, layout.kernels),
-        )
+            batches = jnp.broadcast_to(jnp.arange(rows, dtype=batches.dtype), (self.steps, rows))
+            trials = replace(trials, examples=rows)
         if not score:
-            task = replace(task, hit=lambda out, _: jnp.zeros(out.shape[:-1], out.dtype))
+            trials = replace(trials, task=replace(trials.task, hit=lambda out, _: jnp.zeros(out.shape[:-1], out.dtype)))
         if not second_layer:
             hidden = partial(_hidden_layer, self.recipe.precision, self.optimizer)
-            trials = replace(trials, count=sum(units_of(layout)), logits=hidden)
-            task = replace(task, loss=lambda z, _: z[..., 0] * z[..., 0], hit=lambda z, _: jnp.zeros_like(z[..., 0]))
+            squares: dict[str, Loss] = dict.fromkeys(LOSSES, lambda z, _, smoothing: z[..., 0] * z[..., 0])
+            task = replace(trials.task, losses=squares, hit=lambda z, _: jnp.zeros_like(z[..., 0]))
+            trials = replace(trials, shapes=trials.shapes[:1] * sum(units_of(layout)), logits=hidden, task=task)
         params, _ = jax.jit(lambda key: layout.init(key, jnp.float32))(parameter_key(0))
         numbers = {"learning_rate": jnp.full(layout.trials, LEARNING_RATE)}
-        state = trials.begin(self.recipe, numbers, params)
-        train = partial(train_minibatches, trials, task, self.recipe, examples)
+        state = begin(trials, numbers, params)
+        train = partial(train_minibatches, trials)
+        arguments = (state, numbers, root_key(0), batches, jnp.int32(0), data)
         options = compiler_options(self.recipe.precision)
-        arguments = (state, numbers, batches, data)
         compiled = jax.jit(train).lower(*arguments).compile(options)
         return lambda: compiled(*arguments)
 
@@ -203,7 +222,9 @@ def units_of(layout: Layout) -> list[int]:
     return [network[0].units for network in layout.networks]
 
 
-def _hidden_layer(precision: str, optimizer: str, params: dict[str, dict[str, jax.Array]], x: jax.Array) -> jax.Array:
+def _hidden_layer(
+    precision: str, optimizer: str, params: dict[str, dict[str, jax.Array]], x: jax.Array, dropout: None
+) -> jax.Array:
     """The hidden layer's units, each as if it were a trial with one output: nothing is transposed or copied."""
     return jax.nn.sigmoid(first_product(params[optimizer][FIRST], x, precision))[:, :, None]
 

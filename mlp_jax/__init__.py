@@ -10,8 +10,8 @@ from mlp_jax.machine.cache import enable_compilation_cache
 from mlp_jax.networks.layers import ACTIVATIONS
 from mlp_jax.networks.models import MLP
 from mlp_jax.sweeps.grid import Grid
-from mlp_jax.sweeps.loop import Progress
 from mlp_jax.sweeps.plan import Plan
+from mlp_jax.sweeps.record import Progress
 from mlp_jax.sweeps.sweep import SweepResult, device_a_core, sweep
 from mlp_jax.tasks import TASKS, Task
 from mlp_jax.training.axes import Trial

@@ -3,7 +3,7 @@
 Logits are ``[..., B, K]``: any number of leading axes (trials), a minibatch of B examples, K outputs.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +16,19 @@ from jaxtyping import Array, Float, Num
 from mlp_jax.errors import InputError, shown
 
 Logits = Float[Array, "*trials B K"]
-Targets = Num[Array, "B *K"]
+Targets = Num[Array, "*B_K"]
 PerExample = Float[Array, "*trials B"]
+
+LOSSES = ("likelihood", "squared-error")
+"""What each task can be trained on: the negative log-likelihood of its output function (cross-entropy; squared error
+for regression), or the squared error of the logits against one-hot targets, against −1 and 1 for the one logit of two
+classes."""
+
+Loss = Callable[[Logits, Targets, Float[Array, "T"] | None], PerExample]
+"""Loss of each example, from logits, targets and the smoothing of each trial (None for none).
+
+Targets may have the axis of trials in front. Smoothing spreads a share of each label evenly over all classes (Szegedy
+et al., 2016)."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +40,7 @@ class Task:
         score_name: what the score is; more is better for every task.
         probabilities: the article's f, logits to predictions.
         predict: logits to decisions: a class, or the predicted value.
-        loss: loss of each example.
-        smoothed_loss: the same with labels smoothed by a share for each trial, ``[T]`` (Szegedy et al., 2016).
+        losses: by name in ``LOSSES``.
         hit: quantity of each example whose mean over a split, put through ``score``, is the split's score.
         graded: whether ``hit`` is any number (a squared error, less is better) rather than 0 or 1 (1 for correct).
     """
@@ -39,10 +49,14 @@ class Task:
     score_name: str
     probabilities: Callable[[Logits], Array]
     predict: Callable[[Logits], Array]
-    loss: Callable[[Logits, Targets], PerExample]
-    smoothed_loss: Callable[[Logits, Targets, Float[Array, "T"]], PerExample]
+    losses: Mapping[str, Loss]
     hit: Callable[[Logits, Targets], PerExample]
     graded: bool = False
+
+    @property
+    def loss(self) -> Loss:
+        """Its own: the negative log-likelihood."""
+        return self.losses["likelihood"]
 
     def score(self, mean_hit: np.ndarray, targets: np.ndarray) -> np.ndarray:
         """The score of a split from the mean of ``hit`` over its examples.
@@ -71,14 +85,17 @@ class Task:
             return np.mean((targets - train.mean(axis=0, dtype=float)).reshape(len(targets), -1) ** 2, axis=1)
         return targets == np.bincount(train).argmax()
 
-    def guess_loss(self, targets: np.ndarray) -> float:
+    def guess_loss(self, targets: np.ndarray, loss: str = "likelihood") -> float:
         """Mean loss of answering nothing, all logits 0: ln K, ln 2, or the mean of y²; ``targets`` as in ``score``.
 
-        For ``multiclass`` K is taken from the targets.
+        For ``multiclass`` K is taken from the targets. Of ``squared-error`` 1 / K, or 1 for one logit.
         """
         if self.name == "regression":
             return float(np.mean(targets**2))
-        return float(np.log(2 if self.name == "binary" else max(2, int(targets.max()) + 1)))
+        classes = 2 if self.name == "binary" else max(2, int(targets.max()) + 1)
+        if loss == "likelihood":
+            return float(np.log(classes))
+        return 1.0 if self.name == "binary" else 1 / classes
 
 
 def variance_of(targets: np.ndarray) -> float:
@@ -96,17 +113,25 @@ def class_logits(task: str, logits: Float[Array, "*trials B K"]) -> Float[Array,
     return jnp.pad(logits, [(0, 0)] * (logits.ndim - 1) + [(1, 0)]) if task == "binary" else logits
 
 
-def _cross_entropy(logits: Logits, labels: Targets) -> PerExample:
+def _one_hot(logits: Logits, labels: Targets) -> Logits:
     # One-hot rather than a gather: its gradient is elementwise, where a gather's is a scatter.
-    one_hot = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
-    return optax.softmax_cross_entropy(logits, jnp.broadcast_to(one_hot, logits.shape))
+    return jnp.broadcast_to(jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype), logits.shape)
 
 
-def _smoothed_cross_entropy(logits: Logits, labels: Targets, smoothing: Float[Array, "T"]) -> PerExample:
-    """Against 1 − s at the label, and s shared among all K classes."""
+def _cross_entropy(logits: Logits, labels: Targets, smoothing: Float[Array, "T"] | None) -> PerExample:
+    loss = optax.softmax_cross_entropy(logits, _one_hot(logits, labels))
+    if smoothing is None:
+        return loss
     share = smoothing[:, None]
-    log_p = jax.nn.log_softmax(logits, axis=-1)
-    return (1 - share) * _cross_entropy(logits, labels) - share * log_p.mean(axis=-1)
+    return (1 - share) * loss - share * jax.nn.log_softmax(logits, axis=-1).mean(axis=-1)
+
+
+def _one_hot_error(logits: Logits, labels: Targets, smoothing: Float[Array, "T"] | None) -> PerExample:
+    wanted = _one_hot(logits, labels)
+    if smoothing is not None:
+        share = smoothing[:, None, None]
+        wanted = (1 - share) * wanted + share / logits.shape[-1]
+    return jnp.mean((logits - wanted) ** 2, axis=-1)
 
 
 def _correct_class(logits: Logits, labels: Targets) -> PerExample:
@@ -114,16 +139,19 @@ def _correct_class(logits: Logits, labels: Targets) -> PerExample:
     return (predicted == jnp.broadcast_to(labels, predicted.shape)).astype(logits.dtype)
 
 
-def _binary_cross_entropy(logits: Logits, labels: Targets) -> PerExample:
-    wide = jnp.broadcast_to(labels.astype(logits.dtype), logits.shape[:-1])
-    return optax.sigmoid_binary_cross_entropy(logits[..., 0], wide)
-
-
-def _smoothed_binary_cross_entropy(logits: Logits, labels: Targets, smoothing: Float[Array, "T"]) -> PerExample:
-    share = smoothing[:, None]
+def _binary_cross_entropy(logits: Logits, labels: Targets, smoothing: Float[Array, "T"] | None) -> PerExample:
     z = logits[..., 0]
-    even = (jax.nn.softplus(z) + jax.nn.softplus(-z)) / 2
-    return (1 - share) * _binary_cross_entropy(logits, labels) + share * even
+    loss = optax.sigmoid_binary_cross_entropy(z, jnp.broadcast_to(labels.astype(z.dtype), z.shape))
+    if smoothing is None:
+        return loss
+    share = smoothing[:, None]
+    return (1 - share) * loss + share * (jax.nn.softplus(z) + jax.nn.softplus(-z)) / 2
+
+
+def _sign_error(logits: Logits, labels: Targets, smoothing: Float[Array, "T"] | None) -> PerExample:
+    z = logits[..., 0]
+    wanted = jnp.broadcast_to(2 * labels.astype(z.dtype) - 1, z.shape)
+    return (z - (wanted if smoothing is None else (1 - smoothing[:, None]) * wanted)) ** 2
 
 
 def _correct_side(logits: Logits, labels: Targets) -> PerExample:
@@ -131,9 +159,9 @@ def _correct_side(logits: Logits, labels: Targets) -> PerExample:
     return (predicted == jnp.broadcast_to(labels == 1, predicted.shape)).astype(logits.dtype)
 
 
-def _squared_error(logits: Logits, values: Targets) -> PerExample:
+def _squared_error(logits: Logits, values: Targets, smoothing: Float[Array, "T"] | None) -> PerExample:
     wide = jnp.broadcast_to(values.astype(logits.dtype), logits.shape)
-    return jnp.mean((logits - wide) ** 2, axis=-1)
+    return jnp.mean((logits - wide) ** 2, axis=-1)  # there are no labels to be smoothed
 
 
 TASKS = {
@@ -144,8 +172,7 @@ TASKS = {
             "accuracy",
             probabilities=lambda logits: jax.nn.softmax(logits, axis=-1),
             predict=lambda logits: jnp.argmax(logits, axis=-1),
-            loss=_cross_entropy,
-            smoothed_loss=_smoothed_cross_entropy,
+            losses={"likelihood": _cross_entropy, "squared-error": _one_hot_error},
             hit=_correct_class,
         ),
         Task(
@@ -153,8 +180,7 @@ TASKS = {
             "accuracy",
             probabilities=lambda logits: jax.nn.sigmoid(logits[..., 0]),
             predict=lambda logits: (logits[..., 0] > 0).astype(jnp.int32),
-            loss=_binary_cross_entropy,
-            smoothed_loss=_smoothed_binary_cross_entropy,
+            losses={"likelihood": _binary_cross_entropy, "squared-error": _sign_error},
             hit=_correct_side,
         ),
         Task(
@@ -162,9 +188,8 @@ TASKS = {
             "R²",
             probabilities=lambda logits: logits,
             predict=lambda logits: logits,
-            loss=_squared_error,
-            smoothed_loss=lambda logits, values, _: _squared_error(logits, values),  # there are no labels
-            hit=_squared_error,
+            losses=dict.fromkeys(LOSSES, _squared_error),
+            hit=lambda logits, values: _squared_error(logits, values, None),
             graded=True,
         ),
     )
@@ -176,3 +201,18 @@ def get_task(name: Any) -> Task:
     if not isinstance(name, str) or name not in TASKS:
         raise InputError(f"unknown task {shown(name)}: expected one of {', '.join(TASKS)}")
     return TASKS[name]
+
+
+def loss_of_each(task: Task, losses: Sequence[str]) -> Loss:
+    """The loss of T trials, each by its own name in ``LOSSES``."""
+    if len(set(losses)) == 1:
+        return task.losses[losses[0]]
+
+    def loss(logits: Logits, targets: Targets, smoothing: Float[Array, "T"] | None) -> PerExample:
+        found = task.loss(logits, targets, smoothing)
+        for name in dict.fromkeys(losses):
+            mine = np.array([each == name for each in losses])[:, None]
+            found = jnp.where(mine, task.losses[name](logits, targets, smoothing), found)
+        return found
+
+    return loss

@@ -19,12 +19,22 @@ from flax import nnx
 
 from mlp_jax import MLP, Grid, Recipe, Trial, fit, sweep
 from mlp_jax.networks.keys import root_key
-from mlp_jax.networks.layers import layers_of, perceptron
+from mlp_jax.networks.layers import layers_of
 from mlp_jax.networks.layouts import NAMES, Problem, make_layout
 from mlp_jax.networks.models import parameter_key
+from mlp_jax.sweeps.sweep import network_of
 from mlp_jax.tasks import TASKS, get_task
-from mlp_jax.training.axes import NUMBERS
-from mlp_jax.training.epoch import Trials, live_features, minibatches, to_device, train_minibatches
+from mlp_jax.training.axes import numbers_of, shape_of
+from mlp_jax.training.epoch import (
+    DROPOUT,
+    Trials,
+    begin,
+    live_features,
+    minibatches,
+    relabelling,
+    to_device,
+    train_minibatches,
+)
 
 # Each with numbers of its own, all of them in one replica.
 POINTS = (
@@ -39,6 +49,18 @@ POINTS = (
     Trial((9, 4), "relu", 2e-2, 0, momentum=0.5, weight_decay=0.01, optimizer="nesterov"),
     Trial((5, 6, 3), "tanh", 1e-3, 0),
     Trial(0, "relu", 1e-1, 0, optimizer="sgd"),
+    Trial(7, "sigmoid", 1e-2, 0, dropout=0.4),
+    Trial((9, 4), "relu", 1e-2, 0, dropout=0.2, schedule="cosine", warmup_steps=3),
+    Trial(12, "relu", 1e-1, 0, optimizer="sgd", schedule="rsqrt", decay_steps=2, loss="squared-error"),
+    Trial(12, "tanh", 1e-2, 0, schedule="steps", decay_steps=3, decay_factor=0.5, label_noise=0.5),
+    Trial(
+        7, "relu", 3e-2, 0, optimizer="sgd", momentum=0.9, schedule="linear", loss="squared-error", label_smoothing=0.1
+    ),
+    Trial(7, "relu", 1e-2, 0, initialization="normal", init_scale=0.3, bias_initialization="pytorch", label_noise=0.2),
+    Trial(5, "relu", 1e-2, 0, initialization="he", warmup_steps=4),
+    Trial((8, 6), "relu", 1e-2, 0, parametrization="mup", base_width=4, bias_initialization="pytorch"),
+    Trial((8, 6), "relu", 1e-1, 0, parametrization="mup", base_width=4, optimizer="sgd", initialization="lecun"),
+    Trial(8, "relu", 1e-2, 0, parametrization="mup", base_width=16, optimizer="adamw", weight_decay=0.3),
 )
 ARTICLE = tuple(Trial(m, f, rate, 0) for m in (7, 30, 1, 0) for f in ("sigmoid", "relu") for rate in (1e-2,))
 F32_TOLERANCE = 2e-4
@@ -87,44 +109,98 @@ def problem_of(dataset, points):
 
 def layout_trainer(name, points, dataset, recipe, dtype):
     """A function that trains a layout step by step, and yields the weights of every point after each step."""
-    networks = [perceptron(layers_of(point.hidden_units), dataset.outputs, point.activation) for point in points]
+    networks = [network_of(point, dataset.outputs, True) for point in points]
     layout = make_layout(name, networks, problem_of(dataset, points), [point.optimizer for point in points])
     data = to_device(list(dataset.splits.values()), layout.columns)
-    init = jax.jit(lambda key: layout.init(key, dtype))
-    task, examples = get_task(dataset.task), len(dataset.train)
-    trials = Trials(layout.trials, layout.trained, layout.logits, layout.by_row, layout.kernels)
-    numbers = {}
-    for number in NUMBERS:
-        values = np.array([getattr(points[i], number) for i in layout.order])
-        if values.any():
-            numbers[number] = jnp.asarray(values, dtype)
-    step = jax.jit(partial(train_minibatches, trials, task, recipe, examples))
+    trials = Trials(
+        shapes=tuple(shape_of(points[i]) for i in layout.order),
+        columns=layout.trained,
+        classes=max(2, dataset.outputs),
+        logits=layout.logits,
+        by_row=layout.by_row,
+        kernels=layout.kernels,
+        rate_factors=layout.rate_factors,
+        task=get_task(dataset.task),
+        recipe=recipe,
+        examples=len(dataset.train),
+    )
+    numbers = numbers_of([points[i] for i in layout.order])
+    numbers = {name: jnp.asarray(values, dtype) for name, values in numbers.items()}
+
+    @jax.jit
+    def init(key):
+        params, frozen = layout.init(key, dtype)
+        return layout.scaled(params, frozen, numbers["init_scale"]) if "init_scale" in numbers else (params, frozen)
+
+    step = jax.jit(partial(train_minibatches, trials))
 
     def steps(seed, batches):
         params, frozen = init(parameter_key(seed))
-        state = trials.begin(recipe, numbers, params)
-        for batch in batches:
-            state, _ = step(state, numbers, batch[None], data)
+        state = begin(trials, numbers, params)
+        for number, batch in enumerate(batches):
+            state, _ = step(state, numbers, root_key(seed), batch[None], jnp.int32(number), data)
             host = jax.tree.map(np.asarray, (state.params, frozen))
             yield {layout.order[slot]: layout.weights(*host, slot) for slot in range(layout.trials)}
 
     return steps
 
 
+def plain_schedule(point, total):
+    """The learning rate of a step, written out."""
+
+    def rate(step):
+        n = point.decay_steps
+        factor = {
+            "constant": lambda: 1.0,
+            "cosine": lambda: 0.5 * (1 + jnp.cos(jnp.pi * step / total)),
+            "linear": lambda: 1 - step / total,
+            "rsqrt": lambda: 1 / jnp.sqrt(1 + step // n),
+            "steps": lambda: point.decay_factor ** (step // n),
+        }[point.schedule]()
+        warm = (step + 1) / point.warmup_steps if point.warmup_steps and step < point.warmup_steps else 1.0
+        return point.learning_rate * factor * warm
+
+    return rate
+
+
 def plain_optimizer(point, recipe):
-    """As a user of optax would write it."""
+    """As a user of optax would write it, but for the learning rate, which the step says."""
     adam = {"b1": recipe.beta1, "b2": recipe.beta2, "eps": recipe.epsilon}
-    rate, momentum = point.learning_rate, point.momentum or None
-    sgd = optax.chain(
-        optax.add_decayed_weights(point.weight_decay),
-        optax.sgd(rate, momentum, nesterov=point.optimizer == "nesterov"),
-    )
-    return {
-        "adam": optax.adam(rate, **adam),
-        "adamw": optax.adamw(rate, **adam, weight_decay=point.weight_decay),
-        "sgd": sgd,
-        "nesterov": sgd,
-    }[point.optimizer]
+    momentum = point.momentum or None
+
+    def make(learning_rate):
+        sgd = optax.chain(
+            optax.add_decayed_weights(point.weight_decay),
+            optax.sgd(learning_rate, momentum, nesterov=point.optimizer == "nesterov"),
+        )
+        return {
+            "adam": optax.adam(learning_rate, **adam),
+            # The decay of µP is added by hand.
+            "adamw": optax.adamw(
+                learning_rate, **adam, weight_decay=0.0 if point.parametrization == "mup" else point.weight_decay
+            ),
+            "sgd": sgd,
+            "nesterov": sgd,
+        }[point.optimizer]
+
+    return optax.inject_hyperparams(make)(learning_rate=point.learning_rate)
+
+
+def mup_factors(point, layers):
+    """Table 3 of Yang et al. (2022), as multiples of the base width: of a layer's kernel and its bias."""
+    widths = layers_of(point.hidden_units)
+    adaptive = point.optimizer.startswith("adam")
+    for place in range(layers):
+        into = widths[place - 1] / point.base_width if place else 1
+        out = widths[place] / point.base_width if place < layers - 1 else 1
+        if adaptive:
+            yield (1.0 if place == 0 else 1 / into), 1.0  # input 1; hidden and output 1 / fan-in
+        elif place == 0:
+            yield out, out  # input: fan-out
+        elif place < layers - 1:
+            yield out / into, out  # hidden: 1 where the widths are equal
+        else:
+            yield 1 / into, 1.0
 
 
 def module_trainer(point, dataset, recipe, dtype):
@@ -150,10 +226,13 @@ def module_trainer(point, dataset, recipe, dtype):
                 ]
             )
 
-        def __call__(self, x):
+        def __call__(self, x, key):
             f = {"sigmoid": jax.nn.sigmoid, "relu": jax.nn.relu, "tanh": jnp.tanh}[point.activation]
-            for layer in self.linear[:-1]:
+            for place, layer in enumerate(self.linear[:-1]):
                 x = f(layer(x))
+                if point.dropout:
+                    u = jax.random.uniform(jax.random.fold_in(key, place), (x.shape[1], recipe.batch_size), dtype)
+                    x = jnp.where((u >= point.dropout).T[: len(x)], x / (1 - point.dropout), 0)
             return self.linear[-1](x)
 
         @property
@@ -161,27 +240,44 @@ def module_trainer(point, dataset, recipe, dtype):
             pairs = zip(self.names, self.linear, strict=True)
             return {s: v[...] for names, layer in pairs for s, v in zip(names, (layer.kernel, layer.bias), strict=True)}
 
-    def loss(model, x, y):
-        out = model(x)
+    def loss(model, x, y, key):
+        out = model(x, key)
         if dataset.task == "regression":
             mean = jnp.mean((out - y) ** 2)
+        elif dataset.task == "binary" and point.loss == "squared-error":
+            mean = jnp.mean((out[:, 0] - (1 - smoothing) * (2 * y.astype(dtype) - 1)) ** 2)
         elif dataset.task == "binary":
             target = (1 - smoothing) * y.astype(dtype) + smoothing / 2
             mean = optax.sigmoid_binary_cross_entropy(out[:, 0], target).mean()
         else:
             target = optax.smooth_labels(jax.nn.one_hot(y, k, dtype=dtype), smoothing)
-            mean = optax.softmax_cross_entropy(out, target).mean()
+            squared = point.loss == "squared-error"
+            mean = jnp.mean((out - target) ** 2) if squared else optax.softmax_cross_entropy(out, target).mean()
         penalty = sum(jnp.sum(layer.kernel[...] ** 2) for layer in model.linear)
         return mean + point.l2 / 2 * penalty
 
-    optimizer = plain_optimizer(point, recipe)
+    optimizer, mup = plain_optimizer(point, recipe), point.parametrization == "mup"
+    rate = plain_schedule(point, recipe.epochs * -(-len(dataset.train) // recipe.batch_size))
+
+    def scaled(updates, params, learning_rate):
+        factors = mup_factors(point, len(params["linear"]))
+        for place, (kernel, bias) in enumerate(factors):
+            layer, own = updates["linear"][place], params["linear"][place]
+            for name, factor in (("kernel", kernel), ("bias", bias)):
+                decay = learning_rate * point.weight_decay * own[name].get_value()
+                layer[name].set_value(factor * layer[name].get_value() - decay)
+        return updates
 
     @nnx.jit
-    def step(model, state, x, y):
-        gradients = nnx.grad(loss)(model, x, y)
+    def step(model, state, x, y, key, learning_rate):
+        gradients = nnx.grad(loss)(model, x, y, key)
+        state = state._replace(hyperparams={"learning_rate": learning_rate})
+        params = nnx.state(model, nnx.Param)
         with jax.numpy_dtype_promotion("standard"):
-            updates, state = optimizer.update(gradients, state, nnx.state(model, nnx.Param))
-        nnx.update(model, optax.apply_updates(nnx.state(model, nnx.Param), updates))
+            updates, state = optimizer.update(gradients, state, params)
+        if mup:
+            updates = scaled(updates, params, learning_rate)
+        nnx.update(model, optax.apply_updates(params, updates))
         return state
 
     def steps(seed, batches):
@@ -192,14 +288,23 @@ def module_trainer(point, dataset, recipe, dtype):
             activation=point.activation,
             task=dataset.task,
             dtype=dtype,
+            initialization=point.initialization,
+            init_scale=point.init_scale,
+            bias_initialization=point.bias_initialization,
+            base_width=point.base_width if mup else 0,
             rngs=nnx.Rngs(seed),
         )
         model = Plain(start.weights)
         state = optimizer.init(nnx.state(model, nnx.Param))
-        for batch in batches:
-            rows = batch[batch < len(dataset.train)]
-            x, y = dataset.train.features[rows], dataset.train.targets[rows]
-            state = step(model, state, jnp.asarray(x, dtype), jnp.asarray(y))
+        targets, examples = jnp.asarray(dataset.train.targets), len(dataset.train)
+        if point.label_noise:
+            new = relabelling(root_key(seed), examples, examples, max(2, k), dtype)
+            targets = jnp.where(new.drawn < point.label_noise, new.label.astype(targets.dtype), targets)
+        for number, batch in enumerate(batches):
+            rows = batch[batch < examples]
+            key = jax.random.fold_in(jax.random.fold_in(root_key(seed), DROPOUT), number)
+            x, y = dataset.train.features[rows], targets[rows]
+            state = step(model, state, jnp.asarray(x, dtype), y, key, jnp.asarray(rate(number), dtype))
             yield model.weights
 
     return steps
@@ -215,9 +320,9 @@ def assert_close(found, expected, tolerance, what):
 def lockstep(task, points, dtype, tolerance, epochs=2):
     dataset = make_dataset(task)
     if task == "regression":
-        points = [point for point in points if not point.label_smoothing]
+        points = [point for point in points if not point.label_smoothing and not point.label_noise]
     assert len(live_features(dataset.train.features)) == dataset.features - 2
-    recipe = Recipe(batch_size=16)  # 70 examples: 4 minibatches of 16, one of 6
+    recipe = Recipe(epochs=epochs, batch_size=16)  # 70 examples: 4 minibatches of 16, one of 6
     forms = {name: layout_trainer(name, points, dataset, recipe, dtype) for name in NAMES}
     alone = [module_trainer(point, dataset, recipe, dtype) for point in points]
     for seed in (0, 5):

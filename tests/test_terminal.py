@@ -11,7 +11,7 @@ from rich.console import Console
 from mlp_jax import Grid, cli
 from mlp_jax.answers.terminal import Display, fitted_table, print_table
 from mlp_jax.runs.directory import read_run
-from mlp_jax.sweeps.loop import Progress
+from mlp_jax.sweeps.record import Progress
 
 HEADINGS = ("M", "parameters", "train", "validation", "test")
 ROW = ("100", "79,510", "99.17 ± 0.03", "97.61 ± 0.16", "97.46 ± 0.07")

@@ -21,8 +21,8 @@ from mlp_jax.answers.words import answer, findings
 from mlp_jax.runs.tables import references
 from mlp_jax.sweeps.forecast import Forecast
 from mlp_jax.sweeps.grid import Grid
-from mlp_jax.sweeps.loop import Progress
 from mlp_jax.sweeps.plan import Plan, counted, gibibytes
+from mlp_jax.sweeps.record import Progress
 
 ASCII = str.maketrans(
     {"±": "+-", "×": "x", "−": "-", "–": "-", "→": "->", "²": "2", "▄": ".", "▀": "'", "█": "#", "…": "..."}

@@ -13,7 +13,7 @@ import re
 import types
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from mlp_jax.errors import InputError, shown
 
@@ -122,8 +122,11 @@ def _did_you_mean(word: str, words: Mapping[str, Any]) -> str:
 
 def _expected(hint: Any) -> str:
     """A type in words."""
+    if get_origin(hint) is Annotated:
+        return _expected(get_args(hint)[0])
     if get_origin(hint) is tuple:
-        return f"{_NAMES[get_args(hint)[0]][1]} separated by spaces"
+        each = get_args(hint)[0]
+        return f"{_NAMES[each][1] if each in _NAMES else _expected(each)} separated by spaces"
     if get_origin(hint) in (Union, types.UnionType):
         return " or ".join(_expected(each) for each in get_args(hint) if each is not types.NoneType)
     if get_origin(hint) is Literal:

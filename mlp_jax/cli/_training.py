@@ -15,6 +15,7 @@ import jax
 from rich.console import Console
 
 from mlp_jax.answers.terminal import Display
+from mlp_jax.cli._axes import of_recipe
 from mlp_jax.cli._signals import Interrupted, Stop
 from mlp_jax.cli._using import Transpose
 from mlp_jax.datasets import Dataset, absolute_path, load_dataset
@@ -27,34 +28,19 @@ from mlp_jax.runs.tables import best_trial, history_table, trials_table
 from mlp_jax.sweeps.grid import Grid
 from mlp_jax.sweeps.sweep import SweepResult, check_dtype, device_a_core, make_setup, sweep
 from mlp_jax.tasks import get_task
-from mlp_jax.training.axes import AXES, RULE
 from mlp_jax.training.recipe import Recipe
 
 
 @dataclass
 class TrainingOptions:
-    """How to train: the defaults are the article's."""
+    """How to train: the defaults are the article's. Commands add the options of ``mlp_jax.cli._axes``."""
 
     dataset: str = "mnist"
     """mnist, tfds:NAME, sklearn:NAME, a directory of IDX files, or an .npz file."""
     transpose: Transpose = None
     """Whether images are stored transposed, to be turned upright; by default just what is known to be EMNIST's."""
-    epochs: int = 20
-    """Passes over the training split."""
-    batch_size: int = 128
-    """Examples a minibatch."""
     use_bias: bool = True
     """Whether the layers have biases."""
-    optimizer: Literal["adam", "adamw", "sgd", "nesterov"] = "adam"
-    """What updates the weights; nesterov is SGD with Nesterov's momentum."""
-    momentum: float = 0.0
-    """Of SGD."""
-    weight_decay: float = 0.0
-    """Of AdamW and SGD, as PyTorch has it: of every parameter, times the learning rate."""
-    l2: float = 0.0
-    """The λ of a penalty ½ λ Σ W² on weights, without biases, for every optimizer."""
-    label_smoothing: float = 0.0
-    """Share of each label that is spread over all classes."""
     layout: Literal["auto", "packed", "vmap"] = "auto"
     """How trials lie in memory."""
     dtype: Literal["float32", "float64"] = "float32"
@@ -72,15 +58,13 @@ class TrainingOptions:
     json: bool = False
     """Print the result as JSON, and progress to the standard error."""
 
+    report_every: int = 1
+    """Epochs between two entries of the learning curves; a divisor of the epochs."""
+
     @property
     def recipe(self) -> Recipe:
         """Epochs, batch size and precision, with Keras's Adam."""
-        return Recipe(epochs=self.epochs, batch_size=self.batch_size, precision=self.precision)
-
-    @property
-    def rule(self) -> dict[str, tuple[Any]]:
-        """How weights are updated, as ``Grid`` takes it."""
-        return {AXES[name].plural: (getattr(self, name),) for name in RULE}
+        return Recipe(**of_recipe(self), precision=self.precision, report_every=self.report_every)
 
     @property
     def asked(self) -> dict[str, Any]:
@@ -138,9 +122,9 @@ def train_run(
             who = f"process {jax.process_index()} of {jax.process_count()}"
             again = f"should another one end, so does this one; to go on, all of them: {_again(out)}"
             print(f"mlp-jax: {who}: {again}", file=sys.stderr, flush=True)
-        with Display(console, grid, options.epochs, get_task(dataset.task).score_name) as display:
-            if options.batch_size > (count := len(dataset.train)):
-                more = f"Batches of {options.batch_size:,} are more than the {count:,} training examples"
+        with Display(console, grid, options.recipe.epochs, get_task(dataset.task).score_name) as display:
+            if (batch := options.recipe.batch_size) > (count := len(dataset.train)):
+                more = f"Batches of {batch:,} are more than the {count:,} training examples"
                 console.print(f"{more}: all of them are one batch", highlight=False, soft_wrap=True)
             result = sweep(
                 grid,

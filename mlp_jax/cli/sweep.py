@@ -11,6 +11,7 @@ from rich.console import Console
 
 from mlp_jax.answers.analysis import analyse
 from mlp_jax.answers.terminal import forecast_record, print_forecast, print_summary, summary_record
+from mlp_jax.cli._axes import axes_of, options_of, widths, with_axes
 from mlp_jax.cli._output import console_for, print_json
 from mlp_jax.cli._training import (
     TrainingOptions,
@@ -24,7 +25,7 @@ from mlp_jax.cli._using import figure_arguments, own_directory
 from mlp_jax.datasets import load_dataset
 from mlp_jax.errors import InputError, SweepWarning, shown, whole
 from mlp_jax.machine import distributed
-from mlp_jax.runs.directory import Run, environment, is_finished, read_config, read_run, read_trials, rule_of
+from mlp_jax.runs.directory import Run, environment, is_finished, read_config, read_run, read_trials
 from mlp_jax.runs.running import tidy_finished
 from mlp_jax.runs.tables import history_table
 from mlp_jax.sweeps.forecast import forecast
@@ -32,6 +33,7 @@ from mlp_jax.sweeps.grid import ARTICLE_WIDTHS, MOST_TRIALS, Grid
 from mlp_jax.training.axes import RULE
 
 
+@with_axes(several=True)
 @dataclass
 class Sweep(TrainingOptions):
     """Train every combination of hidden units, activations, learning rates and seeds, together.
@@ -40,8 +42,8 @@ class Sweep(TrainingOptions):
     history.csv, parameters.npz, outcomes.npz and figures.
     """
 
-    hidden_units: tuple[int, ...] = (0, *ARTICLE_WIDTHS)
-    """Widths M of the hidden layer; 0 for none (softmax regression, the baseline)."""
+    hidden_units: tuple[str, ...] = ("0", *map(str, ARTICLE_WIDTHS))
+    """Widths M of the hidden layer; 0 for none (softmax regression, the baseline), as 100-50 for several layers."""
     activations: tuple[str, ...] = ("sigmoid",)
     """Of the hidden layer: sigmoid, tanh, relu, gelu, silu, elu, softplus, identity."""
     learning_rates: tuple[float, ...] = (1e-3,)
@@ -73,12 +75,15 @@ def begun_with(path: Path) -> Sweep:
     if not path.is_dir():
         raise InputError(f"{path} is no directory: expected one that mlp-jax sweep began")
     config = read_config(path)
-    values = {each.name: config[each.name] for each in dataclasses.fields(Sweep) if each.name in config}
+    try:
+        axes = options_of(config)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    values = {each.name: config[each.name] for each in dataclasses.fields(Sweep) if each.name in config} | axes
     seeds = values.pop("seeds")
     if not all(isinstance(seed, int) for seed in seeds) or seeds != list(range(seeds[0], seeds[0] + len(seeds))):
         raise InputError(f"{path}: its seeds do not follow one another: resume it from Python, with sweep(resume=...)")
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-    values |= rule_of(config)
     return Sweep(**values, seeds=len(seeds), first_seed=seeds[0])
 
 
@@ -86,11 +91,11 @@ def run(options: Sweep) -> int:
     """Run the command; returns the exit code."""
     seeds = whole("seeds", options.seeds, 1, MOST_TRIALS)
     grid = Grid(
-        options.hidden_units,
+        widths(options.hidden_units),
         options.activations,
         options.learning_rates,
         range(options.first_seed, options.first_seed + seeds),
-        **options.rule,
+        **axes_of(options),
     )
     console = console_for(stderr=options.json)
     if (out := options.resume) is not None:

@@ -3,17 +3,19 @@
 from dataclasses import dataclass
 
 from mlp_jax.answers.terminal import percent_or_plain, print_table
+from mlp_jax.cli._axes import axes_of, widths, with_axes
 from mlp_jax.cli._output import console_for, print_json
 from mlp_jax.cli._training import TrainingOptions, place, print_written, train_run
 from mlp_jax.sweeps.grid import Grid
 
 
+@with_axes(several=False)
 @dataclass
 class Train(TrainingOptions):
     """Train one model, and show its loss and score epoch by epoch."""
 
-    hidden_units: int = 10
-    """Width M of the hidden layer; 0 for none."""
+    hidden_units: str = "10"
+    """Width M of the hidden layer; 0 for none, as 100-50 for several layers."""
     activation: str = "sigmoid"
     """Of the hidden layer."""
     learning_rate: float = 1e-3
@@ -24,8 +26,8 @@ class Train(TrainingOptions):
 
 def run(options: Train) -> int:
     """Run the command; returns the exit code."""
-    point = ((options.hidden_units,), (options.activation,), (options.learning_rate,), (options.seed,))
-    grid = Grid(*point, **options.rule)
+    point = (widths([options.hidden_units]), (options.activation,), (options.learning_rate,), (options.seed,))
+    grid = Grid(*point, **axes_of(options))
     console = console_for(stderr=options.json)
     with place(options, "train") as out:
         result, dataset = train_run(options, grid, out, console)

@@ -41,7 +41,35 @@ Shape = tuple[int, ...]
 """Of one example, without the axis of examples."""
 
 Rows = Callable[[int, int], Float[Array, "rows count"]]
-"""Draws n rows of ``count`` numbers, uniform in (−1, 1); row u is the same whatever n is."""
+"""Draws n rows of ``count`` numbers, uniform in [−1, 1); row u is the same whatever n is."""
+
+BIASES = 1 << 16
+"""Added to the place of a layer: where its biases are drawn from."""
+
+
+def _normal(drawn: Array) -> Array:
+    """Standard normal numbers from uniform ones in [−1, 1)."""
+    return math.sqrt(2) * jax.scipy.special.erfinv(jnp.maximum(drawn, jnp.nextafter(jnp.array(-1, drawn.dtype), 0)))
+
+
+INITIALIZATIONS: dict[str, Callable[[Array, int, int], Array]] = {
+    "glorot": lambda drawn, fan_in, fan_out: _within(drawn, 6.0 / (fan_in + fan_out)),
+    "he": lambda drawn, fan_in, fan_out: _within(drawn, 6.0 / fan_in),
+    "lecun": lambda drawn, fan_in, fan_out: _within(drawn, 3.0 / fan_in),
+    "pytorch": lambda drawn, fan_in, fan_out: _within(drawn, 1.0 / fan_in),
+    "normal": lambda drawn, fan_in, fan_out: _normal(drawn),
+}
+"""Weights from numbers uniform in [−1, 1), fan-in and fan-out: uniform within ±√(6 / (fan-in + fan-out)) (Glorot and
+Bengio, 2010), ±√(6 / fan-in) (He et al., 2015), ±√(3 / fan-in) (LeCun et al., 1998), ±√(1 / fan-in), as PyTorch's
+layers have it; and standard normal."""
+
+BIAS_INITIALIZATIONS = ("zeros", "pytorch")
+"""Biases: 0, or uniform within ±√(1 / fan-in)."""
+
+
+def _within(drawn: Array, square: float) -> Array:
+    """Uniform numbers in ±√square."""
+    return drawn * jnp.asarray(math.sqrt(square), drawn.dtype)
 
 
 def check_width(hidden_units: Any) -> int:
@@ -81,11 +109,18 @@ class Layer(ABC):
         units: how many.
         activation: f, a name in ``ACTIVATIONS``.
         use_bias: whether each unit has a bias.
+        initialization: of the weights, a name in ``INITIALIZATIONS``.
+        bias_initialization: a name in ``BIAS_INITIALIZATIONS``.
+        base_width: width of every hidden layer at which initial weights and learning rates are the usual ones, while
+            they are scaled at others (``mlp_jax.networks.parametrization``); 0 for the standard parametrization.
     """
 
     units: int
     activation: str = "identity"
     use_bias: bool = True
+    initialization: str = "glorot"
+    bias_initialization: str = "zeros"
+    base_width: int = 0
 
     stackable: ClassVar[bool] = False
     """Whether layers that are given the same x may lie below each other, a row per unit, as one product ``A xᵀ``."""
@@ -103,8 +138,8 @@ class Layer(ABC):
         """Numbers that enter each unit and that each input goes into: fan-in and fan-out."""
 
     @abstractmethod
-    def init(self, rows: Rows, before: Shape, first: bool) -> dict[str, Array]:
-        """Initial parameters: Glorot-uniform weights, zero biases.
+    def draw(self, rows: Rows, before: Shape, first: bool) -> Float[Array, "*kernel"]:
+        """Numbers uniform in [−1, 1), of the shape of the kernel.
 
         Args:
             rows: of random numbers.
@@ -112,6 +147,27 @@ class Layer(ABC):
             first: whether the layer is given the examples. The first layer draws a row of weights per unit of its own,
                 every other one per unit it is given: as layouts put trials side by side.
         """
+
+    def init(
+        self, rows: Rows, bias_rows: Rows, before: Shape, first: bool, fans: tuple[int, int] | None = None
+    ) -> dict[str, Array]:
+        """Initial parameters.
+
+        Args:
+            rows: of random numbers, for the kernel.
+            bias_rows: likewise, for the biases.
+            before: shape of the input.
+            first: as for ``draw``.
+            fans: fan-in and fan-out to go by; None for the layer's own.
+        """
+        fan_in, fan_out = self.fans(before) if fans is None else fans
+        drawn = self.draw(rows, before, first)
+        params = {"kernel": INITIALIZATIONS[self.initialization](drawn, fan_in, fan_out)}
+        if not self.use_bias:
+            return params
+        if self.bias_initialization == "zeros":
+            return params | {"bias": jnp.zeros(self.units, drawn.dtype)}
+        return params | {"bias": _within(bias_rows(self.units, 1)[:, 0], 1.0 / fan_in)}
 
     @abstractmethod
     def apply(
@@ -144,12 +200,9 @@ class Dense(Layer):
     def fans(self, before: Shape) -> tuple[int, int]:
         return math.prod(before), self.units
 
-    def init(self, rows: Rows, before: Shape, first: bool) -> dict[str, Array]:
+    def draw(self, rows: Rows, before: Shape, first: bool) -> Float[Array, "inputs units"]:
         inputs = math.prod(before)
-        drawn = rows(self.units, inputs).T if first else rows(inputs, self.units)
-        limit = jnp.asarray(glorot_limit(sum(self.fans(before))), drawn.dtype)
-        params = {"kernel": drawn * limit}
-        return params | {"bias": jnp.zeros(self.units, drawn.dtype)} if self.use_bias else params
+        return rows(self.units, inputs).T if first else rows(inputs, self.units)
 
     def apply(
         self, params: Mapping[str, Array], x: Float[Array, "B *before"], precision: str = "float32"
@@ -171,11 +224,19 @@ Network = tuple[Layer, ...]
 """Layers one after another; the last one's units are the logits."""
 
 
-def perceptron(hidden: Sequence[int], outputs: int, activation: str, use_bias: bool = True) -> Network:
-    """A multilayer perceptron: dense layers of these widths, then one of ``outputs`` logits."""
+def perceptron(hidden: Sequence[int], outputs: int, activation: str, use_bias: bool = True, **init: Any) -> Network:
+    """A multilayer perceptron: dense layers of these widths, then one of ``outputs`` logits.
+
+    Args:
+        hidden: units of the hidden layers.
+        outputs: K.
+        activation: of the hidden layers.
+        use_bias: whether layers have biases.
+        **init: ``initialization``, ``bias_initialization`` and ``base_width`` of every layer.
+    """
     return (
-        *(Dense(units, activation, use_bias) for units in hidden),
-        Dense(outputs, "identity", use_bias),
+        *(Dense(units, activation, use_bias, **init) for units in hidden),
+        Dense(outputs, "identity", use_bias, **init),
     )
 
 
@@ -192,19 +253,86 @@ def init_network(network: Network, shape: Shape, rows: Callable[[int], Rows]) ->
     Args:
         network: the layers.
         shape: of an example.
-        rows: random numbers of a layer by its place, from 0 (``unit_rows``, or what is shared by several networks).
+        rows: random numbers of a layer by its place, from 0 (``unit_rows``, or what is shared by several networks), and
+            of its biases by that and ``BIASES``.
     """
-    return [
-        layer.init(rows(place), before, first=place == 0) for place, (layer, before) in enumerate(walk(network, shape))
-    ]
+    params = []
+    for place, (layer, before) in enumerate(walk(network, shape)):
+        fans = _base_fans(network, place, before)
+        drawn = layer.init(rows(place), rows(BIASES + place), before, place == 0, fans)
+        if (scale := _kernel_scale(network, place)) != 1:
+            drawn["kernel"] *= jnp.asarray(scale, drawn["kernel"].dtype)
+        params.append(drawn)
+    return params
+
+
+# The maximal update parametrization: Yang et al. (2022), table 3, relative to a base width
+
+
+def _ratios(network: Network, place: int) -> tuple[float, float]:
+    """Widths of what a layer is given and of its own outputs over the base widths; 1 for what has no width to vary."""
+
+    def ratio(i: int) -> float:
+        hidden = 0 <= i < len(network) - 1 and network[i].base_width
+        return network[i].units / network[i].base_width if hidden else 1.0
+
+    return ratio(place - 1), ratio(place)
+
+
+def _base_fans(network: Network, place: int, before: Shape) -> tuple[int, int]:
+    """Fan-in and fan-out of a layer at the base width, or its own in the standard parametrization."""
+    layer = network[place]
+    if not layer.base_width:
+        return layer.fans(before)
+    if place:
+        before = (*before[:-1], network[place - 1].base_width)
+    return (layer if place == len(network) - 1 else layer.widened(layer.base_width)).fans(before)
+
+
+def _kernel_scale(network: Network, place: int) -> float:
+    """What µP multiplies initial weights by: the variance goes as 1 / fan-in, that of output weights as its square."""
+    into, _ = _ratios(network, place)
+    return 1 / into if place == len(network) - 1 else 1 / math.sqrt(into)
+
+
+def rate_factors(network: Network, adaptive: bool) -> list[dict[str, float]]:
+    """What µP multiplies the learning rate of each layer's parameters by, by name; 1 in the standard parametrization.
+
+    Args:
+        network: the layers.
+        adaptive: whether the optimizer's updates do not grow with the gradient, as Adam's.
+    """
+    factors = []
+    for place in range(len(network)):
+        into, out = _ratios(network, place)
+        factors.append({"kernel": 1 / into, "bias": 1.0} if adaptive else {"kernel": out / into, "bias": out})
+    return factors
+
+
+Drop = Callable[[int, Float[Array, "B *after"]], Float[Array, "B *after"]]
+"""Leaves out units of a hidden layer, by its place and its outputs."""
 
 
 def apply_network(
-    network: Network, params: Sequence[Mapping[str, Array]], x: Float[Array, "B *shape"], precision: str = "float32"
+    network: Network,
+    params: Sequence[Mapping[str, Array]],
+    x: Float[Array, "B *shape"],
+    precision: str = "float32",
+    drop: Drop | None = None,
 ) -> Float[Array, "B K"]:
-    """Logits of a minibatch; ``precision`` is that of the first layer's products."""
+    """Logits of a minibatch.
+
+    Args:
+        network: the layers.
+        params: of each.
+        x: the examples.
+        precision: of the first layer's products, as in ``Recipe``.
+        drop: dropout of hidden layers, if there is any.
+    """
     for place, (layer, each) in enumerate(zip(network, params, strict=True)):
         x = layer.apply(each, x, precision if place == 0 else "float32")
+        if drop is not None and place < len(network) - 1:
+            x = drop(place, x)
     return x
 
 
@@ -224,11 +352,6 @@ def symbols(network: Network) -> list[dict[str, str]]:
         {"kernel": kernel(place), **({"bias": f"c{place + 1}"} if layer.use_bias else {})}
         for place, layer in enumerate(network)
     ]
-
-
-def glorot_limit(fans: int) -> float:
-    """Bound of Glorot's uniform distribution, √(6 / (fan-in + fan-out)), from their sum (AISTATS 2010)."""
-    return math.sqrt(6.0 / fans)
 
 
 def unit_rows(key: PRNGKeyArray, place: int, dtype: DTypeLike) -> Rows:

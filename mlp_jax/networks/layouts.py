@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby, pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +27,7 @@ from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from mlp_jax.networks.keys import drawing
 from mlp_jax.networks.layers import (
     ACTIVATIONS,
     Dense,
@@ -36,6 +37,7 @@ from mlp_jax.networks.layers import (
     first_product,
     init_network,
     parameter_count,
+    rate_factors,
     symbols,
     unit_rows,
     walk,
@@ -131,6 +133,12 @@ class Group:
         return np.arange(self.network[place].units) < own[:, None]
 
 
+def _spans(groups: Sequence[Group]) -> list[range]:
+    """The slots of each group."""
+    starts = np.cumsum([0, *(len(group.members) for group in groups)]).tolist()
+    return [range(first, last) for first, last in pairwise(starts)]
+
+
 @dataclass(frozen=True)
 class Leaf:
     """Parameters of one name of one layer of a group.
@@ -193,14 +201,37 @@ class Packing:
     @cached_property
     def owner(self) -> dict[str, Int[np.ndarray, "rows"]]:
         """Of each array of the parameters, the slot that each leading row belongs to."""
-        starts = np.cumsum([0, *(len(group.members) for group in self.groups)])
-        slots = [np.arange(first, last) for first, last in pairwise(starts)]
+        slots = _spans(self.groups)
         owner = {}
         if self.firsts:
             owner[FIRST] = np.concatenate([np.repeat(slots[g], self.groups[g].network[0].units) for g in self.firsts])
         for key, leaves in groupby(self.leaves, key=lambda leaf: leaf.key):
             owner[key] = np.concatenate([np.repeat(slots[leaf.group], leaf.shape[0]) for leaf in leaves])
         return owner
+
+    def by_leaf(self, values: Callable[[Network], list[dict[str, float]]]) -> dict[str, Float[np.ndarray, "rows ..."]]:
+        """One number for each parameter of each layer, by row of the arrays, to be broadcast along their other axes.
+
+        Args:
+            values: of a network, for each layer by the name of the parameter.
+        """
+        by_slot = [values(network) for network in self.networks]
+        found = {}
+        if self.firsts:
+            bias = np.array([column == ONES for column in self.problem.columns[: self.problem.trained]])
+            owners = self.owner[FIRST]
+            kernels = np.array([each[0]["kernel"] for each in by_slot])[owners]
+            biases = np.array([each[0].get("bias", 0.0) for each in by_slot])[owners]
+            found[FIRST] = np.where(bias, biases[:, None], kernels[:, None])
+        slots = _spans(self.groups)
+        for key, leaves in groupby(self.leaves, key=lambda leaf: leaf.key):
+            rows, inner = [], 0
+            for leaf in leaves:
+                mine = [by_slot[slot][leaf.place][leaf.name] for slot in slots[leaf.group]]
+                rows.append(np.repeat(mine, leaf.shape[0]))
+                inner = len(leaf.shape) - 1
+            found[key] = np.concatenate(rows).reshape(-1, *(1,) * inner)
+        return found
 
     # Parameters
 
@@ -235,8 +266,9 @@ class Packing:
         """The parameters that ``logits`` needs for examples with all columns."""
         return params | {key: jnp.concatenate([params[key], rest], axis=1) for key, rest in frozen.items()}
 
-    def logits(self, params: Arrays, x: Float[Array, "B C"]) -> Float[Array, "T B K"]:
+    def logits(self, params: Arrays, x: Float[Array, "B C"], dropout: "Dropout | None" = None) -> Float[Array, "T B K"]:
         """Logits of every trial for the same examples, which have all columns, or the trained ones."""
+        masks = self._dropped(dropout, len(x))
         by_group: list[list[dict[str, Array]]] = [[{} for _ in group.network] for group in self.groups]
         for key, leaves in groupby(self.leaves, key=lambda leaf: leaf.key):
             each = list(leaves)
@@ -249,11 +281,15 @@ class Packing:
         out = []
         for number, group in enumerate(self.groups):
             if number in hidden:
-                z, rest = hidden[number], slice(1, None)
-                out.append(_group_logits(group, 1, by_group[number][rest], z))
+                z = hidden[number]
+                if masks is not None and len(group.network) > 1:
+                    z = z * masks[number][0]
+                rest = None if masks is None else masks[number][1:]
+                out.append(_group_logits(group, 1, by_group[number][1:], z, rest))
             else:
                 image = x[:, :features].reshape(x.shape[0], *self.problem.shape)
-                out.append(_group_logits(group, 0, by_group[number], image, self.problem.precision))
+                mine = None if masks is None else masks[number]
+                out.append(_group_logits(group, 0, by_group[number], image, mine, self.problem.precision))
         logits = jnp.concatenate(out)  # [T, K, B]
         if LAST_BIAS in params:  # of all groups at once, which is a kernel and not one per group
             biases = params[LAST_BIAS].reshape(-1, logits.shape[1])
@@ -279,6 +315,23 @@ class Packing:
                 if len(group.network) > 1 and group.padded:
                     found[g] = jnp.where(group.mask(0)[:, :, None], found[g], 0)
         return found
+
+    def _dropped(self, dropout: "Dropout | None", examples: int) -> list[list[Float[Array, "T _ B"]]] | None:
+        """By group and place, what hidden units are multiplied by."""
+        if dropout is None:
+            return None
+        most: dict[int, int] = {}
+        for group in self.groups:
+            for place, layer in enumerate(group.network[:-1]):
+                most[place] = max(most.get(place, 0), layer.units)
+        drawn = {place: dropout.drawn(place, units, examples) for place, units in most.items()}
+        return [
+            [
+                kept(drawn[place][: layer.units], dropout.share[np.array(slots), None, None])
+                for place, layer in enumerate(group.network[:-1])
+            ]
+            for group, slots in zip(self.groups, _spans(self.groups), strict=True)
+        ]
 
     # By owner
 
@@ -331,14 +384,50 @@ class Packing:
         }
 
 
+class Dropout(NamedTuple):
+    """The units to leave out in one step.
+
+    Attributes:
+        key: of the step.
+        share: of the hidden units of each trial.
+    """
+
+    key: PRNGKeyArray
+    share: Float[Array, "T"]
+
+    def drawn(self, place: int, units: int, examples: int) -> Float[Array, "units B"]:
+        """Numbers uniform in [0, 1) for the layer at a place; those of a unit do not depend on how many there are."""
+        with drawing():
+            return jax.random.uniform(jax.random.fold_in(self.key, place), (units, examples), self.share.dtype)
+
+    def alone(self, place: int, x: Float[Array, "B *after"]) -> Float[Array, "B *after"]:
+        """The outputs of a layer of the only trial."""
+        mask = kept(self.drawn(place, x.shape[-1], len(x)), self.share[0]).T
+        return x * mask.reshape(len(x), *(1,) * (x.ndim - 2), x.shape[-1])
+
+
+def kept(drawn: Float[Array, "..."], share: Float[Array, "..."]) -> Float[Array, "..."]:
+    """0 for a unit that is left out, and for others what keeps the mean as it is."""
+    return jnp.where(drawn >= share, 1 / (1 - share), 0)
+
+
 def _group_logits(
-    group: Group, place: int, params: Sequence[dict[str, Array]], x: Array, precision: str = "float32"
+    group: Group,
+    place: int,
+    params: Sequence[dict[str, Array]],
+    x: Array,
+    dropped: Sequence[Float[Array, "T _ B"]] | None,
+    precision: str = "float32",
 ) -> Float[Array, "T K B"]:
-    """Logits of a group from the outputs of the layers before a place, or, for place 0, from the examples."""
+    """Logits of a group from the outputs of the layers before a place, or, for place 0, from the examples.
+
+    ``dropped`` is what hidden layers from that place on are multiplied by, if there is dropout.
+    """
     rest = group.network[place:]
     masks = [jnp.asarray(group.mask(i)) for i in range(place, len(group.network) - 1)] if group.padded else []
+    factors = list(dropped or [])
 
-    def one(params: Any, masks: Any, x: Any) -> Float[Array, "K B"]:
+    def one(params: Any, masks: Any, factors: Any, x: Any) -> Float[Array, "K B"]:
         for i, (layer, each) in enumerate(zip(rest, params, strict=True)):
             unbiased = replace(layer, use_bias=False) if i == len(rest) - 1 else layer  # added for all groups at once
             if isinstance(unbiased, Dense) and place:
@@ -347,12 +436,14 @@ def _group_logits(
                 x = unbiased.apply(each, x, precision if i == 0 else "float32")
             if masks and i < len(masks):  # f(0) need not be 0, as with the sigmoid
                 x = jnp.where(masks[i][:, None] if place else masks[i], x, 0)
+            if factors and i < len(factors):
+                x = x * (factors[i] if place else factors[i].T.reshape(len(x), *(1,) * (x.ndim - 2), -1))
         return x if place else x.T
 
     if place and len(group.members) == 1:  # compiles and runs faster than a batched product
-        alone, own = jax.tree.map(lambda leaf: leaf[0], (list(params), masks))
-        return one(alone, own, x[0])[None]
-    return jax.vmap(one, in_axes=(0, 0, 0 if place else None))(list(params), masks, x)
+        alone, own, mine = jax.tree.map(lambda leaf: leaf[0], (list(params), masks, factors))
+        return one(alone, own, mine, x[0])[None]
+    return jax.vmap(one, in_axes=(0, 0, 0, 0 if place else None))(list(params), masks, factors, x)
 
 
 def _stacked(layer: dict[str, Array], units: int) -> Float[Array, "units columns"]:
@@ -441,14 +532,29 @@ class Layout:
 
     @cached_property
     def kernels(self) -> dict[str, dict[str, Any]]:
-        """Of each array of the parameters 1 where a value is a weight and 0 where it is a bias, to be broadcast."""
+        """For each parameter 1 if it is a weight and 0 if it is a bias, to be broadcast."""
 
-        def one(packing: Packing, key: str) -> Any:
-            if key != FIRST:
-                return float(key.startswith("kernel"))
-            return (np.array(self.columns[: self.trained]) != ONES).astype(np.float32)[None]
+        def weights(network: Network) -> list[dict[str, float]]:
+            return [{"kernel": 1.0, "bias": 0.0} for _ in network]
 
-        return {name: {key: one(packing, key) for key in packing.owner} for name, packing in self.packings}
+        return {name: packing.by_leaf(weights) for name, packing in self.packings}
+
+    def rate_factors(self, optimizer: str, adaptive: bool) -> dict[str, Any] | None:
+        """What multiplies the learning rate of each parameter that an optimizer trains; None where it is 1 for all."""
+        factors = dict(self.packings)[optimizer].by_leaf(lambda network: rate_factors(network, adaptive))
+        return factors if any((each != 1).any() for each in factors.values()) else None
+
+    def scaled(self, params: Params, frozen: Params, scale: Float[Array, "T"]) -> tuple[Params, Params]:
+        """Parameters with each trial's weights, but not its biases, multiplied by a number."""
+        rows = self.by_row(scale, params)
+
+        def one(array: Array, by: Array, kernel: np.ndarray) -> Array:
+            return array * jnp.where(kernel > 0, by, 1)
+
+        scaled = jax.tree.map(one, params, rows, self.kernels)
+        return scaled, {
+            name: {key: array * rows[name][key] for key, array in arrays.items()} for name, arrays in frozen.items()
+        }
 
     def init(self, key: PRNGKeyArray, dtype: DTypeLike) -> tuple[Params, Params]:
         """Initial parameters of a seed: those that are trained, and those that never change."""
@@ -459,9 +565,17 @@ class Layout:
         """The parameters that ``logits`` needs for examples with all columns."""
         return {name: packing.merge(params[name], frozen[name]) for name, packing in self.packings}
 
-    def logits(self, params: Params, x: Float[Array, "B C"]) -> Float[Array, "T B K"]:
+    def logits(self, params: Params, x: Float[Array, "B C"], dropout: Dropout | None = None) -> Float[Array, "T B K"]:
         """Logits of every trial for the same examples, which have all columns, or the trained ones."""
-        return jnp.concatenate([packing.logits(params[name], x) for name, packing in self.packings])
+        return jnp.concatenate(
+            [
+                packing.logits(params[name], x, dropout and dropout._replace(share=dropout.share[self._span(name)]))
+                for name, packing in self.packings
+            ]
+        )
+
+    def _span(self, name: str) -> slice:
+        return slice(self._slots[name].start, self._slots[name].stop)
 
     def finite(self, params: Params) -> Bool[Array, "T"]:
         """Whether all parameters of a trial are finite."""

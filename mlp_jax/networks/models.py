@@ -19,11 +19,13 @@ from flax import nnx
 from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Float, Num, PRNGKeyArray
 
-from mlp_jax.errors import InputError, instance, shown, whole
+from mlp_jax.errors import InputError, instance, one_of, shown, whole
 from mlp_jax.machine.backend import require_jax
 from mlp_jax.machine.compilation import run_compiled
 from mlp_jax.networks.keys import next_key, root_key
 from mlp_jax.networks.layers import (
+    BIAS_INITIALIZATIONS,
+    INITIALIZATIONS,
     MOST_UNITS,
     Layer,
     Network,
@@ -60,8 +62,11 @@ def _array(values: Array | np.ndarray) -> Array:
     return values if isinstance(values, jax.Array) else jax.device_put(np.array(values))
 
 
-def _initial(key: PRNGKeyArray, *, network: Network, features: int, dtype: Any) -> list[dict[str, Array]]:
-    return init_network(network, (features,), lambda place: unit_rows(key, place, dtype))
+def _initial(
+    key: PRNGKeyArray, scale: Float[Array, ""], *, network: Network, features: int, dtype: Any
+) -> list[dict[str, Array]]:
+    layers = init_network(network, (features,), lambda place: unit_rows(key, place, dtype))
+    return [{name: each * scale if name == "kernel" else each for name, each in layer.items()} for layer in layers]
 
 
 def _dtype(dtype: Any) -> Any:
@@ -99,6 +104,10 @@ class MLP(nnx.Module):
         use_bias: bool = True,
         task: str = "multiclass",
         dtype: DTypeLike = jnp.float32,
+        initialization: str = "glorot",
+        init_scale: float = 1.0,
+        bias_initialization: str = "zeros",
+        base_width: int = 0,
         rngs: nnx.Rngs,
     ) -> None:
         """Create the model with initial weights.
@@ -111,6 +120,10 @@ class MLP(nnx.Module):
             use_bias: whether layers have biases.
             task: what the logits mean (``mlp_jax.tasks``).
             dtype: of the parameters and of the arithmetic.
+            initialization: of the weights, a name in ``mlp_jax.networks.layers.INITIALIZATIONS``.
+            init_scale: what the initial weights are multiplied by.
+            bias_initialization: ``zeros`` or ``pytorch``.
+            base_width: of µP, by which ``fit`` scales learning rates as well; 0 for the standard parametrization.
             rngs: ``nnx.Rngs(seed)``.
 
         Raises:
@@ -125,9 +138,15 @@ class MLP(nnx.Module):
         self.task = get_task(task).name
         self.activation = activation
         self.features = features
-        self.network: Network = perceptron(layers_of(hidden_units), outputs, activation, use_bias)
+        init = {
+            "initialization": one_of("initialization", initialization, INITIALIZATIONS),
+            "bias_initialization": one_of("bias initialization", bias_initialization, BIAS_INITIALIZATIONS),
+            "base_width": whole("base_width", base_width, 0, MOST_UNITS),
+        }
+        self.network: Network = perceptron(layers_of(hidden_units), outputs, activation, use_bias, **init)
         static = {"network": self.network, "features": features, "dtype": _dtype(dtype)}
-        self.layers = nnx.List([Parameters(each) for each in run_compiled(_initial, static, next_key(rngs))])
+        scale = np.asarray(init_scale, _dtype(dtype))
+        self.layers = nnx.List([Parameters(each) for each in run_compiled(_initial, static, next_key(rngs), scale)])
 
     @classmethod
     def from_weights(

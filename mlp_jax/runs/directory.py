@@ -225,6 +225,7 @@ def sweep_config(setup: Setup, dataset: str, dataset_path: str | None = None) ->
         **setup.grid.axes,
         **asdict(setup.recipe),
         "layout": setup.layout,
+        "most_rows": setup.most_rows,
         "use_bias": setup.use_bias,
         "dtype": setup.dtype,
     }
@@ -232,8 +233,7 @@ def sweep_config(setup: Setup, dataset: str, dataset_path: str | None = None) ->
 
 def grid_of(config: Mapping[str, Any]) -> Grid:
     """The grid that a configuration holds; raises InputError if that makes no sense."""
-    values = {axis.plural: config[axis.plural] for axis in AXES.values() if axis.plural in config}
-    return Grid(**values)
+    return Grid.from_axes(config)
 
 
 def rule_of(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -270,7 +270,7 @@ def environment(result: SweepResult) -> dict[str, Any]:
             "evaluate": timing.evaluate,
             "saving": timing.saving,
         },
-        "plan": str(result.plan),
+        "plan": "; ".join(dict.fromkeys(map(str, result.plans))),
         "examples_times_trials_per_second": result.examples[0] * len(result.trials) / timing.warm_epoch,
     }
 

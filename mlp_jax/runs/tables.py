@@ -33,8 +33,7 @@ def trials_table(result: SweepResult) -> Table:
     Raises:
         InputError: trials differ in more than width, activation, learning rate and seed, or have several hidden layers.
     """
-    _ = result.grid.rule
-    if deep := next((widths for widths in result.grid.hidden_units if isinstance(widths, tuple)), None):
+    if deep := next((widths for widths in result.grid.values("hidden_units") if isinstance(widths, tuple)), None):
         raise InputError(
             f"hidden_units holds {deep}: tables, runs and their analysis are of one hidden layer, so use what sweep "
             "returns"

@@ -39,12 +39,14 @@ from mlp_jax.runs.directory import (
     recipe_of,
 )
 from mlp_jax.runs.tables import KEYS, SCORES, Table
+from mlp_jax.sweeps.blocks import arrange
 from mlp_jax.sweeps.checkpoints import Checkpoints, DamagedError
 from mlp_jax.sweeps.grid import Grid
 from mlp_jax.sweeps.loop import saved_shapes
 from mlp_jax.sweeps.outcomes import SPLITS, Outcomes
 from mlp_jax.sweeps.sweep import make_program, make_setup, network_of
 from mlp_jax.tasks import Task, get_task
+from mlp_jax.training.axes import recipe_of_trial
 from mlp_jax.training.epoch import ROWS_AT_ONCE, to_device
 from mlp_jax.training.fit import network_means
 from mlp_jax.training.recipe import Recipe
@@ -481,7 +483,8 @@ def _checkpoints(
     saver: Checkpoints, asked: _Asked, dataset: Dataset | None, reason: str, config: Mapping[str, Any]
 ) -> Iterator[Finding]:
     """Of finished replicas and of every state, newest first; then from where resuming goes on."""
-    replicas, epochs = len(asked.grid.replicas), asked.recipe.epochs
+    blocks = arrange(asked.grid.trials, config.get("most_rows"))
+    replicas = sum(block.replicas for block in blocks)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always", SweepWarning)
         finished = saver.finished()
@@ -489,31 +492,35 @@ def _checkpoints(
         yield Finding(f"{CHECKPOINTS}/finished", "wrong", str(warning.message))
     done = {replica for each in finished for replica in range(each.first, each.first + each.count)}
     yield Finding(f"{CHECKPOINTS}/finished", "sound", f"{len(done)} of {replicas} replicas")
-    program = None
+    setup = None
     if dataset is not None:
         options = {key: config[key] for key in ("layout", "use_bias", "dtype")}
-        program = make_program(make_setup(asked.grid, dataset, recipe=asked.recipe, **options), dataset)
+        setup = make_setup(asked.grid, dataset, recipe=asked.recipe, **options)
     going_on = ""
     for step in saver.steps():
         place = f"{CHECKPOINTS}/states/{step}"
         try:
             saved = saver.notes(step)
-            if program is not None:
+            block = next(each for each in blocks if saved.first < each.first + each.replicas)
+            if setup is not None and dataset is not None:
+                program = make_program(setup, block, dataset)
                 rows = math.ceil(saved.count / program.mesh.size) * program.mesh.size
                 saver.restore(saved, *saved_shapes(program, saved, rows))
         except DamagedError as damage:
             if saver.place(step).exists():  # a sweep that is running removes old ones
                 yield Finding(place, "wrong", str(damage))
             continue
+        recipe = recipe_of_trial(asked.recipe, block.order)
         span = (
-            f"epoch {saved.epoch} of {epochs}, replicas {saved.first} to {saved.first + saved.count - 1} of {replicas}"
+            f"epoch {saved.epoch * recipe.report_every} of {recipe.epochs}, "
+            f"replicas {saved.first} to {saved.first + saved.count - 1} of {replicas}"
         )
-        if program is None:
+        if setup is None:
             yield Finding(place, "unchecked", f"{span}; of its arrays nothing, as the data cannot be had: {reason}")
         else:
             yield Finding(place, "sound", span)
         if not going_on and done.isdisjoint(range(saved.first, saved.first + saved.count)):
-            going_on = f"resuming goes on from {place}, epoch {saved.epoch}"
+            going_on = f"resuming goes on from {place}, epoch {saved.epoch * recipe.report_every}"
     rest = (
         "resuming writes the results" if len(done) == replicas else "resuming begins the replicas that are not finished"
     )

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -12,7 +12,7 @@ import numpy as np
 from mlp_jax.datasets.dataset import Dataset
 from mlp_jax.networks.layers import parameter_count
 from mlp_jax.sweeps.grid import Grid
-from mlp_jax.sweeps.parts import Parts
+from mlp_jax.sweeps.loop import Stage
 from mlp_jax.sweeps.plan import Plan
 from mlp_jax.sweeps.sweep import make_setup, prepare
 from mlp_jax.training.epoch import aligned
@@ -66,6 +66,7 @@ class Forecast:
         parameter_bytes: of all trained parameters.
         calibration: what the times are from.
         epoch: seconds expected for an epoch of all trials.
+        training: seconds expected for all epochs.
         evaluate: seconds expected for the final scores.
     """
 
@@ -80,12 +81,13 @@ class Forecast:
     parameter_bytes: int
     calibration: Calibration
     epoch: float
+    training: float
     evaluate: float
 
     @property
     def seconds(self) -> float:
         """Expected for the sweep: compilation, training, final scores; without what is written and drawn."""
-        return self.calibration.compile + self.epochs * self.epoch + self.evaluate
+        return self.calibration.compile + self.training + self.evaluate
 
 
 def forecast(
@@ -106,49 +108,79 @@ def forecast(
         InputError: as ``sweep`` raises it.
     """
     setup = make_setup(grid, dataset, recipe=recipe, layout=layout, use_bias=use_bias, dtype=dtype)
-    parts, host, plan = prepare(setup, dataset, replicas_at_once, devices, memory)
-    examples, mesh = setup.examples, parts.mesh_size
-    arranged = parts.whole.layout
-    by_trial = [arranged.problem.operations(network) for network in arranged.networks]
+    stages = prepare(setup, dataset, replicas_at_once, devices, memory)
     with jax.disable_jit(False):  # as in ``sweep``
-        calibration = _calibrate(parts, host, grid, sum(by_trial) * recipe.batch_size * plan.at_once * mesh)
+        return _together([_of_stage(stage) for stage in stages])
+
+
+def _of_stage(stage: Stage) -> Forecast:
+    """What the trials of one block will take."""
+    block, parts, plan = stage.block, stage.parts, stage.plan
+    program, mesh = parts.whole, parts.mesh_size
+    arranged, recipe = program.layout, program.recipe
+    by_trial = [arranged.problem.operations(network) for network in arranged.networks]
+    calibration = _calibrate(stage, sum(by_trial) * recipe.batch_size * plan.at_once * mesh)
     turns = plan.chunks * math.ceil(plan.share / plan.at_once)
     if plan.at_once == 1:  # rows for no replica take no time
         turns -= plan.share - math.ceil((plan.chunk - plan.padding) / mesh)
-    steps = math.ceil(examples[0] / recipe.batch_size)
+    steps = math.ceil(program.trained_on / recipe.batch_size)
     one_replica = sum(parameter_count(network, arranged.problem.shape) for network in arranged.networks)
-    parameters = one_replica * len(grid.replicas)
+    parameters = one_replica * block.replicas
+    training, validation = turns * steps * calibration.step, turns * calibration.validation
     return Forecast(
-        trials=len(grid.trials),
-        replicas=len(grid.replicas),
+        trials=block.replicas * arranged.trials,
+        replicas=block.replicas,
         epochs=recipe.epochs,
         parameters=parameters,
-        operations=sum(by_trial) * len(grid.replicas) * examples[0],
+        operations=sum(by_trial) * block.replicas * program.trained_on,
         plan=plan,
         turns=turns,
         checkpoint_bytes=plan.chunk * plan.need.saved,
-        parameter_bytes=parameters * np.dtype(dtype).itemsize,
+        parameter_bytes=parameters * np.dtype(program.dtype).itemsize,
         calibration=calibration,
-        epoch=turns * (steps * calibration.step + calibration.validation),
-        evaluate=turns * calibration.validation * sum(examples) / examples[1],
+        epoch=training + validation / recipe.report_every,
+        training=training * recipe.epochs + validation * recipe.rounds,
+        evaluate=validation * sum(program.examples) / program.examples[1],
     )
 
 
-def _calibrate(parts: Parts, host: tuple[np.ndarray, np.ndarray], grid: Grid, step_operations: int) -> Calibration:
+def _together(each: Sequence[Forecast]) -> Forecast:
+    """Of blocks that follow one another; plan and calibration are those of the one that needs most memory."""
+    greatest = max(each, key=lambda one: one.plan.bytes_used)
+    calibration = replace(
+        greatest.calibration,
+        compile=sum(one.calibration.compile for one in each),
+        seconds=sum(one.calibration.seconds for one in each),
+    )
+    added = ("trials", "replicas", "parameters", "operations", "turns", "parameter_bytes", "epoch", "training")
+    return replace(
+        greatest,
+        **{name: sum(getattr(one, name) for one in each) for name in (*added, "evaluate")},
+        epochs=max(one.epochs for one in each),
+        checkpoint_bytes=max(one.checkpoint_bytes for one in each),
+        calibration=calibration,
+    )
+
+
+def _calibrate(stage: Stage, step_operations: int) -> Calibration:
     """Train as many replicas as run side by side, on the first minibatches; and score the validation split."""
     begun = time.perf_counter()
-    batch, (train, validation, test) = parts.whole.recipe.batch_size, parts.whole.examples
+    program, block = stage.parts.whole, stage.block
+    batch, (train, validation, test) = program.recipe.batch_size, program.examples
     wanted = min(MOST, max(FEWEST, round(OPERATIONS_A_PASS / step_operations)))
-    few = min(train, wanted * batch)
-    parts = parts.changed(examples=(few, validation, test))
+    few = min(program.trained_on, wanted * batch)
+    recipe = replace(program.recipe, report_every=1)
+    parts = stage.parts.changed(examples=(few, validation, test), trained_on=few, recipe=recipe)
     rows = parts.whole.at_once * parts.mesh_size
-    seeds = [grid.replicas[i % len(grid.replicas)] for i in range(rows)]
-    data = parts.put_data(*(_without(array, few, train) for array in host))
+    places = np.arange(rows) % block.replicas
+    data = parts.put_data(*(_without(array, few, train) for array in stage.host))
     count, epoch, first, last = (parts.put(np.array(value, np.int32)) for value in (rows, 0, few, few + validation))
     before = time.perf_counter()
     run = parts.compile(rows, data)
     compiled = time.perf_counter() - before
-    states, replicas = parts.init(run, seeds, grid.numbers)
+    seeds, init_seeds = block.seeds[:, places]
+    numbers = {name: values[places] for name, values in block.numbers.items()}
+    states, replicas = parts.init(run, seeds, init_seeds, numbers)
     params = [state.params for state in states]
 
     def train_once() -> Any:

@@ -1,17 +1,18 @@
 """The grid: the trials asked for."""
 
 import itertools
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
-from mlp_jax.errors import InputError, listed, shown, whole
+from mlp_jax.errors import InputError, instance, listed, shown, whole
 from mlp_jax.networks.layers import Widths
-from mlp_jax.training.axes import AXES, NUMBERS, RULE, Trial, check_trial, decays
+from mlp_jax.training.axes import AXES, RULE, Trial, check_trial
 
 ARTICLE_WIDTHS = (10, 25, 50, 100, 150, 200)
 MOST_TRIALS = 10_000_000
@@ -19,105 +20,171 @@ MOST_TRIALS = 10_000_000
 
 __all__ = ["ARTICLE_WIDTHS", "MOST_TRIALS", "Grid", "Trial"]
 
+_TOGETHER = (
+    "optimizer",
+    "momentum",
+    "weight_decay",
+    "schedule",
+    "decay_steps",
+    "decay_factor",
+    "parametrization",
+    "base_width",
+)
+"""Axes whose values have to fit each other (``check_trial``)."""
 
-@dataclass(frozen=True)
+Values = Mapping[str, tuple[Any, ...]]
+"""Of each axis, by plural name."""
+
+
+@dataclass(frozen=True, init=False)
 class Grid:
-    """All the trials asked for: every combination of the values on each axis (``mlp_jax.training.axes``).
+    """The trials asked for: every combination of the values on each axis (``mlp_jax.training.axes``), or several such.
+
+    Grids are added with ``+``; a trial that is in both is in the sum once.
 
     Attributes:
-        hidden_units: widths M of the hidden layer; 0 for none (softmax, logistic or linear regression), a tuple for
-            several layers.
-        activations: of the hidden layers, names in ``mlp_jax.ACTIVATIONS``.
-        learning_rates: of the optimizer, α.
-        seeds: of initial weights and minibatches; a number n stands for 0, ..., n − 1.
-        optimizers: ``adam``, ``adamw``, ``sgd``, ``nesterov``.
-        momenta: of SGD.
-        weight_decays: of AdamW and SGD.
-        l2s: penalties on weights.
-        label_smoothings: shares of a label.
+        products: of each summand the values on every axis.
     """
 
-    hidden_units: Sequence[Widths] = ARTICLE_WIDTHS
-    activations: Sequence[str] = ("sigmoid",)
-    learning_rates: Sequence[float] = (1e-3,)
-    seeds: Sequence[int] | int = 5
-    optimizers: Sequence[str] = ("adam",)
-    momenta: Sequence[float] = (0.0,)
-    weight_decays: Sequence[float] = (0.0,)
-    l2s: Sequence[float] = (0.0,)
-    label_smoothings: Sequence[float] = (0.0,)
+    products: tuple[Values, ...]
 
-    def __post_init__(self) -> None:
-        count = 1
-        for axis in AXES.values():
-            values = _values(axis.plural, getattr(self, axis.plural))
-            object.__setattr__(self, axis.plural, tuple(axis.check(value) for value in values))
-            value, times = Counter(self._of(axis.plural)).most_common(1)[0]
-            if times > 1:
-                raise InputError(f"{axis.plural} holds {shown(value)} {times} times: expected each value once")
-            count *= len(values)
-        if count > MOST_TRIALS:
-            raise InputError(f"the grid has {count} trials: expected at most {MOST_TRIALS}")
-        first = {axis.name: self._of(axis.plural)[0] for axis in AXES.values()}
-        together = ("optimizer", "momentum", "weight_decay", "label_smoothing")  # what has to fit each other
-        for values in itertools.product(*(self._of(AXES[name].plural) for name in together)):
-            check_trial(Trial(**first | dict(zip(together, values, strict=True))))
+    def __init__(
+        self,
+        hidden_units: Sequence[Widths] = ARTICLE_WIDTHS,
+        activations: Sequence[str] = ("sigmoid",),
+        learning_rates: Sequence[float] = (1e-3,),
+        seeds: Sequence[int] | int = 5,
+        **others: Sequence[Any],
+    ) -> None:
+        """Make the grid of all combinations.
 
-    def _of(self, plural: str) -> tuple[Any, ...]:
-        return cast("tuple[Any, ...]", getattr(self, plural))  # __post_init__ made it one
+        Args:
+            hidden_units: widths M of the hidden layer; 0 for none (softmax, logistic or linear regression), a tuple for
+                several layers.
+            activations: of the hidden layers, names in ``mlp_jax.ACTIVATIONS``.
+            learning_rates: of the optimizer, α.
+            seeds: of initial weights and minibatches; a number n stands for 0, ..., n − 1.
+            **others: the values of further axes by their plural names: ``optimizers``, ``momenta``, ``weight_decays``,
+                ``schedules``, ``dropouts``, ... (see ``Trial``).
+
+        Raises:
+            InputError: an axis or a value that does not exist, values that do not go together, or too many trials.
+        """
+        given = {
+            "hidden_units": hidden_units,
+            "activations": activations,
+            "learning_rates": learning_rates,
+            "seeds": seeds,
+            **others,
+        }
+        known = [axis.plural for axis in AXES.values()]
+        for plural in given:
+            if plural not in known:
+                raise InputError(f"a grid has no {shown(plural)}: expected one of {', '.join(known)}")
+        object.__setattr__(self, "products", (_product(given),))
+
+    @classmethod
+    def of(cls, trials: Iterable[Trial]) -> "Grid":
+        """The grid of these very trials.
+
+        Raises:
+            InputError: there is none, or one that makes no sense.
+        """
+        products: list[Values] = []
+        for trial in trials:
+            instance("a trial", trial, Trial, "an mlp_jax.Trial")
+            products.append(_product({AXES[name].plural: [value] for name, value in trial._asdict().items()}))
+        if not products:
+            raise InputError("trials is empty: expected at least one")
+        return _sum(products)
+
+    def __add__(self, other: "Grid") -> "Grid":
+        """The trials of both."""
+        instance("a summand", other, Grid, "an mlp_jax.Grid")
+        return _sum([*self.products, *other.products])
+
+    def values(self, name: str) -> tuple[Any, ...]:
+        """The values that trials have on an axis, in the order in which they come."""
+        return tuple(dict.fromkeys(value for product in self.products for value in product[AXES[name].plural]))
 
     @property
-    def axes(self) -> dict[str, list[Any]]:
-        """The values on each axis that was used: those of the article, and all that differ from the defaults."""
-        values = {axis.plural: list(self._of(axis.plural)) for axis in AXES.values()}
-        defaults = {axis.plural: [axis.default] for axis in AXES.values()}
-        return {plural: each for plural, each in values.items() if each != defaults[plural]}
+    def axes(self) -> dict[str, Any]:
+        """The grid as JSON holds it: the values on each axis that is used; of a sum, a list of these as ``grids``.
 
-    @cached_property
-    def points(self) -> tuple[Trial, ...]:
-        """The trials of one replica, all with the first seed."""
-        first = self._of("seeds")[0]
-        axes = [axis for axis in AXES.values() if axis.kind != "order"]
-        combinations = itertools.product(*(self._of(axis.plural) for axis in axes))
-        return tuple(
-            Trial(seed=first, **dict(zip((axis.name for axis in axes), values, strict=True))) for values in combinations
-        )
+        Used are the article's axes and all whose values differ from the defaults.
+        """
+        each = [_used(product) for product in self.products]
+        return each[0] if len(each) == 1 else {"grids": each}
+
+    @classmethod
+    def from_axes(cls, axes: Mapping[str, Any]) -> "Grid":
+        """The reverse of ``axes``; other keys are passed over.
+
+        Raises:
+            InputError: it makes no sense.
+        """
+        if "grids" in axes:
+            summands = listed("grids", axes["grids"], "a list of grids")
+            for each in summands:
+                instance("a grid", each, Mapping, "the values of its axes")
+            return _sum([product for each in summands for product in cls.from_axes(each).products])
+        return cls(**{axis.plural: axes[axis.plural] for axis in AXES.values() if axis.plural in axes})
 
     @cached_property
     def trials(self) -> tuple[Trial, ...]:
-        """Every combination, seeds varying fastest."""
-        return tuple(point._replace(seed=seed) for point in self.points for seed in self._of("seeds"))
+        """Every combination, seeds varying fastest; of a sum, one summand after another."""
+        fastest = sorted(AXES.values(), key=lambda axis: axis.name == "seed")
+        found: dict[Trial, None] = {}
+        for product in self.products:
+            for values in itertools.product(*(product[axis.plural] for axis in fastest)):
+                found[Trial(**dict(zip((axis.name for axis in fastest), values, strict=True)))] = None
+        return tuple(found)
 
-    @property
-    def replicas(self) -> tuple[int, ...]:
-        """The seed of each replica."""
-        return self._of("seeds")
+    def check(self, task: str) -> None:
+        """Raise InputError if any trial is not for that task."""
+        for product in self.products:
+            first = _first(product)
+            for name in ("label_smoothing", "label_noise"):
+                for value in product[AXES[name].plural]:
+                    check_trial(first._replace(**{name: value}), task)
 
-    @cached_property
-    def numbers(self) -> dict[str, np.ndarray]:
-        """By name the number of each point; those that are 0 for all points are left out."""
-        by_name = {name: np.array([getattr(point, name) for point in self.points]) for name in NUMBERS}
-        return {name: values for name, values in by_name.items() if values.any()}
 
-    @property
-    def rule(self) -> dict[str, Any]:
-        """How weights are updated in every trial, by name of an axis of ``RULE``.
+def _product(given: Mapping[str, Any]) -> Values:
+    """The values on every axis, each checked, and those that have to fit each other together."""
+    found = {}
+    for axis in AXES.values():
+        values = _values(axis.plural, given.get(axis.plural, (axis.default,)))
+        checked = tuple(axis.check(value) for value in values)
+        value, times = Counter(checked).most_common(1)[0]
+        if times > 1:
+            raise InputError(f"{axis.plural} holds {shown(value)} {times} times: expected each value once")
+        found[axis.plural] = checked
+    _check_count(math.prod(map(len, found.values())))
+    first = _first(found)
+    for values in itertools.product(*(found[AXES[name].plural] for name in _TOGETHER)):
+        check_trial(first._replace(**dict(zip(_TOGETHER, values, strict=True))))
+    return found
 
-        Raises:
-            InputError: trials differ in it, which the tables of a run do not show yet.
-        """
-        for name in RULE:
-            if len(values := self._of(AXES[name].plural)) > 1:
-                raise InputError(
-                    f"{AXES[name].plural} has {len(values)} values: tables, runs and their analysis take one for all "
-                    "trials, so write a run for each, or use what sweep returns"
-                )
-        return {name: self._of(AXES[name].plural)[0] for name in RULE}
 
-    @property
-    def decays(self) -> bool:
-        """Whether, in some trial, weights move that get no gradient."""
-        return any(map(decays, self.points))
+def _sum(products: Sequence[Values]) -> Grid:
+    _check_count(sum(math.prod(map(len, product.values())) for product in products))
+    grid = Grid.__new__(Grid)
+    object.__setattr__(grid, "products", tuple(products))
+    return grid
+
+
+def _first(product: Values) -> Trial:
+    return Trial(**{axis.name: product[axis.plural][0] for axis in AXES.values()})
+
+
+def _used(product: Values) -> dict[str, list[Any]]:
+    usual = {AXES[name].plural: (AXES[name].default,) for name in RULE}
+    return {plural: list(values) for plural, values in product.items() if values != usual.get(plural)}
+
+
+def _check_count(count: int) -> None:
+    if count > MOST_TRIALS:
+        raise InputError(f"the grid has {count} trials: expected at most {MOST_TRIALS}")
 
 
 def _values(name: str, values: Any) -> Sequence[Any]:

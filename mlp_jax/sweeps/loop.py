@@ -1,10 +1,10 @@
-"""The host's side of a sweep: chunk after chunk of replicas, epoch after epoch, each reported and kept."""
+"""The host's side of a sweep: block after block, chunk after chunk of replicas, round after round of epochs."""
 
 import math
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,23 +14,43 @@ import numpy as np
 from mlp_jax.datasets.dataset import Dataset
 from mlp_jax.errors import InputError, SweepStopped, SweepWarning
 from mlp_jax.machine.distributed import from_all, several, to_host
-from mlp_jax.networks.layouts import Layout, Params
+from mlp_jax.networks.layouts import Params
+from mlp_jax.sweeps.blocks import Block
 from mlp_jax.sweeps.checkpoints import Checkpoints, DamagedError, Finished, Saved, read_arrays
-from mlp_jax.sweeps.grid import Grid
-from mlp_jax.sweeps.outcomes import SPLITS, packed
 from mlp_jax.sweeps.parts import Parts
 from mlp_jax.sweeps.plan import Plan
-from mlp_jax.sweeps.program import EpochMeans, Program
-from mlp_jax.tasks import get_task
-from mlp_jax.training.epoch import DeviceData, Means, State
+from mlp_jax.sweeps.program import Program
+from mlp_jax.sweeps.record import CURVES, Progress, Record, gathered
+from mlp_jax.training.epoch import DeviceData, State
 
-HOPELESS = 1000.0
-"""A trial has diverged when its training loss ends so many times as high as that of a model that answers nothing."""
 
-_CURVES = ("train_loss", "train_hit", "validation_loss", "validation_hit")
-_FINAL = tuple(f"{split}_{mean}" for split in ("train", "validation", "test") for mean in ("loss", "hit"))
-_HITS = {split: f"hits/{split}" for split in SPLITS}
-"""By split: the name under which what each example made is kept of replicas that are finished."""
+@dataclass(frozen=True)
+class Stage:
+    """A block, and how it is trained.
+
+    Attributes:
+        block: the trials.
+        parts: the programs that train them.
+        plan: how they are shared out.
+        host: the examples, as these programs are given them (``stack_splits``).
+    """
+
+    block: Block
+    parts: Parts
+    plan: Plan
+    host: tuple[np.ndarray, np.ndarray]
+
+    @property
+    def work(self) -> float:
+        """Operations of an epoch of one replica's training."""
+        program = self.parts.whole
+        problem = program.layout.problem
+        return program.trained_on * (1.0 + sum(map(problem.operations, program.layout.networks)))
+
+    @property
+    def span(self) -> range:
+        """Numbers of its replicas among those of the sweep."""
+        return range(self.block.first, self.block.first + self.block.replicas)
 
 
 @dataclass(frozen=True)
@@ -40,7 +60,8 @@ class Timing:
     Attributes:
         prepare: data to the devices, initial weights.
         compile: tracing and compiling the programs that train and score.
-        chunks: for each chunk of replicas, each epoch of all its trials, as the host saw it.
+        chunks: for each chunk of replicas, each epoch of all its trials, as the host saw it (an average over the epochs
+            between two reports).
         evaluate: final scores of the three splits.
         saving: what training waited for checkpoints.
     """
@@ -63,36 +84,8 @@ class Timing:
 
 
 @dataclass(frozen=True)
-class Progress:
-    """What is known after an epoch; arrays are in the order of ``Grid.trials``.
-
-    Attributes:
-        epoch: number of the epoch, from 1.
-        epochs: how many there will be.
-        chunk: number of the chunk of replicas in training, from 1.
-        chunks: how many there will be.
-        before: share of the work that was done before this process began, 0 to 1.
-        done: share of the work that is done, 0 to 1.
-        loss, score, validation_loss, validation_score: ``[trials]``, the last that is known; NaN for none yet.
-        diverged: ``[trials]``, whether it has diverged, as far as can be told by now.
-    """
-
-    epoch: int
-    epochs: int
-    chunk: int
-    chunks: int
-    before: float
-    done: float
-    loss: np.ndarray
-    score: np.ndarray
-    validation_loss: np.ndarray
-    validation_score: np.ndarray
-    diverged: np.ndarray
-
-
-@dataclass(frozen=True)
 class Trained:
-    """Replicas that are finished: arrays by name, here or in a file.
+    """Replicas that are finished: arrays by name, here or in a file; ``first`` counts from the sweep's first one.
 
     ``history/...`` are ``[R, T, epochs]``, ``final/...`` ``[R, T]``, ``hits/...`` ``[R, T, ...]`` as ``packed`` leaves
     them, ``params/i`` and ``frozen/i`` the leaves of their parameters, ``seconds`` an entry an epoch.
@@ -107,44 +100,42 @@ class Trained:
         return read_arrays(self.source.path) if isinstance(self.source, Finished) else self.source
 
 
+@dataclass(frozen=True)
+class _Resumed:
+    """A state read back: its stage and replicas, the rows of its arrays, rounds trained; the arrays of each part."""
+
+    stage: Stage
+    chunk: range
+    rows: int
+    rounds: int
+    states: tuple[State, ...]
+
+
 class _TooLargeError(Exception):
     """Replicas do not fit in memory together."""
 
 
 class Loop:
-    """The host's side of a sweep: chunk after chunk of replicas, epoch after epoch, each reported and kept."""
+    """The host's side of a sweep. Chunks are ranges of a block's replicas."""
 
     def __init__(
         self,
-        grid: Grid,
+        stages: Sequence[Stage],
         dataset: Dataset,
-        parts: Parts,
-        plan: Plan,
         saver: Checkpoints | None,
         stop: Callable[[], bool],
+        on_plan: Callable[[Plan], None] | None,
         on_epoch: Callable[[Progress], None] | None,
     ) -> None:
-        self._grid, self._parts, self._plan, self._saver = grid, parts, plan, saver
-        self._stop, self._on_epoch = stop, on_epoch
-        self._task, self._targets = get_task(dataset.task), {k: s.targets for k, s in dataset.splits.items()}
-        self._hopeless = HOPELESS * self._task.guess_loss(dataset.train.targets) or np.inf
-        program = parts.whole
-        self._places = places(grid, program.layout)
-        self._epochs = program.recipe.epochs
-        shape = (len(grid.replicas), program.layout.trials)
-        # As the devices report it: means of loss and hit of each replica and slot, and whether all was finite.
-        self._curves = {key: np.full((*shape, self._epochs), np.nan, program.dtype) for key in _CURVES}
-        self._curves["finite"] = np.ones((*shape, self._epochs), bool)
-        self._final = {key: np.full(shape, np.nan, program.dtype) for key in _FINAL}
-        kind = np.float32 if self._task.graded else np.bool_
-        empty = {split: packed(np.zeros((1, 1, len(dataset.splits[split])), kind)) for split in SPLITS}
-        self._hits = {split: np.zeros((*shape, each.shape[-1]), each.dtype) for split, each in empty.items()}
-        self._before = self._done = 0  # replicas × epochs
+        self._stages, self._saver, self._stop = stages, saver, stop
+        self._on_plan, self._on_epoch = on_plan, on_epoch
+        self._splits = {split: len(each) for split, each in dataset.splits.items()}
+        self.records = [Record(stage.block, stage.parts.whole, dataset) for stage in stages]
+        self._work = sum(s.work * s.block.replicas * s.parts.whole.recipe.epochs for s in stages)
+        self._before = self._done = 0.0  # of this work
         self._chunk = (1, 1)  # its number, and how many there are
-        self._seconds: dict[int, list[float]] = {}  # of the epochs of each chunk, by its first replica
+        self._seconds: dict[int, list[float]] = {}  # an epoch, by round, of each chunk, by its first replica
         self._prepare = self._compile = self._evaluate = self._saving = 0.0
-        state, replicas = program.shapes(parts.mesh_size)
-        self.treedefs = (jax.tree.structure(state.params), jax.tree.structure(replicas.frozen))
 
     @property
     def timing(self) -> Timing:
@@ -152,25 +143,54 @@ class Loop:
         chunks = tuple(tuple(self._seconds[first]) for first in sorted(self._seconds))
         return Timing(self._prepare, self._compile, chunks, self._evaluate, self._saving)
 
-    def run(self, host: tuple[np.ndarray, np.ndarray], started: float) -> list[Trained]:
-        """Train every replica that is not finished yet."""
+    def run(self, started: float) -> list[Trained]:
+        """Train every replica that is not finished yet; ``started`` is when preparing began."""
         trained, resumed = self._recover()
         self._before = self._done
-        spans = [range(t.first, t.first + t.count) for t in trained] + ([resumed.span] if resumed else [])
-        pending = deque(_chunks(spans, len(self._grid.replicas), self._plan.chunk))
-        if resumed:
-            pending.appendleft(resumed.span)
-        if not pending:
-            return trained
-        data = self._parts.put_data(*host)
-        self._prepare = time.perf_counter() - started
-        rows = self._plan.chunk
+        finished = [range(t.first, t.first + t.count) for t in trained]
+        pending = {}
+        for stage in self._stages:
+            taken = [span for span in finished if span.start in stage.span]
+            mine = resumed if resumed is not None and resumed.stage is stage else None
+            if mine is not None:
+                taken.append(_shifted(mine.chunk, stage.block.first))
+            whole = deque(_chunks(taken, stage.block.replicas, stage.plan.chunk, stage.block.first))
+            chunks = deque(_shifted(chunk, -stage.block.first) for chunk in whole)
+            if mine is not None:
+                chunks.appendleft(mine.chunk)
+            pending[stage.block.first] = chunks
+        for stage, record in zip(self._stages, self.records, strict=True):
+            chunks = pending[stage.block.first]
+            if chunks:
+                if self._on_plan is not None:
+                    self._on_plan(stage.plan)
+                begin = resumed if resumed is not None and resumed.stage is stage else None
+                behind = sum(map(len, list(pending.values())[self._stages.index(stage) + 1 :]))
+                self._run_stage(stage, record, chunks, begin, trained, behind, started)
+            started = time.perf_counter()
+        return sorted(trained, key=lambda each: each.first)
+
+    def _run_stage(
+        self,
+        stage: Stage,
+        record: Record,
+        pending: deque[range],
+        resumed: _Resumed | None,
+        trained: list[Trained],
+        behind: int,
+        started: float,
+    ) -> None:
+        """Train the chunks of a stage that are pending; ``behind`` are those of the stages after it."""
+        mesh = stage.parts.mesh_size
+        data = stage.parts.put_data(*stage.host)
+        self._prepare += time.perf_counter() - started
+        rows = stage.plan.chunk
         while pending:
             chunk = pending.popleft()
             begin, resumed = resumed, None
-            self._chunk = (len(trained) + 1, len(trained) + 1 + len(pending))
+            self._chunk = (len(trained) + 1, len(trained) + 1 + len(pending) + behind)
             try:
-                trained.append(self._train(chunk, max(rows, self._padded(len(chunk))), data, begin))
+                trained.append(self._train(stage, record, chunk, max(rows, _padded(len(chunk), mesh)), data, begin))
             except Exception as error:
                 if not _out_of_memory(error):
                     raise
@@ -178,254 +198,196 @@ class Loop:
                     raise InputError(
                         f"out of memory in process {jax.process_index()}: resume with less memory (memory=, --memory)"
                     ) from None  # the others do not know, and cannot be told
-                if len(chunk) <= self._parts.mesh_size:
+                if len(chunk) <= mesh:
                     raise InputError(
                         "out of memory with one replica on a device: that does not fit in memory; ask for fewer or "
                         "narrower trials"
                     ) from None
-                rows = self._padded(math.ceil(len(chunk) / 2))
+                rows = _padded(math.ceil(len(chunk) / 2), mesh)
                 warnings.warn(
                     f"out of memory with {len(chunk)} replicas together: going on with {rows}",
                     SweepWarning,
                     stacklevel=2,
                 )
-                self._forget(chunk)
+                self._forget(stage, record, chunk)
                 begin = None
                 pending = deque(part for each in (chunk, *pending) for part in _chunks([], len(each), rows, each.start))
-        return sorted(trained, key=lambda each: each.first)
-
-    @property
-    def hits(self) -> dict[str, np.ndarray]:
-        """What every trial made of every example of validation and test, in the order of the trials, ``packed``."""
-        return {split: values[self._places] for split, values in self._hits.items()}
-
-    def results(self) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], np.ndarray]:
-        """History, final scores and divergence, in the order of the trials."""
-        history = self._scored({key: values[self._places] for key, values in self._curves.items()})
-        final = {}
-        for split, targets in self._targets.items():
-            final[f"{split}_loss"] = self._final[f"{split}_loss"][self._places]
-            final[f"{split}_score"] = self._task.score(self._final[f"{split}_hit"][self._places], targets)
-        lost = ~self._curves["finite"][self._places]
-        first_lost = np.where(lost.any(axis=1), lost.argmax(axis=1) + 1, 0)
-        bearable = np.flip(history["loss"] <= self._hopeless, axis=1)
-        since = self._epochs - np.where(bearable.any(axis=1), bearable.argmax(axis=1), self._epochs) + 1
-        return history, final, np.where((first_lost == 0) & (since <= self._epochs), since, first_lost)
 
     # Beginning
 
-    def _recover(self) -> tuple[list[Trained], "_Resumed | None"]:
+    def _recover(self) -> tuple[list[Trained], _Resumed | None]:
         """What earlier processes left: finished replicas, and the newest good state of unfinished ones."""
         if self._saver is None:
             return [], None
         trained = []
         for finished in self._saver.finished():
             one = Trained(finished.first, finished.count, finished)
+            stage, record = self._at(one.first)
             arrays = one.arrays()
-            if not arrays.keys() >= set(_HITS.values()):
+            if not record.take(_shifted(range(one.first, one.first + one.count), -stage.block.first), arrays):
                 warnings.warn(f"{finished.path}: of an earlier version: trained again", SweepWarning, stacklevel=2)
                 continue
-            rows = slice(one.first, one.first + one.count)
-            for key in self._curves:
-                self._curves[key][rows] = arrays[f"history/{key}"]
-            for key in self._final:
-                self._final[key][rows] = arrays[f"final/{key}"]
-            for split, name in _HITS.items():
-                self._hits[split][rows] = arrays[name]
             self._seconds[one.first] = arrays["seconds"].tolist()
-            self._done += one.count * self._epochs
+            self._done += one.count * stage.work * stage.parts.whole.recipe.epochs
             trained.append(one)
         taken = {replica for t in trained for replica in range(t.first, t.first + t.count)}
         damaged = False
         for step in self._saver.steps():
             try:
                 saved = self._saver.notes(step)
-                span = range(saved.first, saved.first + saved.count)
-                if not taken.isdisjoint(span):
+                if not taken.isdisjoint(range(saved.first, saved.first + saved.count)):
                     continue
-                resumed = self._restore(saved, span)
+                resumed = self._restore(saved)
             except DamagedError as damage:
                 damaged = True
                 warnings.warn(f"{damage}: passed over", SweepWarning, stacklevel=2)
                 continue
             if damaged:
-                warnings.warn(
-                    f"going on from {self._saver.place(step)}, epoch {saved.epoch}", SweepWarning, stacklevel=2
-                )
+                place, epoch = self._saver.place(step), resumed.rounds * resumed.stage.parts.whole.recipe.report_every
+                warnings.warn(f"going on from {place}, epoch {epoch}", SweepWarning, stacklevel=2)
             return trained, resumed
         if damaged:
             warnings.warn("no good state is left: training begins again", SweepWarning, stacklevel=2)
         return trained, None
 
-    def _restore(self, saved: Saved, span: range) -> "_Resumed":
-        rows = max(self._plan.chunk, self._padded(saved.count))
+    def _at(self, replica: int) -> tuple[Stage, Record]:
+        """The stage that a replica belongs to, and its record."""
+        return next(
+            (stage, record) for stage, record in zip(self._stages, self.records, strict=True) if replica in stage.span
+        )
+
+    def _restore(self, saved: Saved) -> _Resumed:
         assert self._saver is not None
-        state, history = self._saver.restore(saved, *saved_shapes(self._parts.whole, saved, rows))
-        for key, values in history.items():
-            self._curves[key][span.start : span.stop, :, : saved.epoch] = values
-        self._seconds[span.start] = list(saved.seconds)
-        self._done += saved.count * saved.epoch
-        return _Resumed(span, rows, saved.epoch, self._parts.split_state(state))
-
-    def _padded(self, replicas: int) -> int:
-        """So many replicas, and as many more as it takes to give each device the same number."""
-        return math.ceil(replicas / self._parts.mesh_size) * self._parts.mesh_size
-
-    def _seeds(self, chunk: range, rows: int) -> list[int]:
-        """The seed of each of the chunk's replicas; of the last one again for rows past the end."""
-        return [self._grid.replicas[min(i, chunk.stop - 1)] for i in range(chunk.start, chunk.start + rows)]
+        stage, record = self._at(saved.first)
+        chunk = _shifted(range(saved.first, saved.first + saved.count), -stage.block.first)
+        rows = max(stage.plan.chunk, _padded(saved.count, stage.parts.mesh_size))
+        state, history = self._saver.restore(saved, *saved_shapes(stage.parts.whole, saved, rows))
+        record.take_history(chunk, saved.epoch, history)
+        self._seconds[saved.first] = list(saved.seconds)
+        self._done += saved.count * stage.work * saved.epoch * stage.parts.whole.recipe.report_every
+        return _Resumed(stage, chunk, rows, saved.epoch, stage.parts.split_state(state))
 
     # Training
 
-    def _train(self, chunk: range, rows: int, data: tuple[DeviceData, ...], begin: "_Resumed | None") -> Trained:
+    def _train(
+        self,
+        stage: Stage,
+        record: Record,
+        chunk: range,
+        rows: int,
+        data: tuple[DeviceData, ...],
+        begin: _Resumed | None,
+    ) -> Trained:
         """Train a chunk to the end, and score it."""
+        parts, recipe, first = stage.parts, stage.parts.whole.recipe, stage.block.first + chunk.start
         jax.block_until_ready(data)
         begun = time.perf_counter()
-        run = self._parts.compile(rows, data)
-        if len(chunk) > self._parts.mesh_size and run.bytes > self._plan.memory:
+        run = parts.compile(rows, data)
+        if len(chunk) > parts.mesh_size and run.bytes > stage.plan.memory:
             raise _TooLargeError
         compiled = time.perf_counter()
-        states, replicas = self._parts.init(run, self._seeds(chunk, rows), self._grid.numbers)
+        # Rows past the end are the last replica's again.
+        places = np.minimum(np.arange(chunk.start, chunk.start + rows), chunk.stop - 1)
+        numbers = {name: values[places] for name, values in stage.block.numbers.items()}
+        seeds, init_seeds = stage.block.seeds[:, places]
+        states, replicas = parts.init(run, seeds, init_seeds, numbers)
         if begin is not None:
             states = begin.states
         jax.block_until_ready(states)
         self._prepare += time.perf_counter() - compiled
         self._compile += compiled - begun
-        epoch = begin.epoch if begin is not None else 0
-        count = self._scalar(len(chunk))
+        number = begin.rounds if begin is not None else 0
+        count = _scalar(parts, len(chunk))
 
-        seconds, validation_rows = self._seconds.setdefault(chunk.start, []), self._rows("validation")
-        while epoch < self._epochs:
-            if self._save_or_stop(chunk, states, epoch):
+        seconds, validation_rows = self._seconds.setdefault(first, []), self._rows(stage, "validation")
+        while number < recipe.rounds:
+            if self._save_or_stop(stage, record, chunk, states, number):
                 raise SweepStopped(self._saver.directory if self._saver is not None else None)
             begun = time.perf_counter()
-            states, means = run.epoch(count, states, replicas, self._scalar(epoch), data)
+            epoch = _scalar(parts, number * recipe.report_every)
+            states, means = run.epoch(count, states, replicas, epoch, data)
             params = [state.params for state in states]
             validation = run.evaluate(count, params, replicas, *validation_rows, data)
-            trained, scored = self._parts.by_slot(means), self._parts.by_slot([each.means for each in validation])
-            seconds.append(time.perf_counter() - begun)
-            self._note(chunk, epoch, trained, scored)
-            epoch += 1
-            self._done += len(chunk)
-            self._report(chunk, epoch)
+            trained, scored = parts.by_slot(means), parts.by_slot([each.means for each in validation])
+            seconds.append((time.perf_counter() - begun) / recipe.report_every)
+            record.note_round(chunk, number, trained, scored)
+            number += 1
+            self._done += len(chunk) * stage.work * recipe.report_every
+            self._report(number * recipe.report_every, recipe.epochs)
         begun = time.perf_counter()
         params = [state.params for state in states]
-        for split, targets in self._targets.items():
-            done = run.evaluate(count, params, replicas, *self._rows(split), data)
-            scored = self._parts.by_slot([each.means for each in done])
-            self._final[f"{split}_loss"][chunk.start : chunk.stop] = scored.loss[: len(chunk)]
-            self._final[f"{split}_hit"][chunk.start : chunk.stop] = scored.hit[: len(chunk)]
-            if split in self._hits:
-                hits = np.asarray(self._parts.by_slot([each.hits for each in done]))
-                self._hits[split][chunk.start : chunk.stop] = packed(hits[: len(chunk), :, : len(targets)])
+        for split in self._splits:
+            done = run.evaluate(count, params, replicas, *self._rows(stage, split), data)
+            record.note_final(chunk, split, parts.by_slot(done))
         self._evaluate += time.perf_counter() - begun
-        return self._finish(chunk, params, [each.frozen for each in replicas])
+        return self._finish(stage, record, chunk, params, [each.frozen for each in replicas])
 
-    def _rows(self, split: str) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
-        """Where a split begins and ends in the data."""
-        place, sizes = list(self._targets).index(split), self._parts.whole.examples
-        return self._scalar(sum(sizes[:place])), self._scalar(sum(sizes[: place + 1]))
+    def _rows(self, stage: Stage, split: str) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
+        """Where a split begins and ends in the data; of the training split, what is trained on."""
+        sizes, place = list(self._splits.values()), list(self._splits).index(split)
+        first = sum(sizes[:place])
+        last = first + (stage.parts.whole.trained_on if split == "train" else sizes[place])
+        return _scalar(stage.parts, first), _scalar(stage.parts, last)
 
-    def _finish(self, chunk: range, params: Sequence[Params], frozen: Sequence[Params]) -> Trained:
+    def _finish(
+        self, stage: Stage, record: Record, chunk: range, params: Sequence[Params], frozen: Sequence[Params]
+    ) -> Trained:
         """Keep what is known of a chunk that is trained."""
-        span = slice(chunk.start, chunk.stop)
-        arrays = {
-            **{f"history/{key}": values[span] for key, values in self._curves.items()},
-            **{f"final/{key}": values[span] for key, values in self._final.items()},
-            **{name: self._hits[split][span] for split, name in _HITS.items()},
-            "seconds": np.array(self._seconds[chunk.start]),
-        }
+        first = stage.block.first + chunk.start
+        arrays = record.arrays(chunk) | {"seconds": np.array(self._seconds[first])}
         for name, trees in (("params", params), ("frozen", frozen)):
-            leaves = jax.tree.leaves(to_host(self._parts.join(trees)))
+            leaves = jax.tree.leaves(to_host(stage.parts.join(trees)))
             arrays |= {f"{name}/{i}": leaf[: len(chunk)] for i, leaf in enumerate(leaves)}
         if self._saver is None:
-            return Trained(chunk.start, len(chunk), arrays)
+            return Trained(first, len(chunk), arrays)
         begun = time.perf_counter()
-        finished = self._saver.finish(chunk.start, len(chunk), arrays)
+        finished = self._saver.finish(first, len(chunk), arrays)
         self._saver.forget()
         self._saving += time.perf_counter() - begun
         # A sweep that is one chunk is kept in memory as well: its models outlive the checkpoints.
-        whole = len(chunk) == len(self._grid.replicas)
-        return Trained(chunk.start, len(chunk), arrays if whole else finished)
+        whole = len(self._stages) == 1 and len(chunk) == stage.block.replicas
+        return Trained(first, len(chunk), arrays if whole else finished)
 
-    def _save_or_stop(self, chunk: range, states: tuple[State, ...], epoch: int) -> bool:
-        """Save if that is due; whether the sweep is to stop here."""
-        stop, due = self._stop(), self._saver is not None and 0 < epoch < self._epochs and self._saver.due(epoch)
+    def _save_or_stop(self, stage: Stage, record: Record, chunk: range, states: tuple[State, ...], number: int) -> bool:
+        """Save if that is due after so many rounds; whether the sweep is to stop here."""
+        recipe = stage.parts.whole.recipe
+        between = 0 < number < recipe.rounds
+        stop = self._stop()
+        due = self._saver is not None and between and self._saver.due(number * recipe.report_every)
         asked = from_all([stop, due])  # all processes do the same; the clock of the first one counts
         stop, due = bool(asked[:, 0].any()), bool(asked[0, 1])
-        if self._saver is not None and epoch > 0 and (due or stop):
+        if self._saver is not None and number > 0 and (due or stop):
             begun = time.perf_counter()
-            span = slice(chunk.start, chunk.stop)
-            history = {key: values[span, :, :epoch] for key, values in self._curves.items()}
-            self._saver.save(
-                chunk.start, len(chunk), self._parts.join_states(states), history, self._seconds[chunk.start]
-            )
+            first, state = stage.block.first + chunk.start, stage.parts.join_states(states)
+            self._saver.save(first, len(chunk), state, record.history(chunk, number), self._seconds[first])
             if stop:
                 self._saver.wait()
             self._saving += time.perf_counter() - begun
         return stop
 
-    def _scalar(self, value: int) -> tuple[jax.Array, ...]:
-        return self._parts.put(np.array(value, np.int32))
-
-    def _note(self, chunk: range, epoch: int, trained: EpochMeans, validation: Means) -> None:
-        noted = {
-            "train_loss": trained.train.loss,
-            "train_hit": trained.train.hit,
-            "validation_loss": validation.loss,
-            "validation_hit": validation.hit,
-            "finite": trained.finite & np.isfinite(trained.train.loss) & np.isfinite(validation.loss),
-        }
-        for key, values in noted.items():
-            self._curves[key][chunk.start : chunk.stop, :, epoch] = values[: len(chunk)]
-
-    def _forget(self, chunk: range) -> None:
+    def _forget(self, stage: Stage, record: Record, chunk: range) -> None:
         """That a chunk was trained in part."""
-        self._done -= len(chunk) * len(self._seconds.pop(chunk.start, []))
+        rounds = len(self._seconds.pop(stage.block.first + chunk.start, []))
+        self._done -= len(chunk) * stage.work * rounds * stage.parts.whole.recipe.report_every
         self._before = min(self._before, self._done)
-        for key, values in self._curves.items():
-            values[chunk.start : chunk.stop] = True if key == "finite" else np.nan
+        record.forget(chunk)
 
-    def _report(self, chunk: range, epoch: int) -> None:
+    def _report(self, epoch: int, epochs: int) -> None:
         if self._on_epoch is None:
             return
-        # By trial the last epoch that is known: that of this chunk, the last of those before it.
-        latest = np.full(len(self._grid.replicas), self._epochs - 1)
-        latest[chunk.start : chunk.stop] = epoch - 1
-        replica, slot = self._places
-        last = {key: values[replica, slot, latest[replica]] for key, values in self._curves.items()}
-        scored = self._scored(last)
-        lost = ~self._curves["finite"][self._places].all(axis=1) | (scored["loss"] > self._hopeless)
+        latest = [record.latest() for record in self.records]
+        whole = {key: gathered(self.records, [each[key] for each in latest]) for key in latest[0]}
         self._on_epoch(
             Progress(
                 epoch=epoch,
-                epochs=self._epochs,
+                epochs=epochs,
                 chunk=self._chunk[0],
                 chunks=self._chunk[1],
-                before=self._before / (len(self._grid.replicas) * self._epochs),
-                done=self._done / (len(self._grid.replicas) * self._epochs),
-                diverged=lost,
-                **scored,
+                before=self._before / self._work,
+                done=self._done / self._work,
+                **whole,
             )
         )
-
-    def _scored(self, means: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return {
-            "loss": means["train_loss"],
-            "score": self._task.score(means["train_hit"], self._targets["train"]),
-            "validation_loss": means["validation_loss"],
-            "validation_score": self._task.score(means["validation_hit"], self._targets["validation"]),
-        }
-
-
-@dataclass(frozen=True)
-class _Resumed:
-    """A state read back: its replicas, the rows of its arrays, epochs trained; and of each part the arrays."""
-
-    span: range
-    rows: int
-    epoch: int
-    states: tuple[State, ...]
 
 
 def saved_shapes(program: Program, saved: Saved, rows: int) -> tuple[Any, dict[str, jax.ShapeDtypeStruct]]:
@@ -438,8 +400,27 @@ def saved_shapes(program: Program, saved: Saved, rows: int) -> tuple[Any, dict[s
     """
     state, _ = program.shapes(rows)
     shape = (saved.count, program.layout.trials, saved.epoch)
-    history = {key: jax.ShapeDtypeStruct(shape, program.dtype) for key in _CURVES}
+    history = {key: jax.ShapeDtypeStruct(shape, program.dtype) for key in CURVES}
     return state, history | {"finite": jax.ShapeDtypeStruct(shape, np.bool_)}
+
+
+def treedefs(program: Program, mesh_size: int) -> tuple[Any, Any]:
+    """The structures of a program's parameters, trained and frozen."""
+    state, replicas = program.shapes(mesh_size)
+    return jax.tree.structure(state.params), jax.tree.structure(replicas.frozen)
+
+
+def _scalar(parts: Parts, value: int) -> tuple[jax.Array, ...]:
+    return parts.put(np.array(value, np.int32))
+
+
+def _padded(replicas: int, mesh_size: int) -> int:
+    """So many replicas, and as many more as it takes to give each device the same number."""
+    return math.ceil(replicas / mesh_size) * mesh_size
+
+
+def _shifted(chunk: range, by: int) -> range:
+    return range(chunk.start + by, chunk.stop + by)
 
 
 def _chunks(spans: Sequence[range], replicas: int, size: int, offset: int = 0) -> Iterator[range]:
@@ -456,9 +437,3 @@ def _out_of_memory(error: Exception) -> bool:
     if isinstance(error, jax.errors.JaxRuntimeError):
         return "RESOURCE_EXHAUSTED" in str(error)
     return isinstance(error, MemoryError | _TooLargeError)
-
-
-def places(grid: Grid, layout: Layout) -> tuple[np.ndarray, np.ndarray]:
-    """Where each trial of the grid is in arrays ``[R, T]``."""
-    replicas, slots = np.arange(len(grid.replicas)), np.argsort(layout.order)
-    return np.tile(replicas, len(slots)), np.repeat(slots, len(replicas))

@@ -174,22 +174,20 @@ class Parts:
         return Runs(begin.result(), tuple(each.result() for each in train), tuple(each.result() for each in score))
 
     def init(
-        self, runs: Runs, seeds: Sequence[int], numbers: Mapping[str, np.ndarray]
+        self, runs: Runs, seeds: np.ndarray, init_seeds: np.ndarray, numbers: Mapping[str, np.ndarray]
     ) -> tuple[tuple[State, ...], tuple[Replicas, ...]]:
         """Initial states of replicas, of each part.
 
         Args:
             runs: of these parts.
-            seeds: one for each replica.
-            numbers: of the trials of a replica as they were given to the layout, ``[T]``.
+            seeds: of the minibatches of each replica, ``[R]``.
+            init_seeds: of its initial weights, likewise.
+            numbers: of its trials as they were given to the layout, ``[R, T]``.
         """
         whole = self.whole
-        by_slot = {
-            name: np.tile(each[list(whole.layout.order)].astype(whole.dtype), (len(seeds), 1))
-            for name, each in numbers.items()
-        }
+        by_slot = {name: each[:, list(whole.layout.order)].astype(whole.dtype) for name, each in numbers.items()}
         state, replicas = runs.begin(
-            put(np.array(seeds, np.uint32), whole.shared_out),
+            *(put(np.asarray(each, np.uint32), whole.shared_out) for each in (seeds, init_seeds)),
             {name: put(each, whole.shared_out) for name, each in by_slot.items()},
         )
         constants = [
@@ -314,7 +312,12 @@ def divide(program: Program, sharing: Sharing, devices: Sequence[jax.Device]) ->
         return Parts(program, sharing.slots, (program,))
     own = [devices[first : first + sharing.devices] for first in range(0, len(devices), sharing.devices)]
     parts = tuple(
-        replace(program, layout=program.layout.part(slots), mesh=Mesh(np.array(mine), (AXIS,)))
+        replace(
+            program,
+            layout=program.layout.part(slots),
+            slots=tuple(program.slots[slot] for slot in slots),
+            mesh=Mesh(np.array(mine), (AXIS,)),
+        )
         for slots, mine in zip(sharing.slots, own, strict=False)
     )
     return Parts(replace(program, mesh=parts[0].mesh), sharing.slots, parts)

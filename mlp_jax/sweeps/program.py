@@ -16,16 +16,17 @@ from mlp_jax.networks.keys import root_key
 from mlp_jax.networks.layouts import Layout, Params
 from mlp_jax.networks.models import parameter_key
 from mlp_jax.tasks import get_task
+from mlp_jax.training.axes import Trial
 from mlp_jax.training.epoch import (
     DeviceData,
     Means,
     Scored,
     State,
     Trials,
+    begin,
     compiler_options,
-    minibatches,
     score_rows,
-    train_minibatches,
+    train_round,
 )
 from mlp_jax.training.recipe import Recipe
 
@@ -48,7 +49,7 @@ class Replicas(NamedTuple):
 
 
 class EpochMeans(NamedTuple):
-    """What an epoch reports of each trial, ``[R, T]``: as it was trained, and whether all parameters are finite."""
+    """What a round reports of each trial, ``[R, T]``: as it was trained, and whether all parameters are finite."""
 
     train: Means
     finite: Bool[Array, "R T"]
@@ -62,20 +63,24 @@ class Program:
 
     Attributes:
         layout: of the trials of a replica.
+        slots: the shape of the trial in each slot.
         numbers: names of those that the trials have.
         task: name of the task.
         recipe: how to train.
         examples: sizes of the train, validation and test split.
+        trained_on: how many of the training examples are trained on, the first ones.
         dtype: of parameters and arithmetic.
         at_once: how many replicas run side by side on a device; the rest follow one group after another.
         mesh: the devices, along one axis, ``AXIS``.
     """
 
     layout: Layout
+    slots: tuple[Trial, ...]
     numbers: tuple[str, ...]
     task: str
     recipe: Recipe
     examples: tuple[int, int, int]
+    trained_on: int
     dtype: Any
     at_once: int
     mesh: Mesh
@@ -117,14 +122,31 @@ class Program:
     def trials(self) -> Trials:
         """The trials of a replica, as training knows them."""
         layout = self.layout
-        return Trials(layout.trials, layout.trained, layout.logits, layout.by_row, layout.kernels)
+        return Trials(
+            shapes=self.slots,
+            columns=layout.trained,
+            classes=max(2, layout.problem.outputs),
+            logits=layout.logits,
+            by_row=layout.by_row,
+            kernels=layout.kernels,
+            rate_factors=layout.rate_factors,
+            task=get_task(self.task),
+            recipe=self.recipe,
+            examples=self.trained_on,
+        )
 
-    def init(self, seeds: UInt32[Array, "R"], numbers: dict[str, Float[Array, "R T"]]) -> tuple[State, Replicas]:
+    def init(
+        self, seeds: UInt32[Array, "R"], init_seeds: UInt32[Array, "R"], numbers: dict[str, Float[Array, "R T"]]
+    ) -> tuple[State, Replicas]:
         """Initial state of every replica."""
 
-        def one(seed: UInt32[Array, ""], numbers: dict[str, Float[Array, "T"]]) -> tuple[State, Replicas]:
-            params, frozen = self.layout.init(parameter_key(seed), self.dtype)
-            return self.trials.begin(self.recipe, numbers, params), Replicas(frozen, root_key(seed), numbers)
+        def one(
+            seed: UInt32[Array, ""], init_seed: UInt32[Array, ""], numbers: dict[str, Float[Array, "T"]]
+        ) -> tuple[State, Replicas]:
+            params, frozen = self.layout.init(parameter_key(init_seed), self.dtype)
+            if "init_scale" in numbers:
+                params, frozen = self.layout.scaled(params, frozen, numbers["init_scale"])
+            return begin(self.trials, numbers, params), Replicas(frozen, root_key(seed), numbers)
 
         return jax.shard_map(
             lambda *local: lax.map(lambda each: one(*each), local),
@@ -132,7 +154,7 @@ class Program:
             in_specs=P(AXIS),
             out_specs=P(AXIS),
             check_vma=False,
-        )(seeds, numbers)
+        )(seeds, init_seeds, numbers)
 
     # What the functions are given, as shapes and types where they are to lie: enough to compile them.
 
@@ -141,11 +163,14 @@ class Program:
         """A whole number."""
         return jax.ShapeDtypeStruct((), np.int32, sharding=self.everywhere)
 
-    def asked(self, replicas: int) -> tuple[jax.ShapeDtypeStruct, dict[str, jax.ShapeDtypeStruct]]:
-        """Seeds and numbers of so many."""
+    def asked(
+        self, replicas: int
+    ) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct, dict[str, jax.ShapeDtypeStruct]]:
+        """Seeds, seeds of initial weights, and numbers of so many."""
         shape = (replicas, self.layout.trials)
         number = jax.ShapeDtypeStruct(shape, self.dtype, sharding=self.shared_out)
-        return jax.ShapeDtypeStruct(shape[:1], np.uint32, sharding=self.shared_out), dict.fromkeys(self.numbers, number)
+        seed = jax.ShapeDtypeStruct(shape[:1], np.uint32, sharding=self.shared_out)
+        return seed, seed, dict.fromkeys(self.numbers, number)
 
     def shapes(self, replicas: int) -> tuple[State, Replicas]:
         """State of so many, and what is constant of them."""
@@ -159,14 +184,10 @@ class Program:
     def epoch(
         self, count: Int[Array, ""], state: State, replicas: Replicas, epoch: Int[Array, ""], data: DeviceData
     ) -> tuple[State, EpochMeans]:
-        """Train the first ``count`` replicas for one epoch."""
-        task, train = get_task(self.task), self.examples[0]
+        """Train the first ``count`` replicas for a round of epochs, of which ``epoch`` is the first."""
 
         def one(state: State, replica: Replicas, epoch: Int[Array, ""], data: DeviceData) -> tuple[State, EpochMeans]:
-            batches = minibatches(replica.key, epoch, train, self.recipe.batch_size)
-            state, means = train_minibatches(
-                self.trials, task, self.recipe, train, state, replica.numbers, batches, data
-            )
+            state, means = train_round(self.trials, state, replica.numbers, replica.key, epoch, data)
             return state, EpochMeans(means, self.layout.finite(state.params))
 
         return self._map(one, count, (state, replicas), epoch, data)
@@ -188,8 +209,19 @@ class Program:
         def one(
             params: Params, replica: Replicas, first: Int[Array, ""], last: Int[Array, ""], data: DeviceData
         ) -> Scored:
-            full = self.layout.merge(params, replica.frozen)
-            return score_rows(self.layout.logits, get_task(self.task), full, data, first, last, max(self.examples[1:]))
+            full, trials = self.layout.merge(params, replica.frozen), self.trials
+            relabelling = trials.relabelling(replica.key, replica.numbers, data)
+            return score_rows(
+                self.layout.logits,
+                trials.task,
+                full,
+                data,
+                first,
+                last,
+                kept=max(self.examples[1:]),
+                loss_of=trials.loss,
+                relabelled=relabelling and (lambda rows, y: relabelling.of(rows, y, replica.numbers["label_noise"])),
+            )
 
         return self._map(one, count, (params, replicas), first, last, data)
 

@@ -5,11 +5,11 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -21,15 +21,17 @@ from mlp_jax.machine.distributed import cores, make_cpu_devices, several
 from mlp_jax.networks.layers import Network, layers_of, parameter_count, perceptron
 from mlp_jax.networks.layouts import Layout, Problem, make_layout
 from mlp_jax.networks.models import MLP
+from mlp_jax.sweeps.blocks import Block, arrange
 from mlp_jax.sweeps.checkpoints import Checkpoints
 from mlp_jax.sweeps.grid import MOST_TRIALS, Grid, Trial
-from mlp_jax.sweeps.loop import Loop, Progress, Timing, Trained, places
-from mlp_jax.sweeps.outcomes import Outcomes
-from mlp_jax.sweeps.parts import Parts, Sharing, divide, share_out, undivided
+from mlp_jax.sweeps.loop import Loop, Stage, Timing, Trained, treedefs
+from mlp_jax.sweeps.outcomes import SPLITS, Outcomes
+from mlp_jax.sweeps.parts import Sharing, divide, share_out, undivided
 from mlp_jax.sweeps.plan import Plan, counted, make_mesh, make_plan
 from mlp_jax.sweeps.program import Program
+from mlp_jax.sweeps.record import Progress, gathered
 from mlp_jax.tasks import get_task
-from mlp_jax.training.axes import check_trial
+from mlp_jax.training.axes import decays, examples_of, recipe_of_trial
 from mlp_jax.training.epoch import live_features, stack_splits
 from mlp_jax.training.recipe import Recipe
 
@@ -38,6 +40,10 @@ LAYOUTS = ("auto", "packed", "vmap")
 FASTEST = {"cpu": ("packed", 1)}
 """By backend: the layout, and how many replicas run side by side on a device (None: all), where it has been measured
 (benchmarks/records). On a CPU several gain where each has a device of its own (``device_a_core``)."""
+
+CACHED = 8 << 20
+"""Bytes of parameters and Adam's moments of a replica that a CPU trains without waiting for memory, about: trials that
+differ in numbers alone are divided into replicas of no more."""
 
 ELSEWHERE: tuple[str, int | None] = ("packed", None)
 """The same for a backend that has not been measured: accelerators are the faster the more they get at a time."""
@@ -56,6 +62,7 @@ class Setup:
             (``Dataset``).
         examples: sizes of the train, validation and test split.
         layout: ``packed`` or ``vmap``.
+        most_rows: as ``arrange`` takes it; None where that makes no difference.
     """
 
     grid: Grid
@@ -72,6 +79,12 @@ class Setup:
     transpose: bool | None
     examples: tuple[int, int, int]
     layout: str
+    most_rows: int | None
+
+    @cached_property
+    def blocks(self) -> tuple[Block, ...]:
+        """The trials as programs train them."""
+        return arrange(self.grid.trials, self.most_rows)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -79,7 +92,10 @@ class Setup:
         return {
             **self.grid.axes,
             **asdict(self.recipe),
-            **{key: getattr(self, key) for key in ("layout", "use_bias", "dtype", "task", "dataset_digest")},
+            **{
+                key: getattr(self, key)
+                for key in ("layout", "most_rows", "use_bias", "dtype", "task", "dataset_digest")
+            },
         }
 
 
@@ -88,14 +104,15 @@ class SweepResult(Setup):
     """All trials, trained. Arrays are in the order of ``trials``.
 
     Attributes:
-        history: loss, score, validation_loss, validation_score, each ``[trials, epochs]``; the training figures are
-            averaged over minibatches as they were trained.
+        history: loss, score, validation_loss, validation_score, each ``[trials, rounds]``, one for each report
+            (``Recipe.report_every``); NaN after a trial's last epoch. The training figures are averaged over
+            minibatches as they were trained.
         final: of the finished models: train_loss, train_score, validation_loss, ..., test_score, each ``[trials]``.
         diverged: ``[trials]``, the epoch (from 1) in which a loss or parameter was no longer finite, or from which on
             the training loss was hopeless to the end (``mlp_jax.sweeps.loop.HOPELESS``); 0 for none.
         parameters: ``[trials]``, how many each has.
         outcomes: what every finished model makes of every example of the validation and the test split.
-        plan: how it was shared out.
+        plans: how it was shared out, block by block.
         timing: where the time went.
         started, ended: when, UTC; of a sweep that was resumed, when it was resumed last.
     """
@@ -105,16 +122,17 @@ class SweepResult(Setup):
     diverged: np.ndarray
     parameters: np.ndarray
     outcomes: Outcomes
-    plan: Plan
+    plans: tuple[Plan, ...]
     timing: Timing
     started: datetime
     ended: datetime
-    _layout: Layout
-    _treedefs: tuple[Any, Any]
+    _layouts: tuple[Layout, ...]
+    _treedefs: tuple[tuple[Any, Any], ...]
     _trained: tuple[Trained, ...]
 
     def __repr__(self) -> str:
-        widths, scores = sorted(self.grid.hidden_units), self.final["validation_score"]
+        widths = sorted({max(layers_of(trial.hidden_units), default=0) for trial in self.trials})
+        scores = self.final["validation_score"]
         seeds = counted(len({trial.seed for trial in self.trials}), "seed")
         best = float(np.nanmax(scores)) if np.isfinite(scores).any() else np.nan
         return (
@@ -128,27 +146,36 @@ class SweepResult(Setup):
         """The trials, in the order of every array."""
         return self.grid.trials
 
+    @property
+    def plan(self) -> Plan:
+        """How the first block was shared out, which most sweeps have alone."""
+        return self.plans[0]
+
+    @property
+    def epochs(self) -> np.ndarray:
+        """``[trials]``, how many epochs each was trained."""
+        return np.array([trial.epochs or self.recipe.epochs for trial in self.trials])
+
     def weights(self, trial: Trial | int) -> dict[str, np.ndarray]:
         """Trained parameters of a trial (or of the trial at that place) by the article's symbols (``Weights``).
 
         Raises:
             InputError: the sweep has no such trial.
         """
-        place = self._place(trial)
-        replica = int(self._places[0][place])
+        block, replica, slot = self._places[self._place(trial)].tolist()
         trained = next(t for t in self._trained if t.first <= replica < t.first + t.count)
-        return self._weights(trained.arrays(), replica - trained.first, int(self._places[1][place]))
+        return self._weights(block, trained.arrays(), replica - trained.first, slot)
 
     def all_weights(self) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
         """Every trial's place and weights, replica by replica, so that each chunk is read once."""
-        replicas, slots = self._places
-        order = np.argsort(replicas, kind="stable")
-        starts = np.searchsorted(replicas[order], np.arange(len(self.grid.replicas) + 1))
+        order = np.argsort(self._places[:, 1], kind="stable")
+        starts = np.searchsorted(self._places[order, 1], np.arange(self._places[:, 1].max() + 2))
         for trained in self._trained:
             arrays = trained.arrays()
             for replica in range(trained.first, trained.first + trained.count):
-                for place in order[starts[replica] : starts[replica + 1]]:
-                    yield int(place), self._weights(arrays, replica - trained.first, int(slots[place]))
+                for place in order[starts[replica] : starts[replica + 1]].tolist():
+                    block, _, slot = self._places[place].tolist()
+                    yield place, self._weights(block, arrays, replica - trained.first, slot)
 
     def model(self, trial: Trial | int) -> MLP:
         """The trained model of a trial (or of the trial at that place), a plain ``MLP``.
@@ -160,15 +187,21 @@ class SweepResult(Setup):
         return MLP.from_weights(self.weights(trial), activation=activation, task=self.task)
 
     @cached_property
-    def _places(self) -> tuple[np.ndarray, np.ndarray]:
-        return places(self.grid, self._layout)
+    def _places(self) -> np.ndarray:
+        """``[trials, 3]``, the block, replica (of all blocks') and slot of each trial."""
+        places = np.zeros((len(self.trials), 3), int)
+        for number, (block, layout) in enumerate(zip(self.blocks, self._layouts, strict=True)):
+            trials = np.array(block.places)[:, list(layout.order)]
+            replica, slot = np.indices(trials.shape)
+            places[trials] = np.stack([np.full_like(trials, number), block.first + replica, slot], axis=-1)
+        return places
 
-    def _weights(self, arrays: Mapping[str, np.ndarray], replica: int, slot: int) -> dict[str, np.ndarray]:
+    def _weights(self, block: int, arrays: Mapping[str, np.ndarray], replica: int, slot: int) -> dict[str, np.ndarray]:
         params, frozen = (
             jax.tree.unflatten(treedef, [arrays[f"{name}/{i}"][replica] for i in range(treedef.num_leaves)])
-            for name, treedef in zip(("params", "frozen"), self._treedefs, strict=True)
+            for name, treedef in zip(("params", "frozen"), self._treedefs[block], strict=True)
         )
-        return self._layout.weights(params, frozen, slot)
+        return self._layouts[block].weights(params, frozen, slot)
 
     def _place(self, trial: Trial | int) -> int:
         if isinstance(trial, tuple):
@@ -202,9 +235,16 @@ def make_setup(
     """
     _check_kinds(grid, dataset, recipe, layout, use_bias)
     check_dtype(dtype)
-    for smoothing in grid.label_smoothings:
-        check_trial(grid.points[0]._replace(label_smoothing=smoothing), dataset.task)
+    grid.check(dataset.task)
+    for subset in grid.values("subset"):
+        examples_of(grid.trials[0]._replace(subset=subset), len(dataset.train))
+    for epochs in grid.values("epochs"):
+        recipe_of_trial(recipe, grid.trials[0]._replace(epochs=epochs))
     require_jax()
+    layout = _fastest()[0] if layout == "auto" else layout
+    most_rows = _most_rows(dataset)
+    if most_rows is not None and len(arrange(grid.trials)) == len(arrange(grid.trials, most_rows)):
+        most_rows = None
     return Setup(
         grid=grid,
         recipe=recipe,
@@ -219,8 +259,16 @@ def make_setup(
         image_form=dataset.image_form,
         transpose=dataset.transpose,
         examples=(len(dataset.train), len(dataset.validation), len(dataset.test)),
-        layout=_fastest()[0] if layout == "auto" else layout,
+        layout=layout,
+        most_rows=most_rows,
     )
+
+
+def _most_rows(dataset: Dataset) -> int | None:
+    """Rows of first layers that are trained fastest together: on a CPU what its caches hold; None for all."""
+    if jax.default_backend() != "cpu":
+        return None
+    return max(1, CACHED // (dataset.features * 3 * 4))
 
 
 def _check_kinds(grid: Any, dataset: Any, recipe: Any, layout: Any, use_bias: Any) -> None:
@@ -240,22 +288,14 @@ def _fastest() -> tuple[str, int | None]:
     return FASTEST.get(jax.default_backend(), ELSEWHERE)
 
 
-class Prepared(NamedTuple):
-    """What is to be run, with which data, on which devices."""
-
-    parts: Parts
-    host: tuple[np.ndarray, np.ndarray]
-    plan: Plan
-
-
 def prepare(
     setup: Setup,
     dataset: Dataset,
     replicas_at_once: int | None,
     devices: Sequence[jax.Device] | None,
     memory: int | None,
-) -> Prepared:
-    """Lay out a sweep and plan it; the arguments are ``sweep``'s.
+) -> tuple[Stage, ...]:
+    """Lay out a sweep and plan it, block by block; the arguments are ``sweep``'s.
 
     Raises:
         InputError: as ``sweep`` raises it.
@@ -269,29 +309,38 @@ def prepare(
             instance("a device", each, jax.Device, "a jax.Device")
             if devices.count(each) > 1:
                 raise InputError(f"devices holds {each} {devices.count(each)} times: expected each once")
-    replicas = len(setup.grid.replicas)
-    program = make_program(setup, dataset, replicas_at_once or _fastest()[1] or replicas, devices)
     everything = jax.devices() if devices is None else devices
-    host = stack_splits(list(dataset.splits.values()), program.layout.columns)
-    sharing = _sharing(program.layout, setup.grid, setup.examples[0], setup.recipe.epochs, len(everything))
-    parts = divide(program, sharing, everything)
-    try:
-        plan = make_plan(parts, host, replicas, devices, memory)
-    except InputError:  # too little memory: all trials on one device need less of it in all
-        parts = divide(program, undivided(program.layout, replicas, len(everything)), everything)
-        plan = make_plan(parts, host, replicas, devices, memory)
-    return Prepared(parts.changed(at_once=plan.at_once), host, plan)
+    stages: list[Stage] = []
+    for block in setup.blocks:
+        replicas = block.replicas
+        program = make_program(setup, block, dataset, replicas_at_once or _fastest()[1] or replicas, devices)
+        columns = program.layout.columns
+        same = (stage.host for stage in stages if stage.parts.whole.layout.columns == columns)
+        host = next(same, None) or stack_splits(list(dataset.splits.values()), columns)
+        sharing = _sharing(program, replicas, len(everything))
+        parts = divide(program, sharing, everything)
+        try:
+            plan = make_plan(parts, host, replicas, devices, memory)
+        except InputError:  # too little memory: all trials on one device need less of it in all
+            parts = divide(program, undivided(program.layout, replicas, len(everything)), everything)
+            plan = make_plan(parts, host, replicas, devices, memory)
+        stages.append(Stage(block, parts.changed(at_once=plan.at_once), plan, host))
+    return tuple(stages)
 
 
-def _sharing(layout: Layout, grid: Grid, examples: int, epochs: int, devices: int) -> Sharing:
+def _sharing(program: Program, replicas: int, devices: int) -> Sharing:
     """Which trials to train where. Several processes and padded trials are not divided, but share out replicas."""
-    replicas = len(grid.replicas)
-    if not all(packing.stacked for _, packing in layout.packings) or several():
-        return undivided(layout, replicas, devices)
+    if not all(packing.stacked for _, packing in program.layout.packings) or several():
+        return undivided(program.layout, replicas, devices)
+    return _shared_out(program.layout, replicas, devices, program.trained_on * program.recipe.epochs)
+
+
+def _shared_out(layout: Layout, replicas: int, devices: int, examples: int) -> Sharing:
+    """Which trials to train where, by what training takes on so many examples, those of every epoch counted."""
     by_slot = [layout.problem.operations(network) for network in layout.networks]
     unit = 4 * layout.problem.trained or 1  # of a row of a first layer
     rows = [max(1, round(each / unit)) for each in by_slot]
-    return share_out(rows, replicas, devices, sum(by_slot) * examples * epochs)
+    return share_out(rows, replicas, devices, sum(by_slot) * examples)
 
 
 def device_a_core(
@@ -307,46 +356,64 @@ def device_a_core(
         InputError: an argument that makes no sense; the message says which and why.
     """
     _check_kinds(grid, dataset, recipe, layout, use_bias)
-    arranged = _arranged("packed" if layout == "auto" else layout, grid, _problem(grid, dataset, use_bias, recipe))
-    sharing = _sharing(arranged, grid, len(dataset.train), recipe.epochs, cores())
-    make_cpu_devices(len(sharing.slots) * sharing.devices)
+    problem = _problem(grid, dataset, use_bias, recipe)
+    most = 1
+    for block in arrange(grid.trials, max(1, CACHED // (dataset.features * 3 * 4))):
+        arranged = _arranged("packed" if layout == "auto" else layout, block.shapes, problem)
+        examples = (block.order.subset or len(dataset.train)) * (block.order.epochs or recipe.epochs)
+        sharing = _shared_out(arranged, block.replicas, cores(), examples)
+        most = max(most, len(sharing.slots) * sharing.devices)
+    make_cpu_devices(most)
 
 
 def _problem(grid: Grid, dataset: Dataset, use_bias: bool, recipe: Recipe) -> Problem:
-    live = tuple(range(dataset.features)) if grid.decays else live_features(dataset.train.features)
+    decaying = any(decays(trial) for trial in grid.trials)
+    live = tuple(range(dataset.features)) if decaying else live_features(dataset.train.features)
     return Problem((dataset.features,), dataset.outputs, use_bias, live, recipe.precision)
 
 
 def network_of(trial: Trial, outputs: int, use_bias: bool) -> Network:
     """The layers of a trial."""
-    return perceptron(layers_of(trial.hidden_units), outputs, trial.activation, use_bias)
+    return perceptron(
+        layers_of(trial.hidden_units),
+        outputs,
+        trial.activation,
+        use_bias,
+        initialization=trial.initialization,
+        bias_initialization=trial.bias_initialization,
+        base_width=trial.base_width if trial.parametrization == "mup" else 0,
+    )
 
 
-def _arranged(layout: str, grid: Grid, problem: Problem) -> Layout:
-    networks = [network_of(point, problem.outputs, problem.use_bias) for point in grid.points]
-    return make_layout(layout, networks, problem, [point.optimizer for point in grid.points])
+def _arranged(layout: str, shapes: Sequence[Trial], problem: Problem) -> Layout:
+    networks = [network_of(shape, problem.outputs, problem.use_bias) for shape in shapes]
+    return make_layout(layout, networks, problem, [shape.optimizer for shape in shapes])
 
 
 def make_program(
-    setup: Setup, dataset: Dataset, at_once: int = 1, devices: Sequence[jax.Device] | None = None
+    setup: Setup, block: Block, dataset: Dataset, at_once: int = 1, devices: Sequence[jax.Device] | None = None
 ) -> Program:
-    """The functions that train a sweep.
+    """The functions that train a block of a sweep.
 
     Args:
         setup: of the sweep.
+        block: of it.
         dataset: what it is trained on.
         at_once: how many replicas run side by side on a device.
         devices: as for ``sweep``.
     """
+    layout = _arranged(setup.layout, block.shapes, _problem(setup.grid, dataset, setup.use_bias, setup.recipe))
     return Program(
-        layout=_arranged(setup.layout, setup.grid, _problem(setup.grid, dataset, setup.use_bias, setup.recipe)),
-        numbers=tuple(setup.grid.numbers),
+        layout=layout,
+        slots=tuple(block.shapes[i] for i in layout.order),
+        numbers=tuple(block.numbers),
         task=setup.task,
-        recipe=setup.recipe,
+        recipe=recipe_of_trial(setup.recipe, block.order),
         examples=setup.examples,
+        trained_on=examples_of(block.order, setup.examples[0]),
         dtype=np.dtype(setup.dtype),
         at_once=at_once,
-        mesh=make_mesh(devices, len(setup.grid.replicas)),
+        mesh=make_mesh(devices, block.replicas),
     )
 
 
@@ -389,7 +456,8 @@ def sweep(
         resume: directory of the checkpoints of this very sweep, begun before: training goes on from the last good one.
         checkpoint_every: epochs between checkpoints; None for as often as costs little.
         stop: asked after each epoch; when it says True, the sweep saves what it has and raises SweepStopped.
-        on_plan: told how the sweep is shared out, before training.
+        on_plan: told how a block of trials is shared out, before it is trained: most sweeps are one block, and trials
+            that differ in batch size, subset or epochs are in blocks of their own.
         on_epoch: called after each epoch.
 
     Returns:
@@ -414,35 +482,35 @@ def sweep(
         checkpoint_every = whole("checkpoint_every", checkpoint_every, 1, sys.maxsize)
     if checkpoints is not None and resume is not None:
         raise InputError("checkpoints and resume are both given: expected one (resume goes on saving where it began)")
-    parts, host, plan = prepare(setup, dataset, replicas_at_once, devices, memory)
-    if on_plan is not None:
-        on_plan(plan)
+    stages = prepare(setup, dataset, replicas_at_once, devices, memory)
     place = checkpoints if resume is None else resume
     saver = None
     if place is not None:
         saver = Checkpoints(Path(place), setup.identity, resume=resume is not None, every=checkpoint_every)
     # A sweep is compiled ahead, which jax.disable_jit, for looking at a program step by step, has no part in.
     with jax.disable_jit(False), saver or contextlib.nullcontext():
-        loop = Loop(grid, dataset, parts, plan, saver, stop or (lambda: False), on_epoch)
-        trained = loop.run(host, started)
-    history, final, diverged = loop.results()
+        loop = Loop(stages, dataset, saver, stop or (lambda: False), on_plan, on_epoch)
+        trained = loop.run(started)
+    records = loop.records
+    found = [record.results() for record in records]
+    history, final = ({key: gathered(records, [each[i][key] for each in found]) for key in found[0][i]} for i in (0, 1))
     return SweepResult(
-        **vars(setup),
+        **{each.name: getattr(setup, each.name) for each in fields(Setup)},
         history=history,
         final=final,
-        diverged=diverged,
+        diverged=gathered(records, [each[2] for each in found], 0) * recipe.report_every,
         parameters=np.array(
             [
                 parameter_count(network_of(trial, dataset.outputs, use_bias), (dataset.features,))
                 for trial in grid.trials
             ]
         ),
-        outcomes=Outcomes.of(dataset, loop.hits),
-        plan=plan,
+        outcomes=Outcomes.of(dataset, {k: gathered(records, [r.hits[k] for r in records], 0) for k in SPLITS}),
+        plans=tuple(stage.plan for stage in stages),
         timing=loop.timing,
         started=began,
         ended=datetime.now(UTC),
-        _layout=parts.whole.layout,
-        _treedefs=loop.treedefs,
+        _layouts=tuple(stage.parts.whole.layout for stage in stages),
+        _treedefs=tuple(treedefs(stage.parts.whole, stage.parts.mesh_size) for stage in stages),
         _trained=tuple(trained),
     )

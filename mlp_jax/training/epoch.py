@@ -20,17 +20,24 @@ from jaxtyping import Array, Bool, Float, Int, Num, PRNGKeyArray, UInt32
 
 from mlp_jax.datasets.dataset import Split
 from mlp_jax.networks.keys import drawing
+from mlp_jax.networks.layouts import Dropout
 from mlp_jax.networks.models import scale_features
-from mlp_jax.tasks import Task
-from mlp_jax.training.optimizers import make_optimizer
+from mlp_jax.tasks import Loss, Task, loss_of_each
+from mlp_jax.training.axes import Trial
+from mlp_jax.training.optimizers import OPTIMIZERS, make_optimizer
 from mlp_jax.training.recipe import Recipe
+from mlp_jax.training.schedules import factors, scheduled
 
-Logits = Callable[[Any, Float[Array, "B C"]], Float[Array, "T B K"]]
+Logits = Callable[..., Float[Array, "T B K"]]
+"""From parameters, examples ``[B, C]`` and, where there is dropout, the ``Dropout`` of the step."""
 
 Numbers = Mapping[str, Float[Array, "T"]]
-"""By name of a number axis, one number for each trial; those that are 0 for all may be left out."""
+"""By name of a number axis, one number for each trial; those that every trial has by default are left out."""
 
-MINIBATCHES = 0xBA7C4  # what the key that shuffles the examples is for
+# What keys are for, that are made from the one of a seed.
+MINIBATCHES = 0xBA7C4
+DROPOUT = 0xD409
+LABEL_NOISE = 0x401E
 
 ROWS_AT_ONCE = 1000  # in evaluation: enough to fill the machine, and few enough to stay in its caches
 
@@ -186,53 +193,142 @@ def _argsort(bits: UInt32[Array, "N"]) -> UInt32[Array, "N"] | Int[Array, "N"]:
     return order
 
 
-@dataclass(frozen=True)
-class Trials:
-    """The trials that see the same minibatches, as training knows them.
+class Relabelling(NamedTuple):
+    """Labels drawn anew, as a seed has them.
 
     Attributes:
-        count: T, how many there are.
+        drawn: of each example, uniform in [0, 1): a trial relabels those below its share; 2 for those of other splits.
+        label: what it becomes.
+    """
+
+    drawn: Float[Array, "N"]
+    label: Int[Array, "N"]
+
+    def of(self, rows: Int[Array, "B"], y: Int[Array, "B"], share: Float[Array, "T"]) -> Int[Array, "T B"]:
+        """Labels of each trial for some rows, from the true ones."""
+        return jnp.where(self.drawn[rows] < share[:, None], self.label[rows].astype(y.dtype), y)
+
+
+def relabelling(key: PRNGKeyArray, examples: int, rows: int, classes: int, dtype: Any) -> Relabelling:
+    """The new labels of a seed.
+
+    Args:
+        key: ``root_key(seed)``.
+        examples: N, how many there are to train on, the first rows of the data.
+        rows: how many rows the data have.
+        classes: to draw from.
+        dtype: of the numbers that are drawn.
+    """
+    which, what = jax.random.split(jax.random.fold_in(key, LABEL_NOISE))
+    with drawing():
+        drawn = jax.random.uniform(which, (examples,), dtype)
+        label = jax.random.randint(what, (examples,), 0, classes, jnp.int32)
+    return Relabelling(*(jnp.pad(x, (0, rows - examples), constant_values=2) for x in (drawn, label)))
+
+
+@dataclass(frozen=True)
+class Trials:
+    """The trials that see the same minibatches, as training knows them: their model, and how each is trained.
+
+    Attributes:
+        shapes: of each trial, with no meaning but that of its shape axes.
         columns: C, how many feature columns to train on, from the left.
+        classes: of the labels.
         logits: from parameters and examples ``[B, C]`` to logits ``[T, B, K]``.
         by_row: from numbers ``[T]`` and parameters, by optimizer, to a pytree like the parameters: the number of the
             trial that each of them belongs to, to be broadcast.
         kernels: a pytree like the parameters: 1 for weights, 0 for biases.
+        rate_factors: from the name of an optimizer and whether it is adaptive, what multiplies the learning rate of
+            each of its parameters; None for 1.
+        task: of all of them.
+        recipe: likewise.
+        examples: N, how many are trained on; the first rows of the data.
     """
 
-    count: int
+    shapes: tuple[Trial, ...]
     columns: int
+    classes: int
     logits: Logits
     by_row: Callable[[Float[Array, "T"], Any], Any]
     kernels: Any
+    rate_factors: Callable[[str, bool], Any]
+    task: Task
+    recipe: Recipe
+    examples: int
 
-    def optimizers(
-        self, recipe: Recipe, numbers: Numbers, params: Mapping[str, Any]
-    ) -> dict[str, optax.GradientTransformation]:
-        """The optimizer of each part of the parameters, by its name."""
+    @property
+    def loss(self) -> Loss:
+        """What is minimized, of each trial."""
+        return loss_of_each(self.task, [shape.loss for shape in self.shapes])
+
+    def rows_of(self, numbers: Numbers, params: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """By optimizer and name, the numbers of each parameter's trial."""
         rows = {name: self.by_row(each, params) for name, each in numbers.items()}
-        return {
-            name: make_optimizer(
-                name, recipe, {number: each[name] for number, each in rows.items()}, self.kernels[name]
-            )
-            for name in params
-        }
+        return {part: {name: each[part] for name, each in rows.items()} for part in params}
 
-    def begin(self, recipe: Recipe, numbers: Numbers, params: Mapping[str, Any]) -> State:
-        """The state before the first step."""
-        return State(
-            dict(params),
-            {name: each.init(params[name]) for name, each in self.optimizers(recipe, numbers, params).items()},
-        )
+    def optimizer(self, name: str, numbers: Mapping[str, Any]) -> optax.GradientTransformation:
+        """What updates the parameters under that name, given the numbers of each."""
+        factors = self.rate_factors(name, OPTIMIZERS[name].adaptive)
+        return make_optimizer(name, self.recipe, numbers, self.kernels[name], factors)
+
+    def relabelling(self, key: PRNGKeyArray, numbers: Numbers, data: DeviceData) -> Relabelling | None:
+        """The labels that trials of a seed have in place of the true ones, if they have any."""
+        if "label_noise" not in numbers:
+            return None
+        dtype = numbers["label_noise"].dtype
+        return relabelling(key, self.examples, len(data.targets), self.classes, dtype)
+
+    @property
+    def steps(self) -> int:
+        """Minibatches in an epoch."""
+        return -(-self.examples // min(self.recipe.batch_size, self.examples))
+
+
+def begin(trials: Trials, numbers: Numbers, params: Mapping[str, Any]) -> State:
+    """The state before the first step."""
+    rows = trials.rows_of(numbers, params)
+    return State(dict(params), {name: trials.optimizer(name, rows[name]).init(params[name]) for name in params})
+
+
+def train_round(
+    trials: Trials, state: State, numbers: Numbers, key: PRNGKeyArray, first: Int[Array, ""], data: DeviceData
+) -> tuple[State, Means]:
+    """Train for the epochs from one report to the next; the means are those of the last of them.
+
+    Args:
+        trials: what is trained.
+        state: parameters and optimizer state.
+        numbers: of the trials.
+        key: ``root_key(seed)``.
+        first: number of the first epoch.
+        data: on the device.
+    """
+    epochs = trials.recipe.report_every
+    if epochs == 1:
+        return train_epoch(trials, state, numbers, key, first, data)
+    zero = jnp.zeros(len(trials.shapes), jnp.result_type(*jax.tree.leaves(state.params)))
+
+    def turn(i: Int[Array, ""], carry: tuple[State, Means]) -> tuple[State, Means]:
+        return train_epoch(trials, carry[0], numbers, key, first + i.astype(first.dtype), data)
+
+    return lax.fori_loop(0, epochs, turn, (state, Means(zero, zero)))
+
+
+def train_epoch(
+    trials: Trials, state: State, numbers: Numbers, key: PRNGKeyArray, epoch: Int[Array, ""], data: DeviceData
+) -> tuple[State, Means]:
+    """Train all trials of one replica for an epoch; the arguments are those of ``train_round``."""
+    batches = minibatches(key, epoch, trials.examples, trials.recipe.batch_size)
+    return train_minibatches(trials, state, numbers, key, batches, epoch * len(batches), data)
 
 
 def train_minibatches(
     trials: Trials,
-    task: Task,
-    recipe: Recipe,
-    examples: int,
     state: State,
     numbers: Numbers,
+    key: PRNGKeyArray,
     batches: Int[Array, "steps B"],
+    first: Int[Array, ""] | int,
     data: DeviceData,
 ) -> tuple[State, Means]:
     """Train all trials of one replica on minibatches, one after another.
@@ -242,62 +338,69 @@ def train_minibatches(
 
     Args:
         trials: what is trained.
-        task: its loss and score.
-        recipe: the optimizers' constants.
-        examples: N, the training split's size; the first N rows of ``data``.
         state: parameters and optimizer state.
         numbers: of the trials.
-        batches: rows of ``data``; N or more for a place without an example.
+        key: ``root_key(seed)``.
+        batches: rows of ``data``; ``trials.examples`` or more for a place without an example.
+        first: number of the first step among all of training.
         data: on the device.
 
     Returns:
         The new state, and loss and hit averaged by example over the minibatches as they were trained.
     """
-    # Here and not in the step: of each row its numbers, once.
-    optimizers = trials.optimizers(recipe, numbers, state.params)
+    examples, task, loss_of = trials.examples, trials.task, trials.loss
     dtype = jnp.result_type(*jax.tree.leaves(state.params))
-    smoothing = numbers.get("label_smoothing")
+    steps = first + jnp.arange(len(batches), dtype=jnp.int32)
+    # Here and not in the step: of each parameter its numbers, once.
+    rows_of = trials.rows_of(numbers, state.params)
+    schedules = [shape.schedule for shape in trials.shapes]
+    changing = scheduled(schedules, numbers)
+    total = trials.recipe.epochs * trials.steps
+    factor = factors(schedules, numbers, steps, total) if changing else jnp.zeros((len(batches), 0), dtype)
+    relabelling, dropout_key = trials.relabelling(key, numbers, data), jax.random.fold_in(key, DROPOUT)
 
-    def objective(params: Any, x: Array, y: Array, weight: Float[Array, "B"]) -> tuple[Array, Means]:
+    def objective(params: Any, x: Array, y: Array, weight: Float[Array, "B"], step: Array) -> tuple[Array, Means]:
+        dropout = None
+        if "dropout" in numbers:
+            dropout = Dropout(jax.random.fold_in(dropout_key, step), numbers["dropout"])
         with jax.default_matmul_precision("highest"):  # GPUs would multiply less precisely than asked for
-            out = trials.logits(params, x)
+            out = trials.logits(params, x, dropout)
         # where, not a product alone: a row past the end must not turn an overflow into 0 · inf = NaN.
         present = jnp.broadcast_to(weight > 0, out.shape[:-1])
-        losses = task.loss(out, y) if smoothing is None else task.smoothed_loss(out, y, smoothing)
-        loss = jnp.where(present, losses, 0).sum(axis=1)
+        loss = jnp.where(present, loss_of(out, y, numbers.get("label_smoothing")), 0).sum(axis=1)
         hit = jnp.where(present, task.hit(out, y), 0).sum(axis=1)
         return jnp.sum(loss / weight.sum()), Means(loss, hit)
 
-    def step(carry: tuple[State, Means], batch: Int[Array, "B"]) -> tuple[tuple[State, Means], None]:
-        (params, opt_state), sums = carry
+    def update(name: str, state: State, gradients: Any, factor: Float[Array, "T"]) -> tuple[Any, Any]:
+        mine = rows_of[name]
+        if changing:
+            by_row = trials.by_row(factor, state.params)[name]
+            mine = mine | {"learning_rate": jax.tree.map(jnp.multiply, mine["learning_rate"], by_row)}
+        optimizer, params = trials.optimizer(name, mine), state.params[name]
+        with jax.numpy_dtype_promotion("standard"):  # optax raises its decays to the power of an integer
+            updates, after = optimizer.update(gradients[name], state.opt_state[name], params)
+        return optax.apply_updates(params, updates), after
+
+    def step(carry: tuple[State, Means], each: tuple[Array, Array, Array]) -> tuple[tuple[State, Means], None]:
+        (state, sums), (batch, number, factor) = carry, each
         weight = (batch < examples).astype(dtype)
         rows = jnp.minimum(batch, examples - 1)
-        x = scale_features(data.features[rows, : trials.columns], dtype)
-        gradients, new = jax.grad(objective, has_aux=True)(params, x, data.targets[rows], weight)
-        stepped = {}
-        for name, optimizer in optimizers.items():
-            with jax.numpy_dtype_promotion("standard"):  # optax raises its decays to the power of an integer
-                updates, after = optimizer.update(gradients[name], opt_state[name], params[name])
-            stepped[name] = optax.apply_updates(params[name], updates), after
+        x, y = scale_features(data.features[rows, : trials.columns], dtype), data.targets[rows]
+        if relabelling is not None:
+            y = relabelling.of(rows, y, numbers["label_noise"])
+        gradients, new = jax.grad(objective, has_aux=True)(state.params, x, y, weight, number)
+        stepped = {name: update(name, state, gradients, factor) for name in state.params}
         state = State(*({name: each[i] for name, each in stepped.items()} for i in (0, 1)))
         return (state, jax.tree.map(jnp.add, sums, new)), None
 
-    zero = jnp.zeros(trials.count, dtype)
-    (state, sums), _ = lax.scan(step, (state, Means(zero, zero)), batches)
+    zero = jnp.zeros(len(trials.shapes), dtype)
+    (state, sums), _ = lax.scan(step, (state, Means(zero, zero)), (batches, steps, factor))
     count = jnp.sum(batches < examples).astype(dtype)
     return state, jax.tree.map(lambda total: total / count, sums)
 
 
-def evaluate_rows(
-    logits: Logits,
-    task: Task,
-    params: Any,
-    data: DeviceData,
-    first: Int[Array, ""] | int,
-    last: Int[Array, ""] | int,
-) -> Means:
-    """Loss and hit of all trials of one replica, averaged over rows first (included) to last (excluded)."""
-    return score_rows(logits, task, params, data, first, last, 0).means
+Targets = Callable[[Int[Array, "B"], Num[Array, "B *K"]], Num[Array, "..."]]
+"""From rows and their targets to what trials are to be scored against."""
 
 
 def score_rows(
@@ -307,16 +410,31 @@ def score_rows(
     data: DeviceData,
     first: Int[Array, ""] | int,
     last: Int[Array, ""] | int,
-    kept: int,
+    *,
+    kept: int = 0,
+    loss_of: Loss | None = None,
+    relabelled: Targets | None = None,
 ) -> Scored:
-    """``evaluate_rows``, and the hit of each of the first ``kept`` of these rows.
+    """Loss and hit of all trials of one replica on rows first (included) to last (excluded).
 
     The bounds may be traced, so that one compiled program serves every split.
+
+    Args:
+        logits: from parameters and examples to logits ``[T, B, K]``.
+        task: whose hits are counted.
+        params: for ``logits``.
+        data: on the device.
+        first: row to begin at.
+        last: row to end before.
+        kept: of how many of these rows, the first ones, each hit is wanted.
+        loss_of: the loss; None for the task's own.
+        relabelled: targets of each trial from rows and the true ones; None for the true ones.
     """
     dtype = jnp.result_type(*jax.tree.leaves(params))
     size = min(ROWS_AT_ONCE, len(data.features))
     trials = jax.eval_shape(logits, params, jax.ShapeDtypeStruct((1, data.features.shape[1]), dtype)).shape[0]
     first, last = jnp.asarray(first, jnp.int32), jnp.asarray(last, jnp.int32)
+    loss_of = task.loss if loss_of is None else loss_of
 
     def chunk(i: Int[Array, ""], carry: tuple[Means, Array]) -> tuple[Means, Array]:
         sums, hits = carry
@@ -326,8 +444,9 @@ def score_rows(
         x, y = (lax.dynamic_slice_in_dim(array, start, size) for array in data)
         with jax.default_matmul_precision("highest"):
             out = logits(params, scale_features(x, dtype))
+        y = y if relabelled is None else relabelled(row, y)
         present = jnp.broadcast_to((row >= wanted) & (row < last), out.shape[:-1])
-        loss, hit = (jnp.where(present, f(out, y), 0) for f in (task.loss, task.hit))
+        loss, hit = (jnp.where(present, each, 0) for each in (loss_of(out, y, None), task.hit(out, y)))
         if kept:
             # Rows of the last chunk that were there before are not present: they keep what they have.
             old = lax.dynamic_slice_in_dim(hits, start - first + size, size, axis=1)

@@ -1,5 +1,6 @@
 """One model, trained and scored alone: the article's first half, and the plain form of a trial."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -12,25 +13,37 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from mlp_jax.datasets.dataset import MOST_CLASSES, Dataset, Split
 from mlp_jax.datasets.scales import check_scales
-from mlp_jax.errors import InputError, instance, whole
+from mlp_jax.errors import InputError, instance, shown, whole
 from mlp_jax.machine.backend import require_jax
 from mlp_jax.machine.compilation import run_compiled
 from mlp_jax.networks.keys import root_key
 from mlp_jax.networks.layers import Network, Shape, apply_network, walk
+from mlp_jax.networks.layers import rate_factors as layer_rate_factors
+from mlp_jax.networks.layouts import Dropout
 from mlp_jax.networks.models import MLP, Weights, by_symbol, layer_parameters
 from mlp_jax.tasks import Task, get_task
-from mlp_jax.training.axes import AXES, NUMBERS, Trial, check_trial
+from mlp_jax.training.axes import (
+    OF_MODEL,
+    RULE,
+    Trial,
+    check_trial,
+    examples_of,
+    make_trial,
+    numbers_of,
+    recipe_of_trial,
+    shape_of,
+)
 from mlp_jax.training.epoch import (
     DeviceData,
     Means,
     Numbers,
     State,
     Trials,
+    begin,
     compiler_options,
-    evaluate_rows,
-    minibatches,
+    score_rows,
     to_device,
-    train_minibatches,
+    train_round,
 )
 from mlp_jax.training.recipe import Recipe
 
@@ -81,47 +94,65 @@ class Fit:
         )
 
 
-def _alone(network: Network, optimizer: str, shape: Shape, precision: str) -> Trials:
+def _alone(trial: Trial, network: Network, shape: Shape, task: str, recipe: Recipe, examples: int) -> Trials:
     """One network as training knows it; its parameters are those of each layer, under the name of its optimizer."""
     kernels = [
         {name: float(name == "kernel") for name in layer.shapes(before)} for layer, before in walk(network, shape)
     ]
 
-    def logits(params: Any, x: Array) -> Float[Array, "1 B K"]:
-        return apply_network(network, params[optimizer], x, precision)[None]
+    def logits(params: Any, x: Array, dropout: Dropout | None = None) -> Float[Array, "1 B K"]:
+        x = x.reshape(len(x), *shape)
+        drop = None if dropout is None else dropout.alone
+        return apply_network(network, params[trial.optimizer], x, recipe.precision, drop)[None]
 
     def by_row(numbers: Float[Array, "1"], params: Any) -> Any:
         return jax.tree.map(lambda _: numbers[0], params)
 
-    return Trials(1, shape[0], logits, by_row, {optimizer: kernels})
+    def rate_factors(optimizer: str, adaptive: bool) -> list[dict[str, float]]:
+        factors = layer_rate_factors(network, adaptive)
+        return [{name: factor[name] for name in layer} for layer, factor in zip(kernels, factors, strict=True)]
+
+    return Trials(
+        shapes=(trial,),
+        columns=math.prod(shape),
+        classes=max(2, network[-1].units),
+        logits=logits,
+        by_row=by_row,
+        kernels={trial.optimizer: kernels},
+        rate_factors=rate_factors,
+        task=get_task(task),
+        recipe=recipe,
+        examples=examples,
+    )
 
 
-def _begin(
-    weights: Weights, numbers: Numbers, *, network: Network, optimizer: str, features: int, recipe: Recipe
-) -> State:
+class _Static(NamedTuple):
+    """What is compiled of a fit."""
+
+    trial: Trial
+    network: Network
+    shape: Shape
+    task: str
+    recipe: Recipe
+    examples: int
+
+
+def _begin(weights: Weights, numbers: Numbers, *, static: _Static) -> State:
     """A state of its own, which may be donated."""
-    params = {optimizer: layer_parameters(network, jax.tree.map(jnp.copy, weights))}
-    return _alone(network, optimizer, (features,), recipe.precision).begin(recipe, numbers, params)
+    params = {static.trial.optimizer: layer_parameters(static.network, jax.tree.map(jnp.copy, weights))}
+    return begin(_alone(*static), numbers, params)
 
 
-def _epoch(
-    state: State,
-    key: PRNGKeyArray,
-    numbers: Numbers,
-    epoch: Array,
-    data: DeviceData,
-    *,
-    network: Network,
-    optimizer: str,
-    task: str,
-    recipe: Recipe,
-    examples: int,
+def _round(
+    state: State, key: PRNGKeyArray, numbers: Numbers, first: Array, data: DeviceData, *, static: _Static, rows: int
 ) -> tuple[State, Means, Means]:
-    trials = _alone(network, optimizer, data.features.shape[1:], recipe.precision)
-    batches = minibatches(key, epoch, examples, recipe.batch_size)
-    state, trained = train_minibatches(trials, get_task(task), recipe, examples, state, numbers, batches, data)
-    validation = evaluate_rows(trials.logits, get_task(task), state.params, data, examples, len(data.features))
-    return state, trained, validation
+    """Train from one report to the next, and score the rows of the data from ``rows`` on."""
+    trials = _alone(*static)
+    state, trained = train_round(trials, state, numbers, key, first, data)
+    validation = score_rows(
+        trials.logits, trials.task, state.params, data, rows, len(data.features), loss_of=trials.loss
+    )
+    return state, trained, validation.means
 
 
 def network_means(
@@ -139,7 +170,7 @@ def network_means(
     def logits(params: Any, x: Array) -> Float[Array, "T B K"]:
         return jax.vmap(lambda alone: apply_network(network, alone, x, precision))(params)
 
-    return evaluate_rows(logits, get_task(task), params, data, first, last)
+    return score_rows(logits, get_task(task), params, data, first, last).means
 
 
 def _own_means(weights: Weights, data: DeviceData, *, network: Network, task: str) -> Means:
@@ -156,13 +187,9 @@ def fit(
     *,
     learning_rate: float = 1e-3,
     seed: int = 0,
-    optimizer: str = "adam",
-    momentum: float = 0.0,
-    weight_decay: float = 0.0,
-    l2: float = 0.0,
-    label_smoothing: float = 0.0,
     recipe: Recipe = Recipe(),
     on_epoch: Callable[[int, Scores, Scores], None] | None = None,
+    **rule: Any,
 ) -> Fit:
     """Train one model, alone. A trial of a sweep gives the same parameters, up to rounding.
 
@@ -172,13 +199,10 @@ def fit(
         validation: scored after each epoch, if given.
         learning_rate: the optimizer's α.
         seed: of the minibatches; a trial of that seed starts from ``MLP(..., rngs=nnx.Rngs(seed))``.
-        optimizer: as a ``Trial`` has it, and so the next four.
-        momentum: of SGD.
-        weight_decay: of AdamW and SGD.
-        l2: penalty on weights.
-        label_smoothing: share of each label.
         recipe: epochs, batch size and Adam's constants.
         on_epoch: called after each epoch with its number (from 1) and the scores of train and validation.
+        **rule: anything else that a ``Trial`` has and its model has not: ``optimizer``, ``momentum``, ``weight_decay``,
+            ``schedule``, ``dropout``, ``batch_size``, ...
 
     Returns:
         A new model with the trained parameters, and the history.
@@ -186,37 +210,41 @@ def fit(
     Raises:
         InputError: an argument that makes no sense, or splits that do not fit the model.
     """
-    values = (0, "identity", learning_rate, seed, optimizer, momentum, weight_decay, l2, label_smoothing)
-    trial = Trial(*(axis.check(value) for axis, value in zip(AXES.values(), values, strict=True)))
+    for name in rule:
+        if name in OF_MODEL or name not in RULE:
+            known = ", ".join(each for each in RULE if each not in OF_MODEL)
+            raise InputError(f"unknown {shown(name)}: expected one of {known}")
+    asked = make_trial(hidden_units=0, activation="identity", learning_rate=learning_rate, seed=seed, **rule)
     instance("recipe", recipe, Recipe, "an mlp_jax.Recipe")
     instance("on_epoch", on_epoch, Callable | None, "a function, or None")
     splits = [train] if validation is None else [train, validation]
     for split in splits:
         _check_split(model, split)
-    check_trial(trial, model.task)
-    learning_rate, seed = trial.learning_rate, trial.seed
+    check_trial(asked, model.task)
+    recipe = recipe_of_trial(recipe, asked)
     check_scales({name: split.features for name, split in zip(("train", "validation"), splits, strict=False)})
     data = to_device(splits)
-    rule: dict[str, Any] = {"network": model.network, "optimizer": trial.optimizer, "recipe": recipe}
     dtype = model.weights["A"].dtype
-    numbers = {name: np.full(1, value, dtype) for name in NUMBERS if (value := getattr(trial, name))}
-    state = run_compiled(_begin, {**rule, "features": model.features}, model.weights, numbers)
-    static = {**rule, "task": model.task, "examples": len(train)}
+    numbers = {name: np.full(1, each, dtype) for name, each in numbers_of([asked]).items()}
+    examples = examples_of(asked, len(train))
+    static = _Static(shape_of(asked), model.network, (model.features,), model.task, recipe, examples)
+    state = run_compiled(_begin, {"static": static}, model.weights, numbers)
     options = compiler_options(recipe.precision)
     task = get_task(model.task)
     rows = []
-    for epoch in range(recipe.epochs):
-        index = jnp.asarray(epoch, jnp.int32)
-        arguments = state, root_key(seed), numbers, index, data
-        state, *means = run_compiled(_epoch, static, *arguments, donate=(0,), compiler_options=options)
+    for number in range(recipe.rounds):
+        first = jnp.asarray(number * recipe.report_every, jnp.int32)
+        arguments = state, root_key(asked.seed), numbers, first, data
+        compiled = {"static": static, "rows": len(train)}
+        state, *means = run_compiled(_round, compiled, *arguments, donate=(0,), compiler_options=options)
         scores = [_scores(task, m, s) for m, s in zip(means, splits, strict=False)]
         scores += [Scores(np.nan, np.nan)] * (2 - len(scores))
         rows.append([*scores[0], *scores[1]])
         if on_epoch is not None:
-            on_epoch(epoch + 1, *scores)
-    history = History(*np.array(rows).T)
-    finished = by_symbol(model.network, state.params[trial.optimizer])
-    return Fit(MLP.from_weights(finished, activation=model.activation, task=model.task), history, learning_rate, seed)
+            on_epoch((number + 1) * recipe.report_every, *scores)
+    finished = by_symbol(model.network, state.params[asked.optimizer])
+    trained = MLP.from_weights(finished, activation=model.activation, task=model.task)
+    return Fit(trained, History(*np.array(rows).T), asked.learning_rate, asked.seed)
 
 
 def evaluate(model: MLP, split: Split) -> Scores:

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from mlp_jax.training.recipe import Recipe
@@ -26,10 +27,12 @@ class Optimizer:
         numbers: what it takes besides the learning rate: names of number axes.
         direction: what turns gradients into the direction that the learning rate scales, given the recipe's constants
             and the numbers by row, of which some may be left out (they are 0 for every trial).
+        adaptive: whether the size of an update does not grow with that of the gradient.
     """
 
     numbers: frozenset[str]
     direction: Callable[[Recipe, ByRow], optax.GradientTransformation]
+    adaptive: bool = False
 
 
 def _adam(recipe: Recipe, numbers: ByRow) -> optax.GradientTransformation:
@@ -52,14 +55,16 @@ def _sgd(nesterov: bool) -> Callable[[Recipe, ByRow], optax.GradientTransformati
 
 
 OPTIMIZERS: dict[str, Optimizer] = {
-    "adam": Optimizer(frozenset(), _adam),
-    "adamw": Optimizer(frozenset({"weight_decay"}), _adamw),
+    "adam": Optimizer(frozenset(), _adam, adaptive=True),
+    "adamw": Optimizer(frozenset({"weight_decay"}), _adamw, adaptive=True),
     "sgd": Optimizer(frozenset({"momentum", "weight_decay"}), _sgd(nesterov=False)),
     "nesterov": Optimizer(frozenset({"momentum", "weight_decay"}), _sgd(nesterov=True)),
 }
 
 
-def make_optimizer(name: str, recipe: Recipe, numbers: ByRow, kernels: Any) -> optax.GradientTransformation:
+def make_optimizer(
+    name: str, recipe: Recipe, numbers: ByRow, kernels: Any, rate_factors: Any = None
+) -> optax.GradientTransformation:
     """The optimizer of that name.
 
     Args:
@@ -67,16 +72,29 @@ def make_optimizer(name: str, recipe: Recipe, numbers: ByRow, kernels: Any) -> o
         recipe: its constants.
         numbers: by row; the learning rate at least.
         kernels: a pytree like the parameters, 1 for weights and 0 for biases, which no penalty touches.
+        rate_factors: likewise, what multiplies the learning rate of each parameter, but not its decay (µP); None for 1.
     """
-    penalty = None
-    if "l2" in numbers:
-        penalty = jax.tree.map(lambda each, kernel: each * jnp.asarray(kernel, each.dtype), numbers["l2"], kernels)
-    rates = numbers["learning_rate"]
+    rates, penalty = numbers["learning_rate"], numbers.get("l2")
+    if penalty is not None:
+        penalty = _times(penalty, kernels)
+    if rate_factors is not None:
+        rates = _times(rates, rate_factors)
+        if "weight_decay" in numbers:
+            numbers = {**numbers, "weight_decay": _times(numbers["weight_decay"], jax.tree.map(_inverse, rate_factors))}
     return optax.chain(
         _plus(penalty),
         OPTIMIZERS[name].direction(recipe, numbers),
         optax.stateless(lambda updates, _: jax.tree.map(lambda u, rate: -rate * u, updates, rates)),
     )
+
+
+def _times(numbers: Any, constants: Any) -> Any:
+    """Numbers by row times constants of the parameters."""
+    return jax.tree.map(lambda each, constant: each * jnp.asarray(constant, each.dtype), numbers, constants)
+
+
+def _inverse(factor: Any) -> Any:
+    return 1 / np.asarray(factor)
 
 
 def _plus(factors: Any) -> optax.GradientTransformation:

@@ -17,13 +17,15 @@ class Recipe:
 
     Attributes:
         epochs: passes over the training split.
-        batch_size: B, examples a minibatch; the last of an epoch has what is left.
+        batch_size: B, examples per minibatch; the last of an epoch has what is left.
         beta1: Adam's decay of the mean of the gradient.
         beta2: Adam's decay of the mean of its square.
         epsilon: Adam's ε, added to the square root of the bias-corrected mean square.
         precision: of the first layers' products, which are nearly all of the arithmetic. ``bfloat16`` rounds what goes
             into them and adds up in float32; ``tensorfloat32`` is the like with a longer mantissa, where the hardware
             has it (elsewhere it is float32). Weights, Adam and everything else are float32 in any case.
+        report_every: epochs between two entries of the learning curves, and so between two looks at the validation
+            split; ``epochs`` is a multiple of it.
     """
 
     epochs: int = 20
@@ -32,10 +34,13 @@ class Recipe:
     beta2: float = 0.999
     epsilon: float = 1e-7
     precision: str = "float32"
+    report_every: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size"):
+        for name in ("epochs", "batch_size", "report_every"):
             object.__setattr__(self, name, whole(name, getattr(self, name), 1, 2**31 - 1))
+        if self.epochs % self.report_every:
+            raise InputError(f"report_every is {self.report_every}: expected a divisor of the {self.epochs} epochs")
         for name in ("beta1", "beta2"):
             value = real(name, getattr(self, name), lambda b: 0 <= b < 1, "a number, 0 or more and below 1")
             object.__setattr__(self, name, value)
@@ -43,3 +48,8 @@ class Recipe:
         object.__setattr__(self, "epsilon", value)
         if self.precision not in PRECISIONS:
             raise InputError(f"unknown precision {shown(self.precision)}: expected one of {', '.join(PRECISIONS)}")
+
+    @property
+    def rounds(self) -> int:
+        """Entries of the learning curves."""
+        return self.epochs // self.report_every

@@ -1,0 +1,99 @@
+"""The options that say what trials are, made from the declarations of ``mlp_jax.training.axes``."""
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Literal, TypeVar
+
+import tyro
+
+from mlp_jax.errors import InputError, shown
+from mlp_jax.networks.layers import Widths
+from mlp_jax.sweeps.grid import Grid
+from mlp_jax.training.axes import AXES, RULE, Axis
+from mlp_jax.training.recipe import Recipe
+
+T = TypeVar("T")
+
+OF_RECIPE = ("epochs", "batch_size")
+"""Axes whose default is the recipe's value."""
+
+
+def _kind(axis: Axis) -> Any:
+    """The type of an axis's values on the command line."""
+    return Literal[axis.choices] if axis.choices else type(axis.default)
+
+
+def with_axes(*, several: bool) -> Callable[[type[T]], type[T]]:
+    """Add to a command's dataclass an option for each axis that has a default.
+
+    Args:
+        several: whether each takes any number of values, for trials of every combination.
+    """
+
+    def add(command: type[T]) -> type[T]:
+        fields: list[tuple[str, Any, Any]] = []
+        for axis in (AXES[each] for each in RULE):
+            default = getattr(Recipe(), axis.name) if axis.name in OF_RECIPE else axis.default
+            kind: Any = tuple.__class_getitem__((_kind(axis), ...)) if several else _kind(axis)
+            described = Annotated.__class_getitem__((kind, tyro.conf.arg(help=axis.help)))  # type: ignore[attr-defined]
+            fields.append((axis.name, described, dataclasses.field(default=(default,) if several else default)))
+        namespace = {"__module__": command.__module__, "__doc__": command.__doc__}
+        return dataclasses.make_dataclass(command.__name__, fields, bases=(command,), namespace=namespace)
+
+    return add
+
+
+def values_of(options: Any) -> dict[str, tuple[Any, ...]]:
+    """The values that options give to each axis that has a default, by its name."""
+    given = {name: getattr(options, name) for name in RULE}
+    return {name: value if isinstance(value, tuple) else (value,) for name, value in given.items()}
+
+
+def axes_of(options: Any) -> dict[str, Sequence[Any]]:
+    """The same as ``Grid`` takes it, without what the recipe says."""
+    values = values_of(options)
+    alone = {name for name in OF_RECIPE if len(values[name]) == 1}
+    return {AXES[name].plural: each for name, each in values.items() if name not in alone}
+
+
+def of_recipe(options: Any) -> dict[str, int]:
+    """Epochs and batch size of the recipe: the greatest, where trials have their own."""
+    values = values_of(options)
+    return {name: max(values[name]) for name in OF_RECIPE}
+
+
+def widths(text: Sequence[str]) -> tuple[Widths, ...]:
+    """Hidden layers from the command line: 100 is one, 100-50 two, 0 none.
+
+    Raises:
+        InputError: it is neither.
+    """
+    found: list[Widths] = []
+    for each in text:
+        if not re.fullmatch(r"[+-]?\d+(-\d+)*", each):
+            raise InputError(f"--hidden-units is {shown(each)}: expected a whole number, or several as in 100-50")
+        layers = (int(each),) if each[0] in "+-" else tuple(map(int, each.split("-")))
+        found.append(layers if len(layers) > 1 else layers[0])
+    return tuple(found)
+
+
+def widths_text(hidden_units: Any) -> str:
+    """The reverse, of one trial's."""
+    return "-".join(map(str, hidden_units)) if isinstance(hidden_units, list | tuple) else str(hidden_units)
+
+
+def options_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a sweep, by their names, that a configuration came from.
+
+    Raises:
+        InputError: it is a sum of grids, which no options give.
+    """
+    if "grids" in config:
+        raise InputError("trials that are a sum of grids: resume it from Python, with sweep(resume=...)")
+    grid = Grid.from_axes(config)
+    found = {name: grid.values(name) for name in RULE if name not in OF_RECIPE}
+    for name in OF_RECIPE:
+        plural = AXES[name].plural
+        found[name] = tuple(config[plural]) if plural in config else (config[name],)
+    return found | {"hidden_units": tuple(map(widths_text, config["hidden_units"]))}

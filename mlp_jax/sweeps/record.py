@@ -1,0 +1,174 @@
+"""What a sweep has found out so far: learning curves, final scores, what each example made; by trial when asked for."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mlp_jax.datasets.dataset import Dataset
+from mlp_jax.sweeps.blocks import Block
+from mlp_jax.sweeps.outcomes import SPLITS, packed
+from mlp_jax.sweeps.program import EpochMeans, Program
+from mlp_jax.tasks import get_task
+from mlp_jax.training.epoch import Means, Scored
+
+HOPELESS = 1000.0
+"""A trial has diverged when its training loss ends so many times as high as that of a model that answers nothing."""
+
+CURVES = ("train_loss", "train_hit", "validation_loss", "validation_hit")
+_FINAL = tuple(f"{split}_{mean}" for split in ("train", "validation", "test") for mean in ("loss", "hit"))
+_HITS = {split: f"hits/{split}" for split in SPLITS}
+"""By split: the name under which what each example made is kept of replicas that are finished."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What is known after an epoch; arrays are in the order of ``Grid.trials``.
+
+    Attributes:
+        epoch: number of the epoch, from 1.
+        epochs: how many there will be.
+        chunk: number of the chunk of replicas in training, from 1.
+        chunks: how many there will be.
+        before: share of the work that was done before this process began, 0 to 1.
+        done: share of the work that is done, 0 to 1.
+        loss, score, validation_loss, validation_score: ``[trials]``, the last that is known; NaN for none yet.
+        diverged: ``[trials]``, whether it has diverged, as far as can be told by now.
+    """
+
+    epoch: int
+    epochs: int
+    chunk: int
+    chunks: int
+    before: float
+    done: float
+    loss: np.ndarray
+    score: np.ndarray
+    validation_loss: np.ndarray
+    validation_score: np.ndarray
+    diverged: np.ndarray
+
+
+class Record:
+    """What is known of the trials of a block, as devices report it: by replica and slot ``[R, T, ...]``."""
+
+    def __init__(self, block: Block, program: Program, dataset: Dataset) -> None:
+        self._task = get_task(dataset.task)
+        self._targets = {split: each.targets for split, each in dataset.splits.items()}
+        guess = {
+            name: self._task.guess_loss(dataset.train.targets, name) for name in {slot.loss for slot in program.slots}
+        }
+        self._hopeless = np.array([HOPELESS * guess[slot.loss] or np.inf for slot in program.slots])
+        self.trials = np.array(block.places)[:, list(program.layout.order)]
+        """Number in the grid of each trial."""
+        shape, self.rounds = self.trials.shape, program.recipe.rounds
+        self.curves = {key: np.full((*shape, self.rounds), np.nan, program.dtype) for key in CURVES}
+        self.curves["finite"] = np.ones((*shape, self.rounds), bool)
+        self.final = {key: np.full(shape, np.nan, program.dtype) for key in _FINAL}
+        kind = np.float32 if self._task.graded else np.bool_
+        empty = {split: packed(np.zeros((1, 1, len(dataset.splits[split])), kind)) for split in SPLITS}
+        self.hits = {split: np.zeros((*shape, each.shape[-1]), each.dtype) for split, each in empty.items()}
+        self._known = np.zeros(shape[0], int)  # rounds of each replica
+
+    def note_round(self, chunk: range, number: int, trained: EpochMeans, validation: Means) -> None:
+        """Add what a round of a chunk of replicas reports; arrays may have more rows than those."""
+        noted = {
+            "train_loss": trained.train.loss,
+            "train_hit": trained.train.hit,
+            "validation_loss": validation.loss,
+            "validation_hit": validation.hit,
+            "finite": trained.finite & np.isfinite(trained.train.loss) & np.isfinite(validation.loss),
+        }
+        for key, values in noted.items():
+            self.curves[key][chunk.start : chunk.stop, :, number] = values[: len(chunk)]
+        self._known[chunk.start : chunk.stop] = number + 1
+
+    def note_final(self, chunk: range, split: str, scored: Scored) -> None:
+        """Add the scores of finished models on a split."""
+        self.final[f"{split}_loss"][chunk.start : chunk.stop] = scored.means.loss[: len(chunk)]
+        self.final[f"{split}_hit"][chunk.start : chunk.stop] = scored.means.hit[: len(chunk)]
+        if split in self.hits:
+            hits = np.asarray(scored.hits)[: len(chunk), :, : len(self._targets[split])]
+            self.hits[split][chunk.start : chunk.stop] = packed(hits)
+
+    def forget(self, chunk: range) -> None:
+        """Take back that a chunk was trained in part."""
+        for key, values in self.curves.items():
+            values[chunk.start : chunk.stop] = True if key == "finite" else np.nan
+        self._known[chunk.start : chunk.stop] = 0
+
+    def arrays(self, chunk: range) -> dict[str, np.ndarray]:
+        """All that is known of replicas that are finished, by name."""
+        span = slice(chunk.start, chunk.stop)
+        return {
+            **{f"history/{key}": values[span] for key, values in self.curves.items()},
+            **{f"final/{key}": values[span] for key, values in self.final.items()},
+            **{name: self.hits[split][span] for split, name in _HITS.items()},
+        }
+
+    def take(self, chunk: range, arrays: Mapping[str, np.ndarray]) -> bool:
+        """The reverse of ``arrays``; returns whether all is there, which an earlier version may not have written."""
+        if not arrays.keys() >= set(_HITS.values()):
+            return False
+        span = slice(chunk.start, chunk.stop)
+        for key in self.curves:
+            self.curves[key][span] = arrays[f"history/{key}"]
+        for key in self.final:
+            self.final[key][span] = arrays[f"final/{key}"]
+        for split, name in _HITS.items():
+            self.hits[split][span] = arrays[name]
+        self._known[span] = self.rounds
+        return True
+
+    def history(self, chunk: range, rounds: int) -> dict[str, np.ndarray]:
+        """The curves of a chunk in training, as far as they go."""
+        return {key: values[chunk.start : chunk.stop, :, :rounds] for key, values in self.curves.items()}
+
+    def take_history(self, chunk: range, rounds: int, history: Mapping[str, np.ndarray]) -> None:
+        """The reverse of ``history``."""
+        for key, values in history.items():
+            self.curves[key][chunk.start : chunk.stop, :, :rounds] = values
+        self._known[chunk.start : chunk.stop] = rounds
+
+    def latest(self) -> dict[str, np.ndarray]:
+        """Loss, score, and whether it has diverged as far as can be told, of each trial, the last that is known."""
+        last = np.maximum(self._known - 1, 0)[:, None, None]
+        now = {key: np.take_along_axis(values, last, axis=2)[..., 0] for key, values in self.curves.items()}
+        scored = self._scored(now)
+        lost = ~self.curves["finite"].all(axis=2) | (scored["loss"] > self._hopeless)
+        return {**scored, "diverged": lost}
+
+    def results(self) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], np.ndarray]:
+        """History ``[R, T, rounds]``, final scores and the round of divergence (0 for none) ``[R, T]``."""
+        history, final = self._scored(self.curves), {}
+        for split, targets in self._targets.items():
+            final[f"{split}_loss"] = self.final[f"{split}_loss"]
+            final[f"{split}_score"] = self._task.score(self.final[f"{split}_hit"], targets)
+        lost = ~self.curves["finite"]
+        first_lost = np.where(lost.any(axis=2), lost.argmax(axis=2) + 1, 0)
+        bearable = np.flip(history["loss"] <= self._hopeless[:, None], axis=2)
+        since = self.rounds - np.where(bearable.any(axis=2), bearable.argmax(axis=2), self.rounds) + 1
+        return history, final, np.where((first_lost == 0) & (since <= self.rounds), since, first_lost)
+
+    def _scored(self, means: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {
+            "loss": means["train_loss"],
+            "score": self._task.score(means["train_hit"], self._targets["train"]),
+            "validation_loss": means["validation_loss"],
+            "validation_score": self._task.score(means["validation_hit"], self._targets["validation"]),
+        }
+
+
+def gathered(records: Sequence[Record], arrays: Sequence[np.ndarray], fill: float = np.nan) -> np.ndarray:
+    """Arrays ``[R, T, ...]`` of each record as one in the order of the grid's trials, ``[trials, ...]``.
+
+    Where the last axes differ in length, the shorter ones are filled up.
+    """
+    trials = sum(record.trials.size for record in records)
+    longest = max(each.shape[2:] for each in arrays)
+    whole = np.full((trials, *longest), fill, arrays[0].dtype)
+    for record, each in zip(records, arrays, strict=True):
+        beyond = [(0, most - size) for most, size in zip(longest, each.shape[2:], strict=True)]
+        flat = np.pad(each.reshape(-1, *each.shape[2:]), [(0, 0), *beyond], constant_values=fill)
+        whole[record.trials.ravel()] = flat
+    return whole

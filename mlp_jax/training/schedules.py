@@ -1,0 +1,73 @@
+"""Schedules: what multiplies a learning rate as training goes on."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+Values = Mapping[str, Float[Array, "T"]]
+"""By name of a number axis, one number for each trial; absent where every trial has the default."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A factor of the learning rate.
+
+    Attributes:
+        numbers: what it takes, names of number axes.
+        factor: from the step ``[S, 1]``, the number of steps in all and the numbers of the trials to ``[S, T]``, or
+            something that is broadcast to it.
+    """
+
+    numbers: frozenset[str]
+    factor: Callable[[Float[Array, "S 1"], float, Values], Float[Array, "S _"]]
+
+
+def _times_decayed(step: Float[Array, "S 1"], numbers: Values) -> Float[Array, "S _"]:
+    return jnp.floor(step / numbers["decay_steps"]) if "decay_steps" in numbers else step
+
+
+SCHEDULES: dict[str, Schedule] = {
+    "constant": Schedule(frozenset(), lambda step, total, numbers: jnp.ones_like(step)),
+    # From 1 to 0 along half a cosine (Loshchilov and Hutter, 2017, without restarts).
+    "cosine": Schedule(frozenset(), lambda step, total, numbers: (1 + jnp.cos(jnp.pi * step / total)) / 2),
+    "linear": Schedule(frozenset(), lambda step, total, numbers: 1 - step / total),
+    # 1 / √(1 + ⌊step / n⌋).
+    "rsqrt": Schedule(
+        frozenset({"decay_steps"}), lambda step, total, numbers: 1 / jnp.sqrt(1 + _times_decayed(step, numbers))
+    ),
+    # factor ^ ⌊step / n⌋.
+    "steps": Schedule(
+        frozenset({"decay_steps", "decay_factor"}),
+        lambda step, total, numbers: (
+            numbers.get("decay_factor", jnp.ones(1, step.dtype)) ** _times_decayed(step, numbers)
+        ),
+    ),
+}
+
+
+def scheduled(schedules: Sequence[str], numbers: Values) -> bool:
+    """Whether any trial's learning rate changes; ``schedules`` are the trials'."""
+    return "warmup_steps" in numbers or any(name != "constant" for name in schedules)
+
+
+def factors(schedules: Sequence[str], numbers: Values, step: Int[Array, "S"], total: int) -> Float[Array, "S T"]:
+    """What multiplies the learning rate of each trial in each step.
+
+    Args:
+        schedules: of each of T trials.
+        numbers: of the trials.
+        step: numbers of the steps, from 0.
+        total: how many steps training has.
+    """
+    dtype = numbers["learning_rate"].dtype
+    at = step.astype(dtype)[:, None]
+    factor = jnp.ones((len(step), len(schedules)), dtype)
+    for name in dict.fromkeys(schedules):
+        mine = np.array([each == name for each in schedules])
+        factor = jnp.where(mine, SCHEDULES[name].factor(at, float(total), numbers), factor)
+    if "warmup_steps" in numbers:
+        factor = factor * jnp.minimum(1, (at + 1) / jnp.maximum(1, numbers["warmup_steps"]))
+    return factor
