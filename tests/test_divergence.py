@@ -43,16 +43,16 @@ def poison(monkeypatch):
     ask = Loop._save_or_stop
 
     def set_up(replica, slot, epoch, value, pick):
-        def poisoned(loop, chunk, states, now):
+        def poisoned(loop, stage, record, chunk, states, now):
             if now == epoch:
                 (state,) = states
-                leaf, place = pick(list(entries(loop._parts.whole.layout, int(slot))))
+                leaf, place = pick(list(entries(stage.parts.whole.layout, int(slot))))
                 leaves, treedef = jax.tree.flatten(state.params)
                 array = np.array(leaves[leaf])
                 array[(replica, *place)] = value
                 leaves[leaf] = jax.device_put(array, leaves[leaf].sharding)
                 state.params.update(jax.tree.unflatten(treedef, leaves))
-            return ask(loop, chunk, states, now)
+            return ask(loop, stage, record, chunk, states, now)
 
         monkeypatch.setattr(Loop, "_save_or_stop", poisoned)
 
@@ -74,7 +74,7 @@ def test_a_trial_that_is_lost_changes_no_other_by_a_bit(layout, groups, at_once,
 
     calm = trained()
     assert not calm.diverged.any()
-    replicas, slots = calm._places
+    replicas, slots = calm._places[:, 1], calm._places[:, 2]
     for number, (replica, slot) in enumerate(zip(replicas, slots, strict=True)):
         epoch, value = (0, 1, 3)[number % 3], (np.nan, np.inf, -np.inf)[number % 2]
         poison(replica, slot, epoch, value, lambda places: places[rng.integers(len(places))])

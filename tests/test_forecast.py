@@ -30,7 +30,8 @@ def test_operations_of_products_by_hand():
 @pytest.mark.parametrize(("at_once", "memory_for", "turns", "chunks"), [(3, 7, 3, 1), (1, 3, 7, 3)])
 def test_what_is_foreseen_is_what_the_sweep_does(small, at_once, memory_for, turns, chunks):
     grid, recipe = Grid((3, 0), ("relu",), seeds=7), Recipe(epochs=2, batch_size=16)
-    need = prepare(make_setup(grid, small, recipe=recipe), small, at_once, None, None).plan.need
+    (stage,) = prepare(make_setup(grid, small, recipe=recipe), small, at_once, None, None)
+    need = stage.plan.need
     memory = need.total(memory_for, at_once)
     found = forecast(grid, small, recipe=recipe, replicas_at_once=at_once, memory=memory)
     result = sweep(grid, small, recipe=recipe, replicas_at_once=at_once, memory=memory)

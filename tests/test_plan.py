@@ -18,7 +18,8 @@ def parts_and_host(widths, seeds, layout="packed", at_once=1):
     """All of it in one part."""
     dataset = make_dataset(examples=3000, features=60)
     grid = Grid(widths, seeds=seeds)
-    program = make_program(make_setup(grid, dataset, layout=layout), dataset, at_once)
+    setup = make_setup(grid, dataset, layout=layout)
+    program = make_program(setup, setup.blocks[0], dataset, at_once)
     sharing = Sharing((tuple(range(len(widths))),), program.mesh.size)
     return divide(program, sharing, jax.devices()), stack_splits(list(dataset.splits.values()), program.layout.columns)
 
