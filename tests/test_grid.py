@@ -25,6 +25,26 @@ def test_every_axis_is_declared_whole():
             assert all(axis.check(choice) == choice for choice in axis.choices)
 
 
+def test_the_documentation_has_every_axis(request):
+    def default(axis):
+        named = {"epochs": "20", "batch_size": "128", "init_seed": "the seed", "subset": "all", "seed": "5 seeds"}
+        usual = {"hidden_units": "the article's", "activation": "sigmoid", "learning_rate": "0.001"}
+        return {**named, **usual}.get(axis.name, axis.default)
+
+    def one_of(axis):
+        return f" One of {', '.join(axis.choices)}." if axis.choices else ""
+
+    rows = [
+        f"| `--{axis.plural.replace('_', '-') if axis.default is None else axis.name.replace('_', '-')}` "
+        f"| `{axis.plural}` | {axis.kind} | {default(axis)} "
+        f"| {axis.help}{one_of(axis)} |"
+        for axis in AXES.values()
+    ]
+    head = "| option | in a `Grid` | kind | default | |\n| --- | --- | --- | --- | --- |\n"
+    text = (request.config.rootpath / "docs/recipes.md").read_text()
+    assert head + "\n".join(rows) + "\n" in text
+
+
 def test_a_sum_has_the_trials_of_both_once_and_json_brings_it_back():
     wide = Grid((8, 4), seeds=2)
     sgd = Grid((4,), seeds=3, optimizers=("sgd", "adam"), weight_decays=(0.0,))
