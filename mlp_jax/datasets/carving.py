@@ -51,7 +51,7 @@ def held_out(
     return chosen
 
 
-def test_of(examples: int, labels: Integer[np.ndarray, "N"] | None, seed: int = 0) -> Bool[np.ndarray, "N"]:
+def test_of(examples: int, labels: Integer[np.ndarray, "N"] | None, seed: int) -> Bool[np.ndarray, "N"]:
     """Draw the test split of data that come without one: a sixth, and at least one example.
 
     Args:

@@ -182,11 +182,12 @@ def load_csv(files: Mapping[str, Path], settings: Mapping[str, str], *, place: P
 def _rows(path: Path) -> Iterator[Iterator[_Row]]:
     """The rows of a file, each a list of cells, empty for an empty line; what is wrong with the file is a DataError."""
     try:
-        with path.open("rb") as raw:
+        with contextlib.ExitStack() as opened:
+            raw = opened.enter_context(path.open("rb"))
             compressed = raw.read(2) == b"\x1f\x8b"
             raw.seek(0)
-            stream: Any = gzip.GzipFile(fileobj=raw) if compressed else raw
-            lines = _lines(io.TextIOWrapper(stream, encoding="utf-8-sig", newline=""))
+            stream: Any = opened.enter_context(gzip.GzipFile(fileobj=raw)) if compressed else raw
+            lines = _lines(opened.enter_context(io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")))
             first = next(lines, "")
             separator = _separator(path, first)
             table = csv.reader(
@@ -390,7 +391,7 @@ def _first_problem(chunk: Sequence[tuple[int, _Row]], layout: _Layout) -> DataEr
             if not _is_number(text):
                 drop = f", or leave the column out (:drop={name})" if layout.header else ""
                 return DataError(
-                    f"{_cell(row, layout, column)} is {shown(text)}: expected a number, so replace text by numbers, one "
+                    f"{_cell(row, layout, column)} is {shown(text)}: expected a number, so replace text by numbers, a "
                     f"column of 0 and 1 for each value (pandas.get_dummies){drop}"
                 )
             if not abs(float(text)) <= GREATEST:

@@ -70,7 +70,7 @@ def images_dataset(
             f"train has {len(images['train'])} image: too few to hold {' and '.join(lacking)} out, so give more"
         )
     if "test" in lacking:
-        chosen = carving.test_of(len(labels["train"]), labels["train"])
+        chosen = carving.test_of(len(labels["train"]), labels["train"], seed=0)
         for part in (images, labels):
             part["train"], part["test"] = part["train"][~chosen], part["train"][chosen]
     return Dataset.from_arrays(
@@ -102,14 +102,15 @@ def _files(place: Path) -> dict[str, dict[str, list[Path]]]:
         odd = next(folder.name for folder in folders if folder not in by_split.values())
         raise DataError(f"holds {odd} beside {by_split['train'].name}: expected train, test and validation alone")
     ignored: list[Path] = []
-    files = {
+    files: dict[str, dict[str, list[Path]]] = {
         split: _classes(by_split[split], ignored) for split in ("train", "validation", "test") if split in by_split
     }
     for split, classes in files.items():
         if not any(classes.values()):
             raise DataError(
-                f"no image for {split}: expected train.csv, IDX files named as MNIST's are, or images in a folder for "
-                f"each class, as in {by_split[split].name}/CLASS/1.png (PNG, JPEG, BMP, GIF, TIFF, WebP or PNM)"
+                f"holds no data{'' if split == 'train' else f' for {split}'}: expected train.csv, IDX files named as "
+                f"MNIST's are, or images in a folder for each class, {by_split[split].name}/CLASS/1.png (PNG, JPEG, "
+                "BMP, GIF, TIFF, WebP or PNM)"
             )
     if len({name for classes in files.values() for name in classes}) < 2:
         (name,) = files["train"]

@@ -109,7 +109,7 @@ def _series(values: Any, name: Any) -> Any:
 
 def _categories(series: Any) -> list[Any] | None:
     """The categories of a categorical column, in order; None for another."""
-    dtype = getattr(series, "dtype", None)
+    dtype: Any = getattr(series, "dtype", None)
     if hasattr(dtype, "categories"):  # pandas, and polars' Enum
         return list(dtype.categories)
     if type(dtype).__name__ == "Categorical":  # polars'

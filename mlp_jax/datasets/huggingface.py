@@ -28,7 +28,7 @@ def load_huggingface(place: str, settings: Mapping[str, str]) -> Dataset:
     Args:
         place: the path of a copy on disk, or a name, ``ylecun/mnist``.
         settings: ``label``, the column to learn, by default the only class label, or the column called label, labels,
-            class, target or y; ``image``, the column of images, by default the only one; ``config``, where a name has
+            class, target or y, or the only one of text; ``image``, the column of images, by default the only one; ``config``, where a name has
             several; of tables also ``drop``, ``task`` and ``standardize``, as of CSV files.
 
     Raises:
@@ -40,6 +40,8 @@ def load_huggingface(place: str, settings: Mapping[str, str]) -> Dataset:
     except ImportError:
         raise MissingExtraError(f"hf:{place}", "datasets", "huggingface") from None
     with naming_source(f"hf:{place}"):
+        if not place:
+            raise DataError("names no data set: expected hf:NAME or hf:PATH")
         check_known(settings, ("label", "image", "config", "drop", "task", "standardize"))
         splits = _splits(datasets, _load(datasets, place, settings.get("config")))
         features = splits["train"].features
@@ -109,7 +111,10 @@ def _label(datasets: Any, features: Mapping[str, Any]) -> str:
     """The column to learn, where nobody says which."""
     called = [name for name in features if name.lower() in LABELS]
     stated = [name for name, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
-    for found in (stated, called):
+    texts = [
+        name for name, feature in features.items() if getattr(feature, "dtype", None) in ("string", "large_string")
+    ]
+    for found in (stated, called, texts):
         if len(found) == 1:
             return found[0]
     several = stated or called

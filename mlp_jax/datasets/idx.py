@@ -26,7 +26,7 @@ from mlp_jax.errors import DataError
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _MOST_DIMENSIONS = 32  # what every NumPy can hold; the format would allow 255
 _NAME = re.compile(
-    r"(?P<prefix>(?!\.).*?)(?P<part>train|t10k|test(10k|50k)?)-(?P<what>images|labels)[.-]idx\d-(?P<type>ubyte|byte|short|int|float|double)(\.gz)?"
+    r"(?P<prefix>(?!\.).*?)(?P<part>train|t10k|test(10k|50k)?)-(?P<what>images|labels)[.-]idx(?P<dimensions>\d)-(?P<type>ubyte|byte|short|int|float|double)(\.gz)?"
 )  # a name that begins with a dot is hidden: macOS puts ._NAME beside a NAME that it copies
 _EXTENDED = (
     8  # columns of QMNIST's labels (idx2-int): class, then series, writer, template, places, duplicate and group
@@ -130,9 +130,9 @@ def find_idx(place: Path, sha256: Mapping[str, str] | None = None) -> IdxFiles:
 
     Args:
         place: a directory that holds train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and
-            t10k-labels-idx1-ubyte, or names like them (test for t10k, a common prefix, .idx3, .gz; byte, short, int, float
-            or double for ubyte; labels-idx2-int, as QMNIST has them). Where it holds several data sets, one of the files
-            of the one that is meant.
+            t10k-labels-idx1-ubyte, or names like them (test for t10k, a common prefix, .idx3, .gz; byte, short, int,
+            float or double for ubyte; labels-idx2-int, as QMNIST has them). Where it holds several data sets, one
+            of the files of the one that is meant.
         sha256: checksum by file name, if they are known; then no other file is looked at.
 
     Raises:
@@ -208,7 +208,8 @@ def load_idx(files: IdxFiles, *, name: str, sha256: Mapping[str, str] | None = N
             )
     with naming_source(files.place):
         stored = {split: arrays[split, "labels"] for split in ("train", "test")}
-        regression = any(y.ndim == 2 or (y != np.round(y)).any() for y in stored.values())  # NaN is refused later
+        floats = all(y.dtype.kind == "f" for y in stored.values())
+        regression = floats and any(y.ndim == 2 or (y != np.round(y)).any() for y in stored.values())
         targets, class_names = (stored, ()) if regression else _classes(files, stored, bool(sha256))
         return Dataset.from_arrays(
             arrays["train", "images"],
@@ -231,11 +232,13 @@ def _read_part(what: str, path: Path, sha256: str | None) -> np.ndarray:
                 f"{path}: its header announces 1 dimension, expected images (3 dimensions): is it the right file?"
             )
         return images
-    labels = read_idx(path, dimensions=None if sha256 is None else 1, sha256=sha256)
-    if labels.ndim == 1 or (labels.ndim == 2 and labels.dtype.kind == "f"):
+    match = _NAME.fullmatch(path.name)
+    if match is None or (match["dimensions"], match["type"]) != ("2", "int"):
+        labels = read_idx(path, sha256=sha256)
+        if labels.ndim > (2 if labels.dtype.kind == "f" else 1):
+            raise DataError(f"{path}: its header announces {labels.ndim} dimensions, expected 1: is it the right file?")
         return labels
-    if labels.ndim > 2 or labels.dtype != np.int32:
-        raise DataError(f"{path}: its header announces {labels.ndim} dimensions, expected 1: is it the right file?")
+    labels = read_idx(path, dimensions=2, sha256=sha256)
     if labels.shape[1] != _EXTENDED:
         raise DataError(f"{path}: has {labels.shape[1]} columns: expected QMNIST's {_EXTENDED}, the class first")
     return labels[:, 0]

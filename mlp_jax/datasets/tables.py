@@ -102,8 +102,12 @@ def from_tables(
         chosen = carving.test_of(len(train), None if task == "regression" else labels, split_seed)
         for part in (features, targets):
             part["train"], part["test"] = part["train"][~chosen], part["train"][chosen]
-    if not (standardize or images):
-        _check_magnitudes(features["train"], train.columns, mend)
+    if not standardize:
+        values = {"features": (features["train"], train.columns)} if not images else {}
+        if task == "regression":
+            values["values to learn"] = (targets["train"].reshape(-1, 1), (train.label,))
+        for what, (numbers, columns) in values.items():
+            _check_magnitudes(what, numbers, columns, mend)
     with warnings.catch_warnings():
         if standardize:  # which mends it
             warnings.filterwarnings("ignore", "float32, in which", SweepWarning)
@@ -198,14 +202,14 @@ def _features(tables: Mapping[str, Table]) -> tuple[dict[str, np.ndarray], bool]
     return features, images
 
 
-def _check_magnitudes(train: Num[np.ndarray, "N D"], columns: Sequence[str], mend: str) -> None:
-    """Warn of features that networks learn little from, as they are so great."""
+def _check_magnitudes(what: str, train: Num[np.ndarray, "N D"], columns: Sequence[str], mend: str) -> None:
+    """Warn of columns that are so great that networks learn little."""
     magnitudes = np.sqrt(np.mean(np.square(train, dtype=np.float64), axis=0))
     great = np.flatnonzero(magnitudes > _GREAT)
     if great.size:
         named = [f"{columns[column]} (root mean square {magnitudes[column]:.3g})" for column in great[:_MOST_NAMED]]
         more = [f"{great.size - _MOST_NAMED} more"] if great.size > _MOST_NAMED else []
-        _warn(f"networks learn little from features as great as {', '.join(named + more)}: {mend}")
+        _warn(f"networks learn little with {what} as great as {', '.join(named + more)}: {mend}")
 
 
 def aligned(table: Table, train: Table) -> Table:

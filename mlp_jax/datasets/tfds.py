@@ -58,7 +58,7 @@ def load_tfds(name: str, data_dir: str | Path | None = None) -> Dataset:
         }
         x_train, y_train = arrays["train"]
         if "test" not in arrays:
-            chosen = carving.test_of(len(x_train), y_train)
+            chosen = carving.test_of(len(x_train), y_train, seed=0)
             arrays["test"] = x_train[chosen], y_train[chosen]
             x_train, y_train = x_train[~chosen], y_train[~chosen]
         images = {"train": x_train, "test": arrays["test"][0]}
