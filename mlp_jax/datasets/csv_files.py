@@ -272,10 +272,13 @@ def _looks_like_header(first: Sequence[str], rest: Sequence[_Row]) -> bool:
     numbers = [_is_number(cell) for cell in first]
     if not any(numbers):
         return True
-    above = [cell for place, cell in enumerate(first) if not numbers[place] and _all_numbers(rest, place)]
+    texts = [(place, cell) for place, cell in enumerate(first) if not numbers[place]]
+    if any(_all_numbers(rest, place) for place, _ in texts):
+        return True
     counted = [cell for place, cell in enumerate(first) if numbers[place]]
     counts = any(counted == [str(start + place) for place in range(len(counted))] for start in (0, 1))
-    return bool(above) or (counts and len(counted) > 3)
+    new = any(all(cell != cells[place].strip() for cells in rest if place < len(cells)) for place, cell in texts)
+    return counts and len(counted) > (1 if new and rest else 3)
 
 
 def _all_numbers(rows: Sequence[_Row], place: int) -> bool:

@@ -126,7 +126,8 @@ def _values(series: Any) -> Shaped[np.ndarray, "N"]:
         return array
     present = [value for value in array.tolist() if not _is_missing(value)]
     if len(present) == len(array) and all(isinstance(value, bool | int | float | np.number) for value in present):
-        return np.array(present)  # a nullable type of pandas, none of them null
+        numbers = np.array(present)  # a nullable type of pandas, none of them null
+        return numbers if numbers.dtype.kind != "O" else numbers.astype(np.float64)  # past 64 bits
     return array
 
 
@@ -165,7 +166,8 @@ def _numbers(series: Any) -> Num[np.ndarray, "N"]:
     values = _values(series)
     _check_present(values)
     if _categories(series) is not None or values.dtype.kind not in "buif":
-        text = values.dtype.kind in "UOT" or _categories(series) is not None
+        strings = values.dtype.kind in "UT" or any(isinstance(value, str) for value in values.tolist())
+        text = strings or _categories(series) is not None
         mend = (
             "make a column of 0 and 1 of each value (pandas.get_dummies, polars.DataFrame.to_dummies)"
             if text

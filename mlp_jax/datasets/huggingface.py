@@ -28,8 +28,9 @@ def load_huggingface(place: str, settings: Mapping[str, str]) -> Dataset:
     Args:
         place: the path of a copy on disk, or a name, ``ylecun/mnist``.
         settings: ``label``, the column to learn, by default the only class label, or the column called label, labels,
-            class, target or y, or the only one of text; ``image``, the column of images, by default the only one; ``config``, where a name has
-            several; of tables also ``drop``, ``task`` and ``standardize``, as of CSV files.
+            class, target or y, or the only one of text; ``image``, the column of images, by default the only one;
+            ``config``, where a name has several; of tables also ``drop``, ``task`` and ``standardize``, as of CSV
+            files.
 
     Raises:
         DataError: there is no such data set, or none of images or numbers with a label, or it cannot be read.
@@ -87,6 +88,8 @@ def load_huggingface(place: str, settings: Mapping[str, str]) -> Dataset:
 def _load(datasets: Any, place: str, config: str | None) -> Any:
     path = Path(place).expanduser()
     on_disk = path.is_dir() and any((path / name).is_file() for name in ("dataset_dict.json", "state.json"))
+    if not on_disk and place.startswith(("/", ".", "~")) and not path.exists():
+        raise DataError("no such directory: expected one that save_to_disk wrote")
     try:
         return datasets.load_from_disk(str(path)) if on_disk else datasets.load_dataset(place, config)
     except Exception as error:  # whatever the package, Arrow or the network raise

@@ -7,7 +7,7 @@ no quotes in any shell.
 import re
 from collections.abc import Mapping
 
-from mlp_jax.errors import DataError, shown
+from mlp_jax.errors import DataError, InputError, shown
 from mlp_jax.tasks import get_task
 
 _SETTING = re.compile(r":(?=[a-z_]+=)")
@@ -51,4 +51,7 @@ def yes_or_no(settings: Mapping[str, str], key: str) -> bool | None:
 
 def task_setting(settings: Mapping[str, str]) -> str | None:
     """The task that a setting names; None if it is not given."""
-    return get_task(settings["task"]).name if "task" in settings else None
+    try:
+        return get_task(settings["task"]).name if "task" in settings else None
+    except InputError as error:
+        raise DataError(str(error)) from None
