@@ -65,6 +65,25 @@ def test_of(examples: int, labels: Integer[np.ndarray, "N"] | None, seed: int) -
     return held_out(examples, max(1, round(examples * _TEST_FRACTION)), seed, TEST, labels)
 
 
+def three_parts(
+    examples: int, labels: Integer[np.ndarray, "N"] | None, seed: int
+) -> tuple[Integer[np.ndarray, "A"], Integer[np.ndarray, "B"], Integer[np.ndarray, "C"]]:
+    """Divide data that come in one piece: a sixth is for testing, as many are for validation.
+
+    Args:
+        examples: N, how many there are; at least 3.
+        labels: the class of each; None for values of a regression.
+        seed: what the draw follows from.
+
+    Returns:
+        Which examples train, validate and test, in order.
+    """
+    test = test_of(examples, labels, seed)
+    rest = np.flatnonzero(~test)
+    chosen = held_out(len(rest), int(test.sum()), seed, VALIDATION, None if labels is None else labels[rest])
+    return rest[~chosen], rest[chosen], np.flatnonzero(test)
+
+
 def _shares(sizes: Integer[np.ndarray, "K"], count: int, rank: Integer[np.ndarray, "K"]) -> Integer[np.ndarray, "K"]:
     """How many of each class to take, ``count`` in all; ``rank`` decides between equal remainders."""
     room = sizes - 1 if sizes.sum() - len(sizes) >= count else sizes

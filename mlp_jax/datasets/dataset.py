@@ -454,7 +454,7 @@ class Dataset:
                 unless there are few examples of each; other numbers are the values of a regression. Classes are
                 in the order of a categorical column's categories, else sorted.
             test: a frame of the same columns; None to hold one example in 6 out.
-            validation: likewise; None to hold one training example in 12 out.
+            validation: likewise; None to hold one training example in 12 out, or in 6, where test is None too.
             task: ``multiclass``, ``binary`` or ``regression``; None for what the label column is.
             name: for titles and records.
             standardize: whether to standardize features, and the values of a regression (``standardized``).

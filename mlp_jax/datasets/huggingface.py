@@ -2,7 +2,7 @@
 
 A name is looked up in that package's cache and on its hub, and downloaded as the package does, unless it is told to
 stay offline (HF_HUB_OFFLINE=1). Examples are images with a label, or a table. What has no test or validation split gets
-one from train: a sixth as test, then a twelfth of the rest as validation.
+one from train: of images a sixth as test, then a twelfth of the rest as validation; of tables as CSV files do.
 """
 
 from collections.abc import Iterator, Mapping

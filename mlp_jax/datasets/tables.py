@@ -21,6 +21,7 @@ from mlp_jax.errors import DataError, SweepWarning, shown
 LABELS = ("label", "labels", "class", "target", "y")
 """Names by which the column to learn is known, in small letters."""
 
+_SPLITS = ("train", "validation", "test")
 _MANY_CLASSES, _EXAMPLES_OF_A_CLASS = 20, 5  # more different whole numbers, and fewer examples of each, are values
 _FEW_VALUES = 10  # of numbers that are not whole: more like classes
 _EXACT = 2**53  # from which on float64 no longer holds every whole number
@@ -77,8 +78,8 @@ def from_tables(
     """Make a data set of tables.
 
     Args:
-        tables: by split: train, and perhaps validation and test. What there is none of is drawn from train: a sixth
-            as test, then a twelfth of the rest as validation.
+        tables: by split: train, and perhaps validation and test. What there is none of is drawn from train: where
+            there is neither, a sixth for each; else a sixth as test or a twelfth as validation.
         task: by default what the column to learn is.
         name: the data set's name.
         standardize: whether to standardize features, and the values of a regression.
@@ -97,11 +98,14 @@ def from_tables(
         )
     task, targets, class_names = _targets(tables, task)
     features, images = _features(tables)
-    if "test" in lacking:
-        labels = targets["train"]
-        chosen = carving.test_of(len(train), None if task == "regression" else labels, split_seed)
-        for part in (features, targets):
-            part["train"], part["test"] = part["train"][~chosen], part["train"][chosen]
+    labels = None if task == "regression" else targets["train"]
+    for part in (features, targets):
+        if len(lacking) == 2:
+            chosen = carving.three_parts(len(train), labels, split_seed)
+            part |= {split: part["train"][rows] for split, rows in zip(_SPLITS, chosen, strict=True)}
+        elif "test" in lacking:
+            test = carving.test_of(len(train), labels, split_seed)
+            part |= {"train": part["train"][~test], "test": part["train"][test]}
     if not standardize:
         values = {"features": (features["train"], train.columns)} if not images else {}
         if task == "regression":
