@@ -486,3 +486,41 @@ def test_a_small_data_set_written_out_is_the_same(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SweepWarning)
         assert load_dataset(tmp_path).digest == small.digest
+
+
+def test_mutated_files_raise_nothing_but_data_error(tmp_path):
+    rng = np.random.default_rng(1)
+    path = tmp_path / "a.csv"
+    pieces = [
+        b",",
+        b"\n",
+        b'"',
+        b"\r",
+        b"\0",
+        b";",
+        b"\t",
+        b"nan",
+        b"1e400",
+        b"\xff",
+        b"9" * 500,
+        b"label",
+        b"",
+        b" ",
+        b"_1",
+    ]
+    settings = ["", ":label=label", ":label=1", ":header=no", ":standardize=yes", ":task=regression", ":drop=a"]
+    seen = set()
+    for _ in range(400):
+        content = GOOD.replace("y\n", "label\n").encode()
+        for _ in range(rng.integers(1, 4)):
+            start = rng.integers(len(content) + 1)
+            content = content[:start] + pieces[rng.integers(len(pieces))] + content[start + rng.integers(3) :]
+        path.write_bytes(gzip.compress(content)[: rng.integers(20, 200)] if rng.random() < 0.1 else content)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SweepWarning)
+            try:
+                load_dataset(f"{path}{settings[rng.integers(len(settings))]}")
+                seen.add("read")
+            except DataError as error:
+                seen.add("one line" if "\n" not in str(error) else str(error))
+    assert seen == {"read", "one line"}
