@@ -187,7 +187,7 @@ OUT = [
             ([command, "--dataset", name], message)
             for command in ("sweep", "data")
             for name, message in [
-                ("nowhere", "unknown data set 'nowhere': expected mnist, tfds:NAME, sklearn:NAME, or the path"),
+                ("nowhere", "unknown data set 'nowhere': expected mnist, tfds:NAME, sklearn:NAME, hf:NAME, a CSV"),
                 ("nowhere.npz", "'nowhere.npz': no such file or directory in "),
                 ("no/where", "'no/where': no such file or directory in "),
                 (
@@ -197,8 +197,8 @@ OUT = [
                 ("", "unknown data set '': expected mnist"),
                 ("no\nwhere", r"unknown data set 'no\\nwhere'"),
                 ("\x1b[31mred", r"unknown data set '\\x1b\[31mred'"),
-                ("file", "file: is a file: expected an .npz file or a directory of IDX files"),
-                ("empty", "empty: no train images file: expected train-images-idx3-ubyte"),
+                ("file", "file: is a file: expected .csv, .tsv or .npz, or a directory of IDX files"),
+                ("empty", "empty: holds no data: expected train.csv, IDX files named as MNIST's are, or images"),
                 ("empty.npz", "empty.npz: cannot be read .not a zip archive, or cut short.: expected plain arrays"),
                 ("dangling", "unknown data set 'dangling'"),
                 ("loop", "unknown data set 'loop'"),

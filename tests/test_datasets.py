@@ -499,7 +499,7 @@ def test_mnist_is_the_packages_and_says_so_where_it_hides_another(mnist, tmp_pat
     with pytest.warns(SweepWarning, match=r"from the package, .*: \./mnist names that"):
         assert load_dataset("mnist").digest == mnist.digest
     for local in ("./mnist", Path("mnist")):
-        refuses("mnist: no train images file", load_dataset, local)
+        refuses("mnist: holds no data: expected train.csv, IDX files", load_dataset, local)
 
 
 @pytest.mark.parametrize(
@@ -727,7 +727,7 @@ def test_a_mutated_npz_raises_nothing_but_data_error(edits, tmp_path):
     [
         (
             "fashion",
-            "unknown data set 'fashion': expected mnist, tfds:NAME, sklearn:NAME, or the path of an IDX directory",
+            "unknown data set 'fashion': expected mnist, tfds:NAME, sklearn:NAME, hf:NAME, a CSV file or a directory",
         ),
         ("no/such/directory", "'no/such/directory': no such file or directory in /"),
         ("nul\0.npz", r"nul\\x00.npz': no such file or directory"),
@@ -735,7 +735,7 @@ def test_a_mutated_npz_raises_nothing_but_data_error(edits, tmp_path):
         ("nul\0", r"unknown data set 'nul\\x00'"),
         ("x" * 5000, "cannot be looked up .*File name too long.*: expected the name or path"),
         ("~no-such-user/x", "cannot be looked up"),
-        (__file__, "test_datasets.py: is a file: expected an .npz file or a directory of IDX files"),
+        (__file__, r"test_datasets.py: is a file: expected \.csv, \.tsv or \.npz, or a directory of IDX files"),
         (f"{__file__}/set", "test_datasets.py/set': no such file or directory: expected the path"),
     ],
 )

@@ -333,3 +333,40 @@ def test_images_with_channels_are_taken_as_arrays_are(shape, tmp_path):
         found, same = load_dataset(tmp_path), Dataset.from_arrays(*files.values())
     assert found.image_shape == ((8, 6, shape[0]) if first else shape)
     assert found.digest == same.digest
+
+
+KINDS = {"ubyte": "u1", "byte": "i1", "short": "i2", "int": "i4", "float": "f4", "double": "f8"}
+
+
+@pytest.mark.parametrize("images", KINDS)
+@pytest.mark.parametrize("labels", KINDS)
+def test_files_of_every_element_type_are_a_data_set(images, labels, tmp_path):
+    x = np.random.default_rng(0).integers(0, 120, (24, 3, 2))
+    y = np.arange(24) % 3
+    for part in ("train", "t10k"):
+        for what, values, kind, rank in (("images", x, images, 3), ("labels", y, labels, 1)):
+            content = idx_bytes(values.astype(KINDS[kind]))
+            (tmp_path / f"{part}-{what}-idx{rank}-{kind}").write_bytes(content)
+    dataset = load_dataset(tmp_path)
+    typed = x.astype(KINDS[images])
+    assert dataset.digest == Dataset.from_arrays(typed, y, typed, y).digest
+    assert (dataset.image_shape, dataset.outputs) == ((3, 2), 3)
+    assert load_dataset(tmp_path / f"train-images-idx3-{images}").digest == dataset.digest
+
+
+@pytest.mark.parametrize("shape", [(24,), (24, 1), (24, 2)])
+def test_labels_that_are_not_whole_are_the_values_of_a_regression(shape, tmp_path):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(24, 5)), rng.normal(size=shape)
+    for part in ("train", "t10k"):
+        (tmp_path / f"{part}-images-idx2-double").write_bytes(idx_bytes(x))
+        (tmp_path / f"{part}-labels-idx{y.ndim}-double").write_bytes(idx_bytes(y))
+    (tmp_path / "classes.txt").write_text("a\nb\n")  # of something else
+    dataset = load_dataset(tmp_path)
+    assert dataset.digest == Dataset.from_arrays(x, y, x, y, task="regression").digest
+    (tmp_path / "t10k-labels-idx1-ubyte").write_bytes(idx_bytes(np.zeros(24, np.uint8)))
+    (tmp_path / f"t10k-labels-idx{y.ndim}-double").unlink()
+    refuses("expected", load_dataset, tmp_path)
+    (tmp_path / "t10k-labels-idx1-ubyte").unlink()
+    (tmp_path / f"t10k-labels-idx{y.ndim}-double").write_bytes(idx_bytes(np.full(shape, np.nan)))
+    refuses("test targets hold nan", load_dataset, tmp_path)

@@ -17,7 +17,7 @@ from rich.console import Console
 from mlp_jax.answers.terminal import Display
 from mlp_jax.cli._axes import of_recipe
 from mlp_jax.cli._signals import Interrupted, Stop
-from mlp_jax.cli._using import Transpose
+from mlp_jax.cli._using import DatasetName, Transpose
 from mlp_jax.datasets import Dataset, absolute_path, load_dataset
 from mlp_jax.errors import InputError, SweepStopped, SweepWarning, first_line, whole
 from mlp_jax.machine.cache import enable_compilation_cache
@@ -35,8 +35,7 @@ from mlp_jax.training.recipe import Recipe
 class TrainingOptions:
     """How to train: the defaults are the article's. Commands add the options of ``mlp_jax.cli._axes``."""
 
-    dataset: str = "mnist"
-    """mnist, tfds:NAME, sklearn:NAME, a directory of IDX files, or an .npz file."""
+    dataset: DatasetName = "mnist"
     transpose: Transpose = None
     """Whether images are stored transposed, to be turned upright; by default just what is known to be EMNIST's."""
     use_bias: bool = True

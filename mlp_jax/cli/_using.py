@@ -11,6 +11,7 @@ import tyro
 from mlp_jax.answers.analysis import score_text
 from mlp_jax.datasets import Dataset
 from mlp_jax.datasets.dataset import ImageForm
+from mlp_jax.datasets.naming import FORMS
 from mlp_jax.errors import DataError, InputError
 from mlp_jax.networks.models import MLP
 from mlp_jax.runs.directory import Run, read_run
@@ -19,6 +20,9 @@ from mlp_jax.sweeps.sweep import check_dtype
 
 RunPath = tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="RUN")]]
 """The run directory that a command uses."""
+
+DatasetName = Annotated[str, tyro.conf.arg(help=f"{FORMS}.")]
+"""The option --dataset, as ``load_dataset`` takes it."""
 
 Transpose = Annotated[bool | None, tyro.conf.DisallowNone]
 """As ``load_dataset`` takes it: --transpose or --no-transpose, neither for None."""

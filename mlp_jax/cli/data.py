@@ -7,7 +7,7 @@ import numpy as np
 
 from mlp_jax.answers.terminal import print_table
 from mlp_jax.cli._output import console_for, print_json
-from mlp_jax.cli._using import Transpose
+from mlp_jax.cli._using import DatasetName, Transpose
 from mlp_jax.datasets import Dataset, load_dataset
 from mlp_jax.runs.directory import check_new, new_directory
 
@@ -16,8 +16,7 @@ from mlp_jax.runs.directory import check_new, new_directory
 class Data:
     """Show a data set: sizes, class balance, and figures of its examples."""
 
-    dataset: str = "mnist"
-    """mnist, tfds:NAME, sklearn:NAME, a directory of IDX files, or an .npz file."""
+    dataset: DatasetName = "mnist"
     transpose: Transpose = None
     """Whether images are stored transposed, to be turned upright; by default just what is known to be EMNIST's."""
     out: Path | None = None

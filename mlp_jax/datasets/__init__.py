@@ -1,12 +1,15 @@
-"""Data sets: files, TFDS and arrays in; NumPy arrays out."""
+"""Data sets: files, frames, TFDS, Hugging Face and arrays in; NumPy arrays out."""
 
+import contextlib
 import os
 import warnings
 from pathlib import Path
 
 from mlp_jax.datasets import emnist
-from mlp_jax.datasets.dataset import Dataset, Split
+from mlp_jax.datasets.csv_files import find_csv, is_csv_name, load_csv
+from mlp_jax.datasets.dataset import Dataset, Split, naming_source
 from mlp_jax.datasets.idx import find_idx, is_idx_name, load_idx, read_idx
+from mlp_jax.datasets.naming import FORMS, check_known, split_settings
 from mlp_jax.datasets.npz import load_npz
 from mlp_jax.errors import DataError, SweepWarning, first_line, instance
 
@@ -29,10 +32,14 @@ def load_dataset(
     Args:
         name: ``mnist`` (in the package: train 55,000, validation 5,000, test 10,000); ``tfds:NAME`` for an
             image-classification data set of TensorFlow Datasets (see ``mlp_jax.datasets.tfds``); ``sklearn:NAME`` for
-            one of scikit-learn's (see ``mlp_jax.datasets.scikit_learn``); a directory of IDX files named as MNIST's
-            are, or, where it holds several data sets, a file of one of them; or an ``.npz`` file with x_train, y_train,
-            x_test, y_test and, if they are there, x_validation, y_validation, and as text task and class_names
-            (MedMNIST's names, train_images and so on, are taken too).
+            one of scikit-learn's (see ``mlp_jax.datasets.scikit_learn``); ``hf:NAME`` for a data set of Hugging Face,
+            or ``hf:PATH`` for a copy on disk (see ``mlp_jax.datasets.huggingface``); a CSV file, or a directory of
+            train.csv and perhaps test.csv and validation.csv (see ``mlp_jax.datasets.csv_files``); a directory of
+            images in a folder for each class (see ``mlp_jax.datasets.folders``); a directory of IDX files named as
+            MNIST's are, or, where it holds several data sets, a file of one of them; or an ``.npz`` file with x_train,
+            y_train, x_test, y_test and, if they are there, x_validation, y_validation, and as text task and class_names
+            (MedMNIST's names, train_images and so on, are taken too). Settings of CSV files and of Hugging Face stand
+            behind the name: ``iris.csv:label=species:standardize=yes``.
         data_dir: where TensorFlow Datasets keeps its prepared data; None for its own default.
         transpose: whether images are stored transposed, and are to be turned upright; None for what is known: EMNIST's
             own files and ``tfds:emnist`` are turned, with a warning that says so, and everything else is left as it is.
@@ -73,36 +80,62 @@ def _load(name: str, data_dir: str | Path | None) -> tuple[Dataset, str]:
         from mlp_jax.datasets.scikit_learn import load_scikit_learn
 
         return load_scikit_learn(name.removeprefix("sklearn:")), ""
+    if name.startswith("hf:"):
+        from mlp_jax.datasets.huggingface import load_huggingface
+
+        return load_huggingface(*_path_and_settings(name.removeprefix("hf:"))), ""
+    place, settings = _path_and_settings(name)
     try:
-        path = Path(name).expanduser()
+        path = Path(place).expanduser()
         is_directory, is_file = path.is_dir(), path.is_file()
+        files = sorted(path.iterdir()) if is_directory and place else [path] if is_file else []
     except (OSError, RuntimeError) as error:  # a name too long, a folder that may not be entered, no such ~user
         reason = getattr(error, "strerror", None) or first_line(error)
         raise DataError(f"{name!r}: cannot be looked up ({reason}): expected the name or path of a data set") from None
-    if (is_directory and name) or (is_file and is_idx_name(path)):  # an empty name would be the current directory
-        files = find_idx(path)
-        known = f"{path} holds EMNIST's own files" if emnist.variant_of_file(files.prefix) else ""
-        title = path.resolve().name if is_directory else files.prefix.rstrip("-_.") or path.resolve().parent.name
-        return load_idx(files, name=title), known
-    if not is_file and not path.exists() and (path.suffix or path.name != name):
+    if not any(map(is_idx_name, files)) and any(map(is_csv_name, files)) and (tables := find_csv(path)):
+        return load_csv(tables, settings, place=path), ""
+    with naming_source(name):
+        check_known(settings, ())
+    if any(map(is_idx_name, files)):
+        found = find_idx(path)
+        known = f"{path} holds EMNIST's own files" if emnist.variant_of_file(found.prefix) else ""
+        title = path.resolve().name if is_directory else found.prefix.rstrip("-_.") or path.resolve().parent.name
+        return load_idx(found, name=title), known
+    if is_directory and place:  # an empty name would be the current directory
+        from mlp_jax.datasets.folders import load_folders
+
+        return load_folders(path), ""
+    if not is_file and not path.exists() and (path.suffix or path.name != place):
         where = "" if path.is_absolute() else f" in {Path.cwd()}"
-        raise DataError(f"{name!r}: no such file or directory{where}: expected the path of a data set")
+        raise DataError(f"{place!r}: no such file or directory{where}: expected the path of a data set")
     if not is_file:
-        raise DataError(
-            f"unknown data set {name!r}: expected mnist, tfds:NAME, sklearn:NAME, or the path of an IDX directory or "
-            ".npz file"
-        )
+        raise DataError(f"unknown data set {name!r}: expected {FORMS}")
     if path.suffix != ".npz":
-        raise DataError(f"{path}: is a file: expected an .npz file or a directory of IDX files")
+        raise DataError(
+            f"{path}: is a file: expected .csv, .tsv or .npz, or a directory of IDX files, CSV files or images"
+        )
     return load_npz(path), ""
 
 
+def _path_and_settings(name: str) -> tuple[str, dict[str, str]]:
+    """Where data are, and the settings behind that; all of it is the path of what is there by that very name."""
+    with contextlib.suppress(OSError, RuntimeError, ValueError):
+        if Path(name).expanduser().exists():
+            return name, {}
+    return split_settings(name)
+
+
 def absolute_path(name: str) -> str | None:
-    """Where a data set is that ``load_dataset`` takes by a path; None if it has no path, or is not there."""
+    """Where a data set is that ``load_dataset`` takes by a path; None if it has no path, or is not there.
+
+    What stands around the path in the name (``hf:`` before it, settings behind it) stands around the absolute one.
+    """
     if not name or name == "mnist" or name.startswith(("tfds:", "sklearn:")):
         return None
+    before = "hf:" if name.startswith("hf:") else ""
+    place, _ = _path_and_settings(name.removeprefix(before))
     try:
-        path = Path(name).expanduser().absolute()
-        return str(path) if path.exists() else None
+        path = Path(place).expanduser().absolute()
+        return f"{before}{path}{name.removeprefix(before + place)}" if path.exists() else None
     except (OSError, RuntimeError, ValueError):  # as in load_dataset, and a name with a NUL in it
         return None

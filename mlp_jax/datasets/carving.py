@@ -13,6 +13,8 @@ from jaxtyping import Bool, Integer
 VALIDATION, TEST = 0x5EED, 0x7E57
 """What a draw is for: draws of one seed for different splits are independent of each other."""
 
+_TEST_FRACTION = 1 / 6  # MNIST's test split is 10,000 beside 60,000
+
 _MNIST_TRAINING = (
     "741c988805d008ac6e4c904b69001ba184c24b2c540a4ef403f4c71b676cf757",
     "1feba77c54802fa5339a11837ea4b2866434b83314ec45192930f1df69120c13",
@@ -47,6 +49,39 @@ def held_out(
     chosen = np.zeros(examples, bool)
     chosen[order[:count]] = True
     return chosen
+
+
+def test_of(examples: int, labels: Integer[np.ndarray, "N"] | None, seed: int) -> Bool[np.ndarray, "N"]:
+    """Draw the test split of data that come without one: a sixth, and at least one example.
+
+    Args:
+        examples: N, how many there are.
+        labels: the class of each; None for values of a regression.
+        seed: what the draw follows from.
+
+    Returns:
+        Whether an example is for testing.
+    """
+    return held_out(examples, max(1, round(examples * _TEST_FRACTION)), seed, TEST, labels)
+
+
+def three_parts(
+    examples: int, labels: Integer[np.ndarray, "N"] | None, seed: int
+) -> tuple[Integer[np.ndarray, "A"], Integer[np.ndarray, "B"], Integer[np.ndarray, "C"]]:
+    """Divide data that come in one piece: a sixth is for testing, as many are for validation.
+
+    Args:
+        examples: N, how many there are; at least 3.
+        labels: the class of each; None for values of a regression.
+        seed: what the draw follows from.
+
+    Returns:
+        Which examples train, validate and test, in order.
+    """
+    test = test_of(examples, labels, seed)
+    rest = np.flatnonzero(~test)
+    chosen = held_out(len(rest), int(test.sum()), seed, VALIDATION, None if labels is None else labels[rest])
+    return rest[~chosen], rest[chosen], np.flatnonzero(test)
 
 
 def _shares(sizes: Integer[np.ndarray, "K"], count: int, rank: Integer[np.ndarray, "K"]) -> Integer[np.ndarray, "K"]:

@@ -6,14 +6,14 @@ import itertools
 import math
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 import psutil
-from jaxtyping import Num
+from jaxtyping import Float, Num
 
 from mlp_jax.datasets import carving
 from mlp_jax.datasets.rounding import rounding_problem
@@ -290,6 +290,20 @@ class Dataset:
             transpose=True,
         )
 
+    def standardized(self) -> "Dataset":
+        """The same data with features, and the values of a regression, of mean 0 and standard deviation 1.
+
+        Means and deviations are those of the training split, and are applied to every split; what does not vary there
+        becomes 0. Results are float32.
+        """
+        splits = {}
+        features = _standardizer(self.train.features)
+        targets = _standardizer(self.train.targets) if self.task == "regression" else None
+        for name, split in self.splits.items():
+            values = split.targets if targets is None else targets(split.targets)
+            splits[name] = Split(features(split.features), values)
+        return self._changed(**splits)
+
     @cached_property
     def digest(self) -> str:
         """SHA-256 over the task and every split's type, shape and content, as hexadecimal."""
@@ -329,6 +343,7 @@ class Dataset:
         class_names: Sequence[str] = (),
         hold_out: Literal["random", "first"] = "random",
         split_seed: int = 0,
+        feature_names: Sequence[str] = (),
     ) -> "Dataset":
         """Make a data set from arrays.
 
@@ -350,6 +365,7 @@ class Dataset:
             hold_out: where no validation split is given, which training examples make it: ``random`` ones, of
                 every class in proportion, or the ``first`` ones, as TensorFlow's loader did with MNIST.
             split_seed: what ``random`` follows from.
+            feature_names: one for each of the D features, for messages; by default their numbers.
 
         Raises:
             DataError: the arrays do not fit each other or the task; the message says which and why.
@@ -373,8 +389,11 @@ class Dataset:
             raw["validation"] = (x_validation, y_validation)
         features = {split: _checked_features(x, split) for split, (x, _) in raw.items()}
         targets = {split: _as_array(y, f"{split} targets") for split, (_, y) in raw.items()}
-        _check_rounding("features", _as_array(x_train, "train features"))
         shape = features["train"].shape[1:]
+        columns = [f"column {name}" for name in feature_names]
+        if columns and len(columns) != math.prod(shape):
+            raise DataError(f"feature_names has {len(columns)} names: expected {math.prod(shape)}, one a feature")
+        _check_rounding("features", _as_array(x_train, "train features"), columns)
         if math.prod(shape) == 0:
             raise DataError(f"train examples have shape {shape}: expected at least one feature")
         for split, x in features.items():
@@ -413,6 +432,53 @@ class Dataset:
             **splits,
         )
 
+    @classmethod
+    def from_frame(
+        cls,
+        frame: Any,
+        *,
+        label: str,
+        test: Any = None,
+        validation: Any = None,
+        task: str | None = None,
+        name: str = "frame",
+        standardize: bool = False,
+        split_seed: int = 0,
+    ) -> "Dataset":
+        """Make a data set from a data frame: one column to learn, all others to learn it from.
+
+        Args:
+            frame: of pandas or polars, a table of pyarrow, or a mapping of names to columns. What a network is trained
+                on: columns of numbers and truth values, without missing ones.
+            label: the column to learn. Text, truth values and categories are classes; whole numbers are classes too,
+                unless there are few examples of each; other numbers are the values of a regression. Classes are
+                in the order of a categorical column's categories, else sorted.
+            test: a frame of the same columns; None to hold one example in 6 out.
+            validation: likewise; None to hold one training example in 12 out, or in 6, where test is None too.
+            task: ``multiclass``, ``binary`` or ``regression``; None for what the label column is.
+            name: for titles and records.
+            standardize: whether to standardize features, and the values of a regression (``standardized``).
+            split_seed: what the examples that are held out follow from.
+
+        Raises:
+            DataError: there is no such column, a column is not of numbers, or values are missing; the message names
+                the column and what to do.
+
+        Warns:
+            SweepWarning: something is doubtful, as in ``from_arrays``; or features are far from 1 in magnitude.
+        """
+        from mlp_jax.datasets import frames
+
+        given = {"train": frame, "validation": validation, "test": test}
+        return frames.load_frames(
+            {split: each for split, each in given.items() if each is not None},
+            label,
+            task=task,
+            name=name,
+            standardize=standardize,
+            split_seed=split_seed,
+        )
+
 
 def _extent(occupied: np.ndarray) -> np.ndarray:
     """From the first to the last True of each row of ``[N, S]``: how many places, ``[N]``; 0 if there is none."""
@@ -449,6 +515,13 @@ def _transposed(split: Split, shape: tuple[int, ...]) -> Split:
     """With height and width of the images swapped; ``shape`` is what they have."""
     images = split.features.reshape(len(split), *shape)
     return Split(np.swapaxes(images, 1, 2).reshape(len(split), -1), split.targets)
+
+
+def _standardizer(train: Num[np.ndarray, "N D"]) -> Callable[[Num[np.ndarray, "M D"]], Float[np.ndarray, "M D"]]:
+    """A function that brings columns to the mean 0 and the standard deviation 1 that they then have in ``train``."""
+    mean, deviation = train.mean(axis=0, dtype=np.float64), train.std(axis=0, dtype=np.float64)
+    varies = train.min(axis=0) < train.max(axis=0)  # rounding gives equal values a deviation above 0
+    return lambda values: (np.where(varies, values - mean, 0) / np.where(varies, deviation, 1)).astype(np.float32)
 
 
 def _take(split: Split, examples: slice | np.ndarray) -> Split:
@@ -572,10 +645,11 @@ def _checked_floats(array: np.ndarray, what: str) -> np.ndarray:
     return array if array.dtype == np.float64 else array.astype(np.float32, copy=False)
 
 
-def _check_rounding(what: str, array: np.ndarray) -> None:
+def _check_rounding(what: str, array: np.ndarray, names: Sequence[str] = ()) -> None:
     """Warn of columns of the training split, as they were given, whose values float32 cannot tell apart."""
     rows = array.reshape(len(array), -1)
-    if problem := rounding_problem(rows, [f"column {column} of train {what}" for column in range(rows.shape[1])]):
+    names = names or [f"column {column} of train {what}" for column in range(rows.shape[1])]
+    if problem := rounding_problem(rows, names):
         _warn(f"{problem}: subtract its mean from each such column, of every split")
 
 

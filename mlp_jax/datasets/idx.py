@@ -26,7 +26,7 @@ from mlp_jax.errors import DataError
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _MOST_DIMENSIONS = 32  # what every NumPy can hold; the format would allow 255
 _NAME = re.compile(
-    r"(?P<prefix>(?!\.).*?)(?P<part>train|t10k|test(10k|50k)?)-(?P<what>images|labels)[.-]idx\d-(?P<type>ubyte|int)(\.gz)?"
+    r"(?P<prefix>(?!\.).*?)(?P<part>train|t10k|test(10k|50k)?)-(?P<what>images|labels)[.-]idx(?P<dimensions>\d)-(?P<type>ubyte|byte|short|int|float|double)(\.gz)?"
 )  # a name that begins with a dot is hidden: macOS puts ._NAME beside a NAME that it copies
 _EXTENDED = (
     8  # columns of QMNIST's labels (idx2-int): class, then series, writer, template, places, duplicate and group
@@ -130,8 +130,9 @@ def find_idx(place: Path, sha256: Mapping[str, str] | None = None) -> IdxFiles:
 
     Args:
         place: a directory that holds train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and
-            t10k-labels-idx1-ubyte, or names like them (test for t10k, a common prefix, .idx3, .gz; labels-idx2-int, as
-            QMNIST has them). Where it holds several data sets, one of the files of the one that is meant.
+            t10k-labels-idx1-ubyte, or names like them (test for t10k, a common prefix, .idx3, .gz; byte, short, int,
+            float or double for ubyte; labels-idx2-int, as QMNIST has them). Where it holds several data sets, one
+            of the files of the one that is meant.
         sha256: checksum by file name, if they are known; then no other file is looked at.
 
     Raises:
@@ -185,7 +186,8 @@ def load_idx(files: IdxFiles, *, name: str, sha256: Mapping[str, str] | None = N
     are known by their content, the first 5,000, as TensorFlow's loader made it. Classes have the names that a file
     beside them gives: ``classes.txt``, a name a line, or a mapping like those that EMNIST is published with
     (``emnist-letters-mapping.txt``, on each line a label and the codes of its characters), whose labels need not begin
-    with 0. The classes of EMNIST's own files are known without.
+    with 0. The classes of EMNIST's own files are known without. Labels of a floating-point type that are not whole, or
+    ``[N, K]``, are the values of a regression.
 
     Args:
         files: of one data set.
@@ -206,13 +208,15 @@ def load_idx(files: IdxFiles, *, name: str, sha256: Mapping[str, str] | None = N
             )
     with naming_source(files.place):
         stored = {split: arrays[split, "labels"] for split in ("train", "test")}
-        targets, class_names = _classes(files, stored, bool(sha256))
+        floats = all(y.dtype.kind == "f" for y in stored.values())
+        regression = floats and any(y.ndim == 2 or (y != np.round(y)).any() for y in stored.values())
+        targets, class_names = (stored, ()) if regression else _classes(files, stored, bool(sha256))
         return Dataset.from_arrays(
             arrays["train", "images"],
             targets["train"],
             arrays["test", "images"],
             targets["test"],
-            task="multiclass",
+            task="regression" if regression else "multiclass",
             name=name,
             class_names=class_names,
             hold_out=carving.hold_out(arrays["train", "images"], arrays["train", "labels"]),
@@ -220,7 +224,7 @@ def load_idx(files: IdxFiles, *, name: str, sha256: Mapping[str, str] | None = N
 
 
 def _read_part(what: str, path: Path, sha256: str | None) -> np.ndarray:
-    """Images ``[N, ...]`` or labels ``[N]``."""
+    """Images ``[N, ...]``, or labels ``[N]``; values of a regression may be ``[N, K]``."""
     if what == "images":
         images = read_idx(path, sha256=sha256)
         if images.ndim < 2:
@@ -229,8 +233,11 @@ def _read_part(what: str, path: Path, sha256: str | None) -> np.ndarray:
             )
         return images
     match = _NAME.fullmatch(path.name)
-    if match is None or match["type"] != "int":
-        return read_idx(path, dimensions=1, sha256=sha256)
+    if match is None or (match["dimensions"], match["type"]) != ("2", "int"):
+        labels = read_idx(path, sha256=sha256)
+        if labels.ndim > (2 if labels.dtype.kind == "f" else 1):
+            raise DataError(f"{path}: its header announces {labels.ndim} dimensions, expected 1: is it the right file?")
+        return labels
     labels = read_idx(path, dimensions=2, sha256=sha256)
     if labels.shape[1] != _EXTENDED:
         raise DataError(f"{path}: has {labels.shape[1]} columns: expected QMNIST's {_EXTENDED}, the class first")

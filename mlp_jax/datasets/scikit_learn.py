@@ -22,8 +22,6 @@ TASKS: Mapping[str, str] = {
 }
 """By name."""
 
-_FRACTION = 1 / 6  # of test, and of validation: a twelfth, as elsewhere, would be few of so few
-
 
 def load_scikit_learn(name: str) -> Dataset:
     """Load a data set of scikit-learn.
@@ -43,12 +41,7 @@ def load_scikit_learn(name: str) -> Dataset:
         raise MissingExtraError(f"sklearn:{name}", "scikit-learn", "sklearn") from None
     bunch = getattr(datasets, f"load_{name}")()
     x, y = (bunch.images if name == "digits" else bunch.data), bunch.target
-    count = round(len(x) * _FRACTION)
-    labels = None if TASKS[name] == "regression" else y
-    test = carving.held_out(len(x), count, 0, carving.TEST, labels)
-    rest = np.flatnonzero(~test)
-    held_out = carving.held_out(len(rest), count, 0, carving.VALIDATION, None if labels is None else labels[rest])
-    validation, train = rest[held_out], rest[~held_out]
+    train, validation, test = carving.three_parts(len(x), None if TASKS[name] == "regression" else y, seed=0)
     x = (x / 16).astype(np.float32) if name == "digits" else _standardized(x, train)
     y = _standardized(y.reshape(len(y), -1), train) if TASKS[name] == "regression" else y
     return Dataset.from_arrays(

@@ -18,8 +18,6 @@ from mlp_jax.datasets import carving, emnist
 from mlp_jax.datasets.dataset import Dataset, naming_source
 from mlp_jax.errors import DataError, MissingExtraError, first_line
 
-_TEST_FRACTION = 1 / 6  # where a set has no test split; MNIST's is 10,000 beside 60,000
-
 
 def load_tfds(name: str, data_dir: str | Path | None = None) -> Dataset:
     """Load an image-classification data set of TFDS, preparing it first if need be.
@@ -60,8 +58,7 @@ def load_tfds(name: str, data_dir: str | Path | None = None) -> Dataset:
         }
         x_train, y_train = arrays["train"]
         if "test" not in arrays:
-            count = round(len(x_train) * _TEST_FRACTION)
-            chosen = carving.held_out(len(x_train), count, 0, carving.TEST, y_train)
+            chosen = carving.test_of(len(x_train), y_train, seed=0)
             arrays["test"] = x_train[chosen], y_train[chosen]
             x_train, y_train = x_train[~chosen], y_train[~chosen]
         images = {"train": x_train, "test": arrays["test"][0]}

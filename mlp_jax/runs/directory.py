@@ -401,7 +401,7 @@ def dataset_of(config: Mapping[str, Any], path: Path, name: str | None = None) -
     """The data set of a configuration, loaded again, as ``Run.dataset``; errors name the run by its path."""
     names = [str(config["dataset"])] if name is None else [name]
     if name is None and isinstance(there := config.get("dataset_path"), str) and there.isprintable():
-        names.append(there)
+        names.insert(0 if there.startswith("hf:") else 1, there)  # a path from elsewhere may be a name on the hub
     refused, altered = None, None
     for each in names:
         try:
