@@ -1,5 +1,6 @@
 """One model, trained and scored alone: the article's first half, and the plain form of a trial."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -17,7 +18,7 @@ from mlp_jax.machine.backend import require_jax
 from mlp_jax.machine.compilation import run_compiled
 from mlp_jax.networks.keys import root_key
 from mlp_jax.networks.layers import Network, Shape, apply_network, walk
-from mlp_jax.networks.models import MLP, Weights, by_symbol, layer_parameters
+from mlp_jax.networks.models import MLP, Model, Weights, by_symbol, layer_parameters
 from mlp_jax.tasks import Task, get_task
 from mlp_jax.training.axes import AXES, NUMBERS, Trial, check_trial
 from mlp_jax.training.epoch import (
@@ -68,7 +69,7 @@ class Fit:
         learning_rate, seed: as it was trained.
     """
 
-    model: MLP
+    model: Model
     history: History
     learning_rate: float
     seed: int
@@ -82,26 +83,29 @@ class Fit:
 
 
 def _alone(network: Network, optimizer: str, shape: Shape, precision: str) -> Trials:
-    """One network as training knows it; its parameters are those of each layer, under the name of its optimizer."""
+    """One network as training knows it; its parameters are those of each layer, under the name of its optimizer.
+
+    Examples come flattened; ``shape`` is what its first layer is given.
+    """
     kernels = [
         {name: float(name == "kernel") for name in layer.shapes(before)} for layer, before in walk(network, shape)
     ]
 
     def logits(params: Any, x: Array) -> Float[Array, "1 B K"]:
-        return apply_network(network, params[optimizer], x, precision)[None]
+        return apply_network(network, params[optimizer], x.reshape(x.shape[0], *shape), precision)[None]
 
     def by_row(numbers: Float[Array, "1"], params: Any) -> Any:
         return jax.tree.map(lambda _: numbers[0], params)
 
-    return Trials(1, shape[0], logits, by_row, {optimizer: kernels})
+    return Trials(1, math.prod(shape), logits, by_row, {optimizer: kernels})
 
 
 def _begin(
-    weights: Weights, numbers: Numbers, *, network: Network, optimizer: str, features: int, recipe: Recipe
+    weights: Weights, numbers: Numbers, *, network: Network, optimizer: str, shape: Shape, recipe: Recipe
 ) -> State:
     """A state of its own, which may be donated."""
     params = {optimizer: layer_parameters(network, jax.tree.map(jnp.copy, weights))}
-    return _alone(network, optimizer, (features,), recipe.precision).begin(recipe, numbers, params)
+    return _alone(network, optimizer, shape, recipe.precision).begin(recipe, numbers, params)
 
 
 def _epoch(
@@ -113,11 +117,12 @@ def _epoch(
     *,
     network: Network,
     optimizer: str,
+    shape: Shape,
     task: str,
     recipe: Recipe,
     examples: int,
 ) -> tuple[State, Means, Means]:
-    trials = _alone(network, optimizer, data.features.shape[1:], recipe.precision)
+    trials = _alone(network, optimizer, shape, recipe.precision)
     batches = minibatches(key, epoch, examples, recipe.batch_size)
     state, trained = train_minibatches(trials, get_task(task), recipe, examples, state, numbers, batches, data)
     validation = evaluate_rows(trials.logits, get_task(task), state.params, data, examples, len(data.features))
@@ -133,24 +138,29 @@ def network_means(
     network: Network,
     task: str,
     precision: str = "float32",
+    shape: Shape | None = None,
 ) -> Means:
-    """Loss and hit of T equal networks with parameters of their own, over rows first (included) to last (excluded)."""
+    """Loss and hit of T equal networks with parameters of their own, over rows first (included) to last (excluded).
+
+    ``shape`` is that of an example as the networks are given it; None: flattened, as it is in the data.
+    """
 
     def logits(params: Any, x: Array) -> Float[Array, "T B K"]:
+        x = x if shape is None else x.reshape(x.shape[0], *shape)
         return jax.vmap(lambda alone: apply_network(network, alone, x, precision))(params)
 
     return evaluate_rows(logits, get_task(task), params, data, first, last)
 
 
-def _own_means(weights: Weights, data: DeviceData, *, network: Network, task: str) -> Means:
+def _own_means(weights: Weights, data: DeviceData, *, network: Network, shape: Shape, task: str) -> Means:
     """Loss and hit of one network over all rows of the data."""
     params = layer_parameters(network, jax.tree.map(lambda array: array[None], weights))
     first, last = (jnp.asarray(row, jnp.int32) for row in (0, len(data.features)))
-    return network_means(params, data, first, last, network=network, task=task)
+    return network_means(params, data, first, last, network=network, task=task, shape=shape)
 
 
 def fit(
-    model: MLP,
+    model: Model,
     train: Split,
     validation: Split | None = None,
     *,
@@ -197,10 +207,15 @@ def fit(
     learning_rate, seed = trial.learning_rate, trial.seed
     check_scales({name: split.features for name, split in zip(("train", "validation"), splits, strict=False)})
     data = to_device(splits)
-    rule: dict[str, Any] = {"network": model.network, "optimizer": trial.optimizer, "recipe": recipe}
+    rule: dict[str, Any] = {
+        "network": model.network,
+        "optimizer": trial.optimizer,
+        "shape": model.shape,
+        "recipe": recipe,
+    }
     dtype = model.weights["A"].dtype
     numbers = {name: np.full(1, value, dtype) for name in NUMBERS if (value := getattr(trial, name))}
-    state = run_compiled(_begin, {**rule, "features": model.features}, model.weights, numbers)
+    state = run_compiled(_begin, rule, model.weights, numbers)
     static = {**rule, "task": model.task, "examples": len(train)}
     options = compiler_options(recipe.precision)
     task = get_task(model.task)
@@ -216,13 +231,13 @@ def fit(
             on_epoch(epoch + 1, *scores)
     history = History(*np.array(rows).T)
     finished = by_symbol(model.network, state.params[trial.optimizer])
-    return Fit(MLP.from_weights(finished, activation=model.activation, task=model.task), history, learning_rate, seed)
+    return Fit(model.with_weights(finished), history, learning_rate, seed)
 
 
-def evaluate(model: MLP, split: Split) -> Scores:
+def evaluate(model: Model, split: Split) -> Scores:
     """Loss and score of a model on a split."""
     _check_split(model, split)
-    static = {"network": model.network, "task": model.task}
+    static = {"network": model.network, "shape": model.shape, "task": model.task}
     means = run_compiled(_own_means, static, model.weights, to_device([split]))
     return _scores(get_task(model.task), means, split)
 
@@ -262,11 +277,11 @@ def evaluate_model(M: int, K: int, X_train: Any, Y_train: Any, X_test: Any, Y_te
     return evaluate(trained, dataset.train), evaluate(trained, dataset.test)
 
 
-def _check_split(model: MLP, split: Split) -> None:
+def _check_split(model: Model, split: Split) -> None:
     require_jax()
-    instance("model", model, MLP, "an mlp_jax.MLP")
+    instance("model", model, Model, "an mlp_jax.MLP or mlp_jax.CNN")
     instance("the split", split, Split, "an mlp_jax.Split, as a Dataset has them")
-    split.check_fits(model.task, model.weights["A"].shape[0], model.outputs)
+    split.check_fits(model.task, model.features, model.outputs)
 
 
 def _scores(task: Task, means: Means, split: Split) -> Scores:
