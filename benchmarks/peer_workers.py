@@ -310,7 +310,7 @@ def _jax(problem: Problem) -> list[Training]:
     def trial(width: int) -> Training:
         start = mlp_jax.MLP(dataset.features, width, CLASSES, rngs=nnx.Rngs(problem.seed))
 
-        def train(pause: Callable[[], None]) -> mlp_jax.MLP:
+        def train(pause: Callable[[], None]) -> mlp_jax.Model:
             return mlp_jax.fit(
                 start,
                 dataset.train,

@@ -8,7 +8,7 @@ from mlp_jax.datasets import Dataset, Split, load_dataset
 from mlp_jax.errors import DataError, InputError, MissingExtraError, SweepStopped, SweepWarning
 from mlp_jax.machine.cache import enable_compilation_cache
 from mlp_jax.networks.layers import ACTIVATIONS
-from mlp_jax.networks.models import MLP
+from mlp_jax.networks.models import CNN, MLP, Model
 from mlp_jax.sweeps.grid import Grid
 from mlp_jax.sweeps.plan import Plan
 from mlp_jax.sweeps.record import Progress
@@ -20,6 +20,7 @@ from mlp_jax.training.recipe import Recipe
 
 __all__ = [
     "ACTIVATIONS",
+    "CNN",
     "MLP",
     "TASKS",
     "DataError",
@@ -29,6 +30,7 @@ __all__ = [
     "History",
     "InputError",
     "MissingExtraError",
+    "Model",
     "Plan",
     "Progress",
     "Recipe",

@@ -148,9 +148,7 @@ class Layer(ABC):
                 every other one per unit it is given: as layouts put trials side by side.
         """
 
-    def init(
-        self, rows: Rows, bias_rows: Rows, before: Shape, first: bool, fans: tuple[int, int] | None = None
-    ) -> dict[str, Array]:
+    def init(self, rows: Rows, bias_rows: Rows, before: Shape, first: bool, fans: tuple[int, int]) -> dict[str, Array]:
         """Initial parameters.
 
         Args:
@@ -158,10 +156,9 @@ class Layer(ABC):
             bias_rows: likewise, for the biases.
             before: shape of the input.
             first: as for ``draw``.
-            fans: fan-in and fan-out to go by; None for the layer's own.
+            fans: fan-in and fan-out to go by.
         """
-        fan_in, fan_out = self.fans(before) if fans is None else fans
-        drawn = self.draw(rows, before, first)
+        drawn, (fan_in, fan_out) = self.draw(rows, before, first), fans
         params = {"kernel": INITIALIZATIONS[self.initialization](drawn, fan_in, fan_out)}
         if not self.use_bias:
             return params
@@ -169,11 +166,21 @@ class Layer(ABC):
             return params | {"bias": jnp.zeros(self.units, drawn.dtype)}
         return params | {"bias": _within(bias_rows(self.units, 1)[:, 0], 1.0 / fan_in)}
 
-    @abstractmethod
+    def unflattened(self, before: Shape) -> dict[str, Shape]:
+        """The shapes with all axes of the input: those along which a wider network's parameters go on."""
+        return self.shapes(before)
+
     def apply(
         self, params: Mapping[str, Array], x: Float[Array, "B *before"], precision: str = "float32"
     ) -> Float[Array, "B *after"]:
         """Outputs of a minibatch; ``precision`` is that of the products, as in ``Recipe``."""
+        return jnp.moveaxis(self.across(params, examples_last(x), precision), (0, -1), (-1, 0))
+
+    @abstractmethod
+    def across(
+        self, params: Mapping[str, Array], x: Float[Array, "*before B"], precision: str = "float32"
+    ) -> Float[Array, "units *places B"]:
+        """``apply`` with what ``examples_last`` makes of a minibatch: no transposition between two layers."""
 
     @abstractmethod
     def products(self, before: Shape) -> int:
@@ -204,15 +211,13 @@ class Dense(Layer):
         inputs = math.prod(before)
         return rows(self.units, inputs).T if first else rows(inputs, self.units)
 
-    def apply(
-        self, params: Mapping[str, Array], x: Float[Array, "B *before"], precision: str = "float32"
-    ) -> Float[Array, "B units"]:
-        return self.across(params, x.reshape(x.shape[0], -1).T, precision).T
+    def unflattened(self, before: Shape) -> dict[str, Shape]:
+        return self.shapes(before) | {"kernel": (*before, self.units)}
 
     def across(
-        self, params: Mapping[str, Array], x: Float[Array, "before B"], precision: str = "float32"
+        self, params: Mapping[str, Array], x: Float[Array, "*before B"], precision: str = "float32"
     ) -> Float[Array, "units B"]:
-        """The same with examples as columns, as stacked layers have them: no transposition between two of them."""
+        x = jnp.moveaxis(x, 0, -2).reshape(len(params["kernel"]), x.shape[-1])  # channels last, as the kernel has them
         z = first_product(params["kernel"].T, x.T, precision)
         return ACTIVATIONS[self.activation](z + params["bias"][:, None] if self.use_bias else z)
 
@@ -238,6 +243,14 @@ def perceptron(hidden: Sequence[int], outputs: int, activation: str, use_bias: b
         *(Dense(units, activation, use_bias, **init) for units in hidden),
         Dense(outputs, "identity", use_bias, **init),
     )
+
+
+def examples_last(x: Float[Array, "B *shape"]) -> Float[Array, "units *places B"]:
+    """A minibatch as layers take it: features or channels first, then the places of an image, examples last.
+
+    An image without channels gets one.
+    """
+    return jnp.moveaxis(x[..., None] if x.ndim == 3 else x, (0, -1), (-1, 0))
 
 
 def walk(network: Network, shape: Shape) -> Iterator[tuple[Layer, Shape]]:

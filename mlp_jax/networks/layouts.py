@@ -30,10 +30,10 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from mlp_jax.networks.keys import drawing
 from mlp_jax.networks.layers import (
     ACTIVATIONS,
-    Dense,
     Network,
     Rows,
     Shape,
+    examples_last,
     first_product,
     init_network,
     parameter_count,
@@ -149,6 +149,7 @@ class Leaf:
         place: of the layer, from the input.
         name: of the parameter.
         shape: of one trial's, padded.
+        axes: the same with all axes of the layer's input, along which it is padded.
     """
 
     key: str
@@ -156,6 +157,7 @@ class Leaf:
     place: int
     name: str
     shape: Shape
+    axes: Shape
 
 
 @dataclass(frozen=True)
@@ -192,10 +194,11 @@ class Packing:
             for place, (layer, before) in enumerate(walk(group.network, self.problem.shape)):
                 if place == 0 and number in self.firsts:
                     continue
+                axes = layer.unflattened(before)
                 for name, shape in layer.shapes(before).items():
                     trailing = "x".join(map(str, shape[1:]))
                     key = f"{name}{place - len(group.network)}{trailing and f'[{trailing}]'}"
-                    found.append(Leaf(key, number, place, name, shape))
+                    found.append(Leaf(key, number, place, name, shape, axes[name]))
         return tuple(sorted(found, key=lambda leaf: leaf.key))
 
     @cached_property
@@ -239,6 +242,7 @@ class Packing:
         """Initial parameters: those that are trained, and those that never change."""
         rows = _shared_rows(key, dtype, set(self.networks), self.problem.shape)
         alone = {network: init_network(network, self.problem.shape, rows) for network in dict.fromkeys(self.networks)}
+        axes = {network: _axes(network, self.problem.shape) for network in alone}
         params: Arrays = {}
         frozen: Arrays = {}
         if self.firsts:
@@ -255,7 +259,9 @@ class Packing:
         for array, leaves in groupby(self.leaves, key=lambda leaf: leaf.key):
             params[array] = jnp.concatenate(
                 [
-                    _padded(alone[member][leaf.place][leaf.name], leaf.shape)
+                    _padded(
+                        alone[member][leaf.place][leaf.name].reshape(axes[member][leaf.place][leaf.name]), leaf.axes
+                    ).reshape(leaf.shape)
                     for leaf in leaves
                     for member in self.groups[leaf.group].members
                 ]
@@ -289,7 +295,8 @@ class Packing:
             else:
                 image = x[:, :features].reshape(x.shape[0], *self.problem.shape)
                 mine = None if masks is None else masks[number]
-                out.append(_group_logits(group, 0, by_group[number], image, mine, self.problem.precision))
+                last = examples_last(image)
+                out.append(_group_logits(group, 0, by_group[number], last, mine, self.problem.precision))
         logits = jnp.concatenate(out)  # [T, K, B]
         if LAST_BIAS in params:  # of all groups at once, which is a kernel and not one per group
             biases = params[LAST_BIAS].reshape(-1, logits.shape[1])
@@ -365,6 +372,7 @@ class Packing:
             number += 1
         own: list[dict[str, np.ndarray]] = [{} for _ in network]
         shapes = [layer.shapes(before) for layer, before in walk(network, self.problem.shape)]
+        axes = _axes(network, self.problem.shape)
         if number in self.firsts:
             rows = np.flatnonzero(self.owner[FIRST] == slot)[: network[0].units]
             wide = np.concatenate([part[FIRST][rows] for part in (params, frozen) if FIRST in part], axis=1)
@@ -375,8 +383,9 @@ class Packing:
         for leaf in self.leaves:
             if leaf.group == number:
                 rows = np.flatnonzero(self.owner[leaf.key] == slot)
-                true = tuple(slice(size) for size in shapes[leaf.place][leaf.name])
-                own[leaf.place][leaf.name] = params[leaf.key][rows].reshape(leaf.shape)[true]
+                true = tuple(slice(size) for size in axes[leaf.place][leaf.name])
+                values = params[leaf.key][rows].reshape(leaf.axes)[true]
+                own[leaf.place][leaf.name] = values.reshape(shapes[leaf.place][leaf.name])
         return {
             symbol: np.asarray(layer[name])
             for layer, named in zip(own, symbols(network), strict=True)
@@ -421,7 +430,8 @@ def _group_logits(
 ) -> Float[Array, "T K B"]:
     """Logits of a group from the outputs of the layers before a place, or, for place 0, from the examples.
 
-    ``dropped`` is what hidden layers from that place on are multiplied by, if there is dropout.
+    Either have the examples last (``examples_last``). ``dropped`` is what hidden layers from that place on are
+    multiplied by, if there is dropout.
     """
     rest = group.network[place:]
     masks = [jnp.asarray(group.mask(i)) for i in range(place, len(group.network) - 1)] if group.padded else []
@@ -430,20 +440,22 @@ def _group_logits(
     def one(params: Any, masks: Any, factors: Any, x: Any) -> Float[Array, "K B"]:
         for i, (layer, each) in enumerate(zip(rest, params, strict=True)):
             unbiased = replace(layer, use_bias=False) if i == len(rest) - 1 else layer  # added for all groups at once
-            if isinstance(unbiased, Dense) and place:
-                x = unbiased.across(each, x)
-            else:
-                x = unbiased.apply(each, x, precision if i == 0 else "float32")
+            x = unbiased.across(each, x, precision if i == 0 else "float32")
             if masks and i < len(masks):  # f(0) need not be 0, as with the sigmoid
-                x = jnp.where(masks[i][:, None] if place else masks[i], x, 0)
+                x = jnp.where(masks[i].reshape(-1, *(1,) * (x.ndim - 1)), x, 0)
             if factors and i < len(factors):
-                x = x * (factors[i] if place else factors[i].T.reshape(len(x), *(1,) * (x.ndim - 2), -1))
-        return x if place else x.T
+                x = x * factors[i].reshape(len(x), *(1,) * (x.ndim - 2), x.shape[-1])
+        return x
 
     if place and len(group.members) == 1:  # compiles and runs faster than a batched product
         alone, own, mine = jax.tree.map(lambda leaf: leaf[0], (list(params), masks, factors))
         return one(alone, own, mine, x[0])[None]
     return jax.vmap(one, in_axes=(0, 0, 0, 0 if place else None))(list(params), masks, factors, x)
+
+
+def _axes(network: Network, shape: Shape) -> list[dict[str, Shape]]:
+    """Shapes of the parameters of each layer, by name, with all axes of what it is given."""
+    return [layer.unflattened(before) for layer, before in walk(network, shape)]
 
 
 def _stacked(layer: dict[str, Array], units: int) -> Float[Array, "units columns"]:

@@ -29,6 +29,8 @@ _TOGETHER = (
     "decay_factor",
     "parametrization",
     "base_width",
+    "network",
+    "hidden_units",
 )
 """Axes whose values have to fit each other (``check_trial``)."""
 

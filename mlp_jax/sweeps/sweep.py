@@ -18,9 +18,10 @@ from mlp_jax.datasets.dataset import Dataset, ImageForm
 from mlp_jax.errors import InputError, instance, listed, shown, whole
 from mlp_jax.machine.backend import require_jax
 from mlp_jax.machine.distributed import cores, make_cpu_devices, several
-from mlp_jax.networks.layers import Network, layers_of, parameter_count, perceptron
+from mlp_jax.networks.convolution import convolutional
+from mlp_jax.networks.layers import Network, Shape, layers_of, parameter_count, perceptron
 from mlp_jax.networks.layouts import Layout, Problem, make_layout
-from mlp_jax.networks.models import MLP
+from mlp_jax.networks.models import Model, model_from_weights
 from mlp_jax.sweeps.blocks import Block, arrange
 from mlp_jax.sweeps.checkpoints import Checkpoints
 from mlp_jax.sweeps.grid import MOST_TRIALS, Grid, Trial
@@ -177,14 +178,15 @@ class SweepResult(Setup):
                     block, _, slot = self._places[place].tolist()
                     yield place, self._weights(block, arrays, replica - trained.first, slot)
 
-    def model(self, trial: Trial | int) -> MLP:
-        """The trained model of a trial (or of the trial at that place), a plain ``MLP``.
+    def model(self, trial: Trial | int) -> Model:
+        """The trained model of a trial (or of the trial at that place).
 
         Raises:
             InputError: the sweep has no such trial.
         """
         activation = self.trials[self._place(trial)].activation
-        return MLP.from_weights(self.weights(trial), activation=activation, task=self.task)
+        shape = None if self.image_form is None else self.image_form.shape
+        return model_from_weights(self.weights(trial), activation=activation, task=self.task, shape=shape)
 
     @cached_property
     def _places(self) -> np.ndarray:
@@ -236,6 +238,7 @@ def make_setup(
     _check_kinds(grid, dataset, recipe, layout, use_bias)
     check_dtype(dtype)
     grid.check(dataset.task)
+    shape_given(grid, dataset)
     for subset in grid.values("subset"):
         examples_of(grid.trials[0]._replace(subset=subset), len(dataset.train))
     for epochs in grid.values("epochs"):
@@ -367,22 +370,37 @@ def device_a_core(
 
 
 def _problem(grid: Grid, dataset: Dataset, use_bias: bool, recipe: Recipe) -> Problem:
+    """What all trials share; raises InputError if some are convolutions and the examples are no images."""
+    shape = shape_given(grid, dataset)
     decaying = any(decays(trial) for trial in grid.trials)
     live = tuple(range(dataset.features)) if decaying else live_features(dataset.train.features)
-    return Problem((dataset.features,), dataset.outputs, use_bias, live, recipe.precision)
+    return Problem(shape, dataset.outputs, use_bias, live, recipe.precision)
+
+
+def shape_given(grid: Grid, dataset: Dataset) -> Shape:
+    """Shape of an example as networks are given it: flat, where they are perceptrons alone.
+
+    Raises:
+        InputError: some are convolutions, and the examples are no images.
+    """
+    if "cnn" not in grid.values("network"):
+        return (dataset.features,)
+    if dataset.image_shape is None:
+        raise InputError(f"network is cnn and {dataset.name} holds no images: expected images, or network mlp")
+    return dataset.image_shape
 
 
 def network_of(trial: Trial, outputs: int, use_bias: bool) -> Network:
     """The layers of a trial."""
-    return perceptron(
-        layers_of(trial.hidden_units),
-        outputs,
-        trial.activation,
-        use_bias,
-        initialization=trial.initialization,
-        bias_initialization=trial.bias_initialization,
-        base_width=trial.base_width if trial.parametrization == "mup" else 0,
-    )
+    init: dict[str, Any] = {
+        "initialization": trial.initialization,
+        "bias_initialization": trial.bias_initialization,
+        "base_width": trial.base_width if trial.parametrization == "mup" else 0,
+    }
+    if trial.network == "cnn":
+        assert isinstance(trial.hidden_units, int)  # by ``check_trial``
+        return convolutional(trial.hidden_units, outputs, trial.activation, use_bias, **init)
+    return perceptron(layers_of(trial.hidden_units), outputs, trial.activation, use_bias, **init)
 
 
 def _arranged(layout: str, shapes: Sequence[Trial], problem: Problem) -> Layout:
@@ -501,7 +519,7 @@ def sweep(
         diverged=gathered(records, [each[2] for each in found], 0) * recipe.report_every,
         parameters=np.array(
             [
-                parameter_count(network_of(trial, dataset.outputs, use_bias), (dataset.features,))
+                parameter_count(network_of(trial, dataset.outputs, use_bias), shape_given(grid, dataset))
                 for trial in grid.trials
             ]
         ),

@@ -26,7 +26,7 @@ from mlp_jax.training.optimizers import OPTIMIZERS
 from mlp_jax.training.recipe import Recipe
 from mlp_jax.training.schedules import SCHEDULES
 
-NETWORKS = ("mlp",)
+NETWORKS = ("mlp", "cnn")
 PARAMETRIZATIONS = ("standard", "mup")
 
 _SMALLEST, _GREATEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
@@ -112,7 +112,7 @@ class Trial(NamedTuple):
             optax's AdamW and PyTorch's SGD define it.
         l2: λ of the penalty ½ λ Σ W² on the weights, without the biases, that is added to the loss.
         label_smoothing: share of each label that is spread over all classes.
-        network: ``mlp``, a multilayer perceptron.
+        network: ``mlp``, a multilayer perceptron, or ``cnn``, two convolutions of M and 2 M channels and a dense layer.
         initialization: distribution of the initial weights, a name in ``mlp_jax.networks.layers.INITIALIZATIONS``.
         init_scale: what the initial weights are multiplied by; the standard deviation with ``normal``.
         bias_initialization: ``zeros``, or ``pytorch``: uniform within ±1 / √fan-in.
@@ -168,7 +168,9 @@ class Trial(NamedTuple):
         float,
         _number("label_smoothings", "label smoothing", _below_one, "Share of each label spread over all classes."),
     ] = 0.0
-    network: Annotated[str, _named("networks", "network", NETWORKS, "Kind of network.")] = "mlp"
+    network: Annotated[
+        str, _named("networks", "network", NETWORKS, "mlp, or cnn: two convolutions of M and 2 M channels.")
+    ] = "mlp"
     initialization: Annotated[
         str, _named("initializations", "initialization", INITIALIZATIONS, "Distribution of the initial weights.")
     ] = "glorot"
@@ -289,6 +291,10 @@ def check_trial(trial: Trial, task: str | None = None) -> None:
             )
     if trial.base_width != AXES["base_width"].default and trial.parametrization == "standard":
         raise InputError(f"base width is {trial.base_width} with the standard parametrization: expected mup")
+    if trial.network == "cnn" and (not isinstance(trial.hidden_units, int) or not trial.hidden_units):
+        raise InputError(
+            f"hidden units are {shown(trial.hidden_units)} with network cnn: expected a number of channels, 1 or more"
+        )
     if task == "regression":
         for name in ("label_smoothing", "label_noise"):
             if getattr(trial, name):

@@ -20,7 +20,7 @@ from mlp_jax.networks.keys import root_key
 from mlp_jax.networks.layers import Network, Shape, apply_network, walk
 from mlp_jax.networks.layers import rate_factors as layer_rate_factors
 from mlp_jax.networks.layouts import Dropout
-from mlp_jax.networks.models import MLP, Weights, by_symbol, layer_parameters
+from mlp_jax.networks.models import MLP, Model, Weights, by_symbol, layer_parameters
 from mlp_jax.tasks import Task, get_task
 from mlp_jax.training.axes import (
     OF_MODEL,
@@ -81,7 +81,7 @@ class Fit:
         learning_rate, seed: as it was trained.
     """
 
-    model: MLP
+    model: Model
     history: History
     learning_rate: float
     seed: int
@@ -95,7 +95,10 @@ class Fit:
 
 
 def _alone(trial: Trial, network: Network, shape: Shape, task: str, recipe: Recipe, examples: int) -> Trials:
-    """One network as training knows it; its parameters are those of each layer, under the name of its optimizer."""
+    """One network as training knows it; its parameters are those of each layer, under the name of its optimizer.
+
+    Examples come flattened; ``shape`` is what its first layer is given.
+    """
     kernels = [
         {name: float(name == "kernel") for name in layer.shapes(before)} for layer, before in walk(network, shape)
     ]
@@ -164,24 +167,29 @@ def network_means(
     network: Network,
     task: str,
     precision: str = "float32",
+    shape: Shape | None = None,
 ) -> Means:
-    """Loss and hit of T equal networks with parameters of their own, over rows first (included) to last (excluded)."""
+    """Loss and hit of T equal networks with parameters of their own, over rows first (included) to last (excluded).
+
+    ``shape`` is that of an example as the networks are given it; None: flattened, as it is in the data.
+    """
 
     def logits(params: Any, x: Array) -> Float[Array, "T B K"]:
+        x = x if shape is None else x.reshape(x.shape[0], *shape)
         return jax.vmap(lambda alone: apply_network(network, alone, x, precision))(params)
 
     return score_rows(logits, get_task(task), params, data, first, last).means
 
 
-def _own_means(weights: Weights, data: DeviceData, *, network: Network, task: str) -> Means:
+def _own_means(weights: Weights, data: DeviceData, *, network: Network, shape: Shape, task: str) -> Means:
     """Loss and hit of one network over all rows of the data."""
     params = layer_parameters(network, jax.tree.map(lambda array: array[None], weights))
     first, last = (jnp.asarray(row, jnp.int32) for row in (0, len(data.features)))
-    return network_means(params, data, first, last, network=network, task=task)
+    return network_means(params, data, first, last, network=network, task=task, shape=shape)
 
 
 def fit(
-    model: MLP,
+    model: Model,
     train: Split,
     validation: Split | None = None,
     *,
@@ -227,7 +235,7 @@ def fit(
     dtype = model.weights["A"].dtype
     numbers = {name: np.full(1, each, dtype) for name, each in numbers_of([asked]).items()}
     examples = examples_of(asked, len(train))
-    static = _Static(shape_of(asked), model.network, (model.features,), model.task, recipe, examples)
+    static = _Static(shape_of(asked), model.network, model.shape, model.task, recipe, examples)
     state = run_compiled(_begin, {"static": static}, model.weights, numbers)
     options = compiler_options(recipe.precision)
     task = get_task(model.task)
@@ -243,14 +251,13 @@ def fit(
         if on_epoch is not None:
             on_epoch((number + 1) * recipe.report_every, *scores)
     finished = by_symbol(model.network, state.params[asked.optimizer])
-    trained = MLP.from_weights(finished, activation=model.activation, task=model.task)
-    return Fit(trained, History(*np.array(rows).T), asked.learning_rate, asked.seed)
+    return Fit(model.with_weights(finished), History(*np.array(rows).T), asked.learning_rate, asked.seed)
 
 
-def evaluate(model: MLP, split: Split) -> Scores:
+def evaluate(model: Model, split: Split) -> Scores:
     """Loss and score of a model on a split."""
     _check_split(model, split)
-    static = {"network": model.network, "task": model.task}
+    static = {"network": model.network, "shape": model.shape, "task": model.task}
     means = run_compiled(_own_means, static, model.weights, to_device([split]))
     return _scores(get_task(model.task), means, split)
 
@@ -290,11 +297,11 @@ def evaluate_model(M: int, K: int, X_train: Any, Y_train: Any, X_test: Any, Y_te
     return evaluate(trained, dataset.train), evaluate(trained, dataset.test)
 
 
-def _check_split(model: MLP, split: Split) -> None:
+def _check_split(model: Model, split: Split) -> None:
     require_jax()
-    instance("model", model, MLP, "an mlp_jax.MLP")
+    instance("model", model, Model, "an mlp_jax.MLP or mlp_jax.CNN")
     instance("the split", split, Split, "an mlp_jax.Split, as a Dataset has them")
-    split.check_fits(model.task, model.weights["A"].shape[0], model.outputs)
+    split.check_fits(model.task, model.features, model.outputs)
 
 
 def _scores(task: Task, means: Means, split: Split) -> Scores:
