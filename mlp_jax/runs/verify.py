@@ -38,7 +38,7 @@ from mlp_jax.runs.directory import (
     read_run,
     recipe_of,
 )
-from mlp_jax.runs.tables import KEYS, SCORES, Table
+from mlp_jax.runs.tables import SCORES, Table, axes_table
 from mlp_jax.sweeps.checkpoints import Checkpoints, DamagedError
 from mlp_jax.sweeps.grid import Grid
 from mlp_jax.sweeps.loop import saved_shapes
@@ -221,7 +221,7 @@ def _dataset(config: Mapping[str, Any], path: Path, name: str | None) -> tuple[D
 def _trials(table: Table, asked: _Asked, networks: "_Networks | None") -> Finding:
     """Rows and columns of trials.csv that follow from the configuration."""
     trials, lost = asked.grid.trials, table["diverged"]
-    expected = {key: np.array([getattr(trial, key) for trial in trials]) for key in KEYS}
+    expected = axes_table(trials)
     if networks is not None:
         shape = (networks.features,)
         expected["parameters"] = np.array([parameter_count(network, shape) for network in networks.by_trial])
@@ -238,7 +238,7 @@ def _history(run: Run, asked: _Asked) -> Finding:
     trials, epochs = asked.grid.trials, asked.recipe.epochs
     expected = {
         "trial": np.repeat(np.arange(len(trials)), epochs),
-        **{key: np.repeat([getattr(trial, key) for trial in trials], epochs) for key in KEYS},
+        **{name: np.repeat(values, epochs) for name, values in axes_table(trials).items()},
         "epoch": np.tile(np.arange(1, epochs + 1), len(trials)),
     }
     lost = run.trials["diverged"]
@@ -296,6 +296,10 @@ def _difference(table: Table, expected: Table, rows: int) -> str:
     if found != rows:
         return f"has {found} rows: config.json asks for {rows}"
     for name, values in expected.items():
+        if name not in table:
+            if (values == values[0]).all():  # earlier versions left out what all trials have in common
+                continue
+            return f"has no column {name}: config.json asks for several values"
         if (differ := table[name] != values).any():
             row = int(differ.argmax())
             return f"{name} in row {row + 1} is {shown(table[name][row].item())}: expected {shown(values[row].item())}"
