@@ -383,7 +383,7 @@ def variant_names(variants: Sequence[str]) -> tuple[dict[str, str], tuple[str, .
     """What to call variants beside each other, without what all of them share; and a note of that, if they differ."""
     shared = shared_parts(variants)
     names = {variant: without(variant, shared) or shared for variant in variants}
-    return names, (f"All of them: {shared}.",) if len(names) > 1 and shared else ()
+    return names, (f"Common to all variants: {shared}.",) if len(names) > 1 and shared else ()
 
 
 def _by_setting_table(

@@ -66,6 +66,9 @@ FEW_EXAMPLES = 2
 _BYTES_AT_ONCE = 128 << 20
 """Of parameters and of logits, when trials of one shape are scored together."""
 
+_LOSSES_AT_ONCE = 32768
+"""Of all these trials: XLA for the CPU (jax 0.10.2) computes the losses behind these from the logits of the first."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -403,7 +406,7 @@ def _groups(asked: _Asked, networks: _Networks, trials: Iterable[int]) -> Iterat
     for network, numbers in alike.items():
         activations = sum(layer.units for layer in network)
         values = parameter_count(network, (networks.features,)) + ROWS_AT_ONCE * activations
-        most = max(1, _BYTES_AT_ONCE // (values * asked.dtype.itemsize))
+        most = max(1, min(_BYTES_AT_ONCE // (values * asked.dtype.itemsize), _LOSSES_AT_ONCE // ROWS_AT_ONCE))
         size = math.ceil(len(numbers) / math.ceil(len(numbers) / most))
         for start in range(0, len(numbers), size):
             yield _Group(network, tuple(numbers[start : start + size]), size)

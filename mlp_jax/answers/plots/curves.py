@@ -104,7 +104,9 @@ def learning_curves(
     _head_curves(panels, settings, parts, score_name)
     loss_axis(panels[0, 0, 0], kept)
     score_axis(panels[0, 1, 0], score_name)
-    panels[0, 0, 0].xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+    panels[0, 0, 0].xaxis.set_major_locator(
+        MaxNLocator(4 if panels.shape[2] > 1 and len(settings) > 2 else "auto", integer=True, steps=[1, 2, 5, 10])
+    )
 
     statistics = spread("mean ± standard deviation (bands)", counts)
     if apart:

@@ -1,5 +1,6 @@
 """What the trials of a curve share, which rows of a table are theirs, and how a figure says so."""
 
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -8,6 +9,8 @@ import numpy as np
 from mlp_jax.answers.rows import MOST_SETTINGS, POINT, SETTING, groups
 from mlp_jax.errors import InputError
 from mlp_jax.runs.tables import Table, criterion, shared_parts, without
+
+_PER_INCH = 12  # characters of a figure's text
 
 LINEAR = "M = 0 (generalized linear model)"
 
@@ -104,6 +107,12 @@ def spread(statistics: str, counts: Sequence[int]) -> str:
 def join(*parts: str, by: str = ", ") -> str:
     """Join the parts that are not empty."""
     return by.join(filter(None, parts))
+
+
+def wrapped(text: str, inches: float) -> str:
+    """Text in as many lines as it takes there, broken at its commas."""
+    fixed = text.replace(" ", "\xa0").replace(",\xa0", ", ")
+    return textwrap.fill(fixed, max(20, int(_PER_INCH * inches)), break_on_hyphens=False).replace("\xa0", " ")
 
 
 def heading(what: str, title: str, setting: str) -> str:

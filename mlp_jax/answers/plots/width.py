@@ -33,6 +33,7 @@ from mlp_jax.answers.plots.settings import (
     shared_setting,
     shown,
     spread,
+    wrapped,
 )
 from mlp_jax.answers.plots.style import (
     GREY,
@@ -59,6 +60,7 @@ TRAINING = "training, finished models"
 PARTS = (TRAINING, "validation", "test")
 SPLITS = {TRAINING: "train", "validation": "validation", "test": "test"}
 
+_LONGEST_OF_TWO = 46  # characters of a label, that two of them have room beside each other
 _MOST_BEYOND = 0.5  # parts of the range of the means that an interval may go beyond them
 _ASIDE = 3.0  # points between neighbours at the same M, in a panel of full width
 _REFERENCES = (("#d55e00", "D"), ("black", "s"), ("#009e73", "^"), ("#cc79a7", "v"))
@@ -112,13 +114,14 @@ def accuracy_against_width(
     names = list(dict.fromkeys(texts))
     looks = dict(zip(names, zip(colours(len(names)), itertools.cycle(MARKERS), strict=False), strict=True))
 
-    figure, panels = _score_panels(len(groups), score_name)
-    step = _ASIDE / panel_columns(len(groups)) / 72  # inches
+    columns = panel_columns(len(groups))
+    above = [wrapped(told.text(told=shared), (WIDTH - 0.6) / columns) if groups[1:] else "" for told in titles]
+    figure, panels = _score_panels(len(groups), score_name, max(text.count("\n") for text in above))
+    step = _ASIDE / columns / 72  # inches
     parts = PARTS if max(map(len, groups)) == 1 else (PARTS[0], PARTS[2])
     marks: dict[str, Any] = {}  # what the legend explains, by label: the same in every panel, so each once
-    for axes, group, told in zip(panels, groups, titles, strict=True):
-        if len(groups) > 1:
-            axes.set_title(told.text(told=shared))
+    for axes, group, told, text in zip(panels, groups, titles, above, strict=True):
+        axes.set_title(text)
         for i, setting in enumerate(group):
             name = setting.text(told=told)
             first = len(parts) * i - (len(parts) * len(group) - 1) / 2  # series lie evenly about M
@@ -146,8 +149,16 @@ def accuracy_against_width(
     bars = f"bars: 95 % interval of the mean (of no difference), by the luck of {luck}"
     bars = bars if of_examples or max(counts) > 1 else ""
     note = join(join(spread("mean", counts), left_out, undefined, by="; "), bars, some, by="\n")
-    figure.legend(list(marks.values()), list(marks), title=note, loc="outside lower center", ncols=2)
+    _legend(figure, marks, note)
     return figure
+
+
+def _legend(figure: Figure, marks: Mapping[str, Any], note: str) -> None:
+    """The legend below the panels; where it has many lines, the figure grows by them."""
+    columns = 2 if max(map(len, marks), default=0) <= _LONGEST_OF_TWO else 1
+    lines = math.ceil(len(marks) / columns)
+    figure.set_figheight(figure.get_figheight() + 0.2 * max(0, lines - 4))
+    figure.legend(list(marks.values()), list(marks), title=note, loc="outside lower center", ncols=columns)
 
 
 def _without_layers(row: Summary) -> tuple[object, ...]:
@@ -183,10 +194,11 @@ def _groups(settings: list[Setting]) -> list[list[Setting]]:
     return [[setting] for setting in settings]
 
 
-def _score_panels(count: int, score_name: str) -> tuple[Figure, list[Axes]]:
+def _score_panels(count: int, score_name: str, more_lines: int) -> tuple[Figure, list[Axes]]:
+    """Panels with titles of one line, or so many more."""
     columns = panel_columns(count)
     rows = math.ceil(count / columns)
-    figure = Figure(figsize=(WIDTH, 5 if count == 1 else 2.2 * rows + 1.8))
+    figure = Figure(figsize=(WIDTH, 5 if count == 1 else (2.2 + 0.18 * more_lines) * rows + 1.8))
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
     for axes in grid[count:]:
         axes.remove()
@@ -370,7 +382,7 @@ def scores_against_parameters(trials: Table, score_name: str, *, title: str = ""
     undefined = _undefined_note(trials, "score")
     note = join(spread(DEVIATIONS, [row.seeds for row in usable]), star, note, undefined, by="; ")
     note = join(note, some, by="\n")
-    figure.legend(list(marks.values()), list(marks), title=note, loc="outside lower center", ncols=2)
+    _legend(figure, marks, note)
     return figure
 
 
@@ -413,22 +425,23 @@ def rate_by_width(trials: Table, score_name: str, *, title: str = "") -> Figure:
     widths = sorted({row.hidden_units for row in rows})
     rates = sorted({row.learning_rate for row in rows})
     scores = np.full((len(variants), len(rates), len(widths)), np.nan)
+    lost = np.zeros(scores.shape, bool)
     for row in rows:
         place = variants.index(row.variant), rates.index(row.learning_rate), widths.index(row.hidden_units)
-        scores[place] = row.mean[by.column]
+        scores[place], lost[place] = row.mean[by.column], not row.seeds
     figure = Figure(figsize=(WIDTH, len(variants) * (0.42 * len(rates) + 0.9) + 1.0))
     panels = figure.subplots(len(variants), 1, squeeze=False, sharex=True)[:, 0]
     scale, digits = (100, 1 if len(widths) > 8 else 2) if score_name == "accuracy" else (1, 3)
     norm = Normalize(np.nanmin(scores), np.nanmax(scores))
     marked, framed = False, len(widths) <= 14
-    for axes, variant, table in zip(panels, variants, scores, strict=True):
+    for axes, variant, table, gone in zip(panels, variants, scores, lost, strict=True):
         axes.set_facecolor("0.92")
         mesh = axes.imshow(table, cmap="viridis", norm=norm, origin="lower", aspect="auto")
         for (i, j), score in np.ndenumerate(table):
-            if np.isnan(score):
+            if gone[i, j]:
                 cell = Rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, hatch="///", edgecolor="0.6", linewidth=0)
                 axes.add_patch(cell)
-            elif framed:
+            elif framed and not np.isnan(score):  # elsewhere nothing was asked for
                 ink = "black" if norm(score) > 0.55 else "white"
                 axes.text(j, i, f"{scale * score:.{digits}f}", ha="center", va="center", color=ink, fontsize=8)
         for j in range(len(widths)):
@@ -449,10 +462,11 @@ def rate_by_width(trials: Table, score_name: str, *, title: str = "") -> Figure:
     labelled = range(0, len(widths), math.ceil(len(widths) / 20))
     panels[-1].set_xticks(labelled, [str(widths[j]) for j in labelled])
     panels[-1].set_xlabel("hidden units M")
-    bar = figure.colorbar(mesh, ax=list(panels), aspect=30, label=f"validation {score_label(score_name)}")
+    aspect = max(30.0, 6 * figure.get_figheight())
+    bar = figure.colorbar(mesh, ax=list(panels), aspect=aspect, label=f"validation {score_label(score_name)}")
     score_axis(bar.ax, score_name)
     figure.suptitle(heading(f"validation {score_name} by learning rate and width", title, shared.text()))
-    hatched = "hatched: every trial diverged" if np.isnan(scores).any() else ""
+    hatched = "hatched: every trial diverged" if lost.any() else ""
     counts = [row.seeds for row in rows if row.seeds]
     notes = join(
         spread("mean", counts),
