@@ -11,7 +11,7 @@ import numpy as np
 
 from mlp_jax.errors import InputError, listed, shown, whole
 from mlp_jax.networks.layers import Widths
-from mlp_jax.training.axes import AXES, NUMBERS, RULE, Trial, check_trial, decays
+from mlp_jax.training.axes import AXES, NUMBERS, Trial, check_trial, decays
 
 ARTICLE_WIDTHS = (10, 25, 50, 100, 150, 200)
 MOST_TRIALS = 10_000_000
@@ -98,21 +98,6 @@ class Grid:
         """By name the number of each point; those that are 0 for all points are left out."""
         by_name = {name: np.array([getattr(point, name) for point in self.points]) for name in NUMBERS}
         return {name: values for name, values in by_name.items() if values.any()}
-
-    @property
-    def rule(self) -> dict[str, Any]:
-        """How weights are updated in every trial, by name of an axis of ``RULE``.
-
-        Raises:
-            InputError: trials differ in it, which the tables of a run do not show yet.
-        """
-        for name in RULE:
-            if len(values := self._of(AXES[name].plural)) > 1:
-                raise InputError(
-                    f"{AXES[name].plural} has {len(values)} values: tables, runs and their analysis take one for all "
-                    "trials, so write a run for each, or use what sweep returns"
-                )
-        return {name: self._of(AXES[name].plural)[0] for name in RULE}
 
     @property
     def decays(self) -> bool:
