@@ -15,7 +15,7 @@ import numpy as np
 from scipy import stats
 
 from mlp_jax.answers.analysis import Verdict, summarize, verdicts
-from mlp_jax.runs.tables import CURVES, SCORES
+from mlp_jax.runs.tables import CURVES, SCORES, with_variants
 from mlp_jax.sweeps.outcomes import Outcomes, packed
 
 WIDTHS = (10, 25, 50, 100, 150, 200)
@@ -57,7 +57,8 @@ def draw(truth, seeds, examples, rng, times=1):
         "diverged": np.zeros(count, int),
         **dict.fromkeys(SCORES, hits.mean(axis=1)),
     }
-    keys = ("trial", "hidden_units", "activation", "learning_rate", "seed", "diverged")
+    trials = with_variants(trials)
+    keys = ("trial", "hidden_units", "variant", "learning_rate", "seed", "diverged")
     history = (
         {key: trials[key] for key in keys} | {"epoch": np.ones(count, int)} | dict.fromkeys(CURVES, np.ones(count))
     )

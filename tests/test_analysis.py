@@ -47,7 +47,7 @@ def history_of(validation_scores, trials=None, validation_loss=None, first_loss=
     training = losses.copy()
     training[:, 0] = losses[:, 0] if first_loss is None else first_loss
     return {
-        **{name: np.repeat(trials[name], epochs) for name in ("hidden_units", "activation", "learning_rate", "seed")},
+        **{name: np.repeat(trials[name], epochs) for name in ("hidden_units", "variant", "learning_rate", "seed")},
         "trial": np.repeat(np.arange(count), epochs),
         "epoch": np.tile(np.arange(1, epochs + 1), count),
         "diverged": np.zeros(scores.size, int),

@@ -185,7 +185,8 @@ def test_a_run_of_another_rule_is_checked_resumed_and_told(npz, tmp_path, capsys
     assert "momentum was 0.9 and is now 0.5" in capsys.readouterr().err
     assert cli.main(["report", str(out)]) == 0
     page = (out / "report.html").read_text()
-    assert "nesterov, momentum 0.9, weight decay 0.001, label smoothing 0.1" in page
+    for fact in ("<dt>Optimizer</dt><dd>nesterov</dd>", "<dt>Momentum</dt><dd>0.9</dd>"):
+        assert fact in page
     assert "--optimizer nesterov --momentum 0.9 --weight-decay 0.001 --label-smoothing 0.1" in page
     assert cli.main(["time", str(out), "--epochs", "1"]) == 0
 

@@ -22,7 +22,6 @@ from mlp_jax.networks.keys import root_key
 from mlp_jax.networks.layers import layers_of
 from mlp_jax.networks.layouts import NAMES, Problem, make_layout
 from mlp_jax.networks.models import parameter_key
-from mlp_jax.sweeps.sweep import network_of
 from mlp_jax.tasks import TASKS, get_task
 from mlp_jax.training.axes import numbers_of, shape_of
 from mlp_jax.training.epoch import (
@@ -35,6 +34,7 @@ from mlp_jax.training.epoch import (
     to_device,
     train_minibatches,
 )
+from mlp_jax.training.trials import initial_model, network_of
 
 # Each with numbers of its own, all of them in one replica.
 POINTS = (
@@ -281,19 +281,7 @@ def module_trainer(point, dataset, recipe, dtype):
         return state
 
     def steps(seed, batches):
-        start = MLP(
-            dataset.features,
-            point.hidden_units,
-            dataset.outputs,
-            activation=point.activation,
-            task=dataset.task,
-            dtype=dtype,
-            initialization=point.initialization,
-            init_scale=point.init_scale,
-            bias_initialization=point.bias_initialization,
-            base_width=point.base_width if mup else 0,
-            rngs=nnx.Rngs(seed),
-        )
+        start = initial_model(point._replace(seed=seed), (dataset.features,), k, task=dataset.task, dtype=dtype)
         model = Plain(start.weights)
         state = optimizer.init(nnx.state(model, nnx.Param))
         targets, examples = jnp.asarray(dataset.train.targets), len(dataset.train)

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from mlp_jax import MLP, InputError
 from mlp_jax.answers import plots
 from mlp_jax.answers.analysis import summarize
-from mlp_jax.runs.tables import CURVES, SCORES
+from mlp_jax.runs.tables import CURVES, SCORES, with_variants
 
 
 def trials_table(widths=(0, 10, 25), activations=("sigmoid",), rates=(1e-3,), seeds=3):
@@ -27,12 +27,14 @@ def trials_table(widths=(0, 10, 25), activations=("sigmoid",), rates=(1e-3,), se
     rng = np.random.default_rng(0)
     scores = {column: rng.uniform(0.8, 0.99, len(points)) for column in SCORES}
     same = np.full(len(points), 7)
-    return {"trial": np.arange(len(points)), **columns, "parameters": same, "diverged": 0 * same, **scores}
+    return with_variants(
+        {"trial": np.arange(len(points)), **columns, "parameters": same, "diverged": 0 * same, **scores}
+    )
 
 
 def history_table(*args, epochs=6, **kwargs):
     trials = trials_table(*args, **kwargs)
-    names = ("trial", "hidden_units", "activation", "learning_rate", "seed", "diverged")
+    names = ("trial", "hidden_units", "activation", "learning_rate", "seed", "variant", "diverged")
     table = {name: np.repeat(trials[name], epochs) for name in names}
     table["epoch"] = np.tile(np.arange(1, epochs + 1), len(trials["trial"]))
     rng = np.random.default_rng(1)
@@ -216,7 +218,7 @@ def test_widths_differ_in_lightness(count):
 
 def test_settings_follow_one_below_the_other_or_are_chosen():
     history = history_table((5, 10), ("sigmoid", "relu"), (1e-3, 1e-2))
-    both = plots.learning_curves(history, "accuracy", learning_rate=1e-2)
+    both = plots.learning_curves(history, "accuracy", of={"learning_rate": 1e-2})
     assert [axes.get_title() for axes in both.axes[::4]] == ["sigmoid: training (running)", "relu: training (running)"]
     assert both.axes[0].get_ylim() == both.axes[5].get_ylim()
     mean, _ = expected_curve(history, "validation_score", hidden_units=10, activation="relu", learning_rate=1e-2)
@@ -234,10 +236,12 @@ def test_settings_follow_one_below_the_other_or_are_chosen():
     mean, _ = expected_curve(history, "score", hidden_units=5, activation="sigmoid", learning_rate=1e-2)
     np.testing.assert_allclose(every.axes[6].lines[0].get_ydata(), mean)
 
-    one = plots.learning_curves(history, "accuracy", activation="relu", learning_rate=1e-3)
+    one = plots.learning_curves(history, "accuracy", of={"activation": "relu", "learning_rate": 1e-3})
     assert one.get_suptitle() == "learning curves: relu, learning rate 0.001"
-    with pytest.raises(InputError, match=r"no trials with tanh: there are relu, learning rate 0\.001; relu"):
-        plots.learning_curves(history, "accuracy", activation="tanh")
+    with pytest.raises(InputError, match=r"no trials with activation tanh: there are relu, sigmoid"):
+        plots.learning_curves(history, "accuracy", of={"activation": "tanh"})
+    with pytest.raises(InputError, match="no column optimiser: expected one of trial, hidden_units"):
+        plots.learning_curves(history, "accuracy", of={"optimiser": "sgd"})
 
 
 def test_no_hidden_layer_has_no_activation():
@@ -289,7 +293,7 @@ def test_the_baseline_is_at_the_test_score_of_no_hidden_layer():
     (line,) = [line for line in axes.lines if line.get_linestyle() == "-."]
     np.testing.assert_allclose(line.get_ydata(), scores.mean())
     (band,) = axes.patches
-    (expected,) = intervals(trials, "test", hidden_units=0, activation="relu")
+    (expected,) = intervals(trials, "test", hidden_units=0, variant="relu")
     assert (band.get_y(), band.get_y() + band.get_height()) == pytest.approx(tuple(expected))
 
     (axes,) = plots.accuracy_against_width(trials_table((10, 25)), "accuracy").axes

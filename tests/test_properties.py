@@ -10,15 +10,15 @@ import jax
 import numpy as np
 import pytest
 from conftest import make_dataset
-from flax import nnx
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mlp_jax import ACTIVATIONS, MLP, Grid, Recipe, fit, sweep
+from mlp_jax import ACTIVATIONS, Grid, Recipe, fit, sweep
 from mlp_jax.networks import layouts
 from mlp_jax.sweeps.parts import kept
 from mlp_jax.tasks import TASKS
 from mlp_jax.training.axes import AXES, OF_MODEL, RULE
+from mlp_jax.training.trials import initial_model
 
 TOLERANCE = 1e-9
 CURVES = ("loss", "score", "validation_loss", "validation_score")
@@ -81,19 +81,13 @@ def as_if_alone(data):
     result = trained(grid, dataset, recipe, way, data.draw(GROUPS))
     place = data.draw(st.integers(0, len(grid.trials) - 1))
     trial = grid.trials[place]
-    start = MLP(
-        dataset.features,
-        trial.hidden_units,
+    start = initial_model(
+        trial,
+        (dataset.features,),
         dataset.outputs,
-        activation=trial.activation,
-        task=dataset.task,
         use_bias=way["use_bias"],
+        task=dataset.task,
         dtype="float64",
-        initialization=trial.initialization,
-        init_scale=trial.init_scale,
-        bias_initialization=trial.bias_initialization,
-        base_width=trial.base_width if trial.parametrization == "mup" else 0,
-        rngs=nnx.Rngs(trial.seed if trial.init_seed < 0 else trial.init_seed),
     )
     alone = fit(
         start,

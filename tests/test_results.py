@@ -6,15 +6,22 @@ from flax import nnx
 
 from mlp_jax import MLP, Grid, InputError, Recipe, fit, sweep
 from mlp_jax.answers.analysis import summarize
-from mlp_jax.runs.directory import write_run
-from mlp_jax.runs.tables import SCORES, best_trial, fit_history_table, history_table, references, trials_table
+from mlp_jax.runs.tables import (
+    SCORES,
+    best_trial,
+    fit_history_table,
+    history_table,
+    references,
+    trials_table,
+    with_variants,
+)
 
 
 def table(scores, diverged=None):
     """Trials of which the validation score is given by (M, seed); every other score is twice that."""
     rows = [(m, seed, score) for m, by_seed in scores.items() for seed, score in enumerate(by_seed)]
     units, seeds, values = (np.array(column) for column in zip(*rows, strict=True))
-    return {
+    table = {
         "trial": np.arange(len(rows)),
         "hidden_units": units,
         "activation": np.array(["sigmoid"] * len(rows)),
@@ -24,6 +31,7 @@ def table(scores, diverged=None):
         "diverged": np.zeros(len(rows), int) if diverged is None else np.array(diverged),
         **{column: values if column == "validation_score" else 2 * values for column in SCORES},
     }
+    return with_variants(table)
 
 
 def test_means_and_sample_deviations():
@@ -96,17 +104,3 @@ def test_the_best_trial_is_the_best_on_validation_that_did_not_diverge():
     assert best_trial(undefined | {"diverged": np.array([0, 0, 1, 0])}) == 1
     with pytest.raises(InputError, match="every trial of the run diverged"):
         best_trial(table({10: [0.8]}, diverged=[1]))
-
-
-@pytest.mark.parametrize(
-    ("grid", "message"),
-    [
-        (Grid((2, (3, 2)), seeds=1), r"hidden_units holds \(3, 2\): tables, runs and their analysis are of one hidden"),
-        (Grid((2,), seeds=1, l2s=(0, 0.1)), "l2s has 2 values: tables, runs and their analysis take one for all"),
-    ],
-)
-def test_what_tables_do_not_show_is_refused_before_anything_is_written(grid, message, small, tmp_path):
-    result = sweep(grid, small, recipe=Recipe(epochs=1))
-    with pytest.raises(InputError, match=message):
-        write_run(result, tmp_path, "small")
-    assert list(tmp_path.iterdir()) == []

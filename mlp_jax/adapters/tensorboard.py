@@ -8,7 +8,8 @@ from typing import Any
 
 from mlp_jax.errors import MissingExtraError
 from mlp_jax.runs.directory import Run
-from mlp_jax.runs.tables import KEYS, SCORES
+from mlp_jax.runs.tables import LAYERS, SCORES, layers_text, widths_at
+from mlp_jax.training.axes import AXES
 
 EVENTS = "events.out.tfevents.mlp_jax"
 """Name of the file in each trial's directory; TensorBoard looks for tfevents in it."""
@@ -17,10 +18,10 @@ EVENTS = "events.out.tfevents.mlp_jax"
 def trial_directories(run: Run) -> list[str]:
     """Of each trial the name of its directory, which TensorBoard shows as the name of the run."""
     digits = len(str(max(run.trials["trial"])))
-    keys = (run.trials[key].tolist() for key in ("trial", *KEYS))
+    keys = (run.trials[key].tolist() for key in ("trial", "variant", "learning_rate", "seed"))
     return [
-        f"{trial:0{digits}d} M={units} {activation} lr={rate:g} seed={seed}"
-        for trial, units, activation, rate, seed in zip(*keys, strict=True)
+        f"{trial:0{digits}d} M={layers_text(widths_at(run.trials, place))} {variant} lr={rate:g} seed={seed}"
+        for place, (trial, variant, rate, seed) in enumerate(zip(*keys, strict=True))
     ]
 
 
@@ -51,16 +52,16 @@ def write_events(run: Run, directory: Path) -> None:
         "validation_score": f"{score}/validation",
     }
     finals = {column: f"final/{column.replace('score', score)}" for column in SCORES}
-    epochs = run.config["epochs"]
     for place, name in enumerate(trial_directories(run)):
         trial = {column: values[place].item() for column, values in run.trials.items()}
         rows = run.history["trial"] == trial["trial"]
-        settings = {key: trial[key] for key in (*KEYS, "parameters")}
+        settings = {name: trial[name] for name in (*AXES, LAYERS, "parameters") if name in trial}
         experiment, start, end = hparams(settings, dict.fromkeys(finals.values()))
         events: list[tuple[int, Any]] = [(0, experiment), (0, start)]
         for column, tag in curves.items():
             values = zip(run.history["epoch"][rows].tolist(), run.history[column][rows].tolist(), strict=True)
             events += [(epoch, scalar(tag, value)) for epoch, value in values if math.isfinite(value)]
+        epochs = run.history["epoch"][rows].max().item()
         ends = ((tag, trial[column]) for column, tag in finals.items())
         events += [(epochs, scalar(tag, value)) for tag, value in ends if math.isfinite(value)]
         (directory / name).mkdir()

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from mlp_jax.answers.analysis import Analysis
 from mlp_jax.answers.words import answer, as_html, findings, question, tables
-from mlp_jax.runs.directory import recipe_of, rule_of
+from mlp_jax.networks.layers import check_widths
+from mlp_jax.runs.directory import recipe_of
+from mlp_jax.runs.tables import KEYS, layers_text
 from mlp_jax.training.axes import AXES
 from mlp_jax.training.recipe import Recipe
 
@@ -37,7 +39,9 @@ def rerun(config: Mapping[str, Any]) -> str:
     """The command that runs it again, or the Python where the command line has no options for what was asked."""
     recipe, seeds = recipe_of(config), [int(seed) for seed in config["seeds"]]
     usual = Recipe(epochs=recipe.epochs, batch_size=recipe.batch_size, precision=recipe.precision)
-    if recipe != usual or seeds != list(range(seeds[0], seeds[0] + len(seeds))):
+    rule = _further(config)
+    one_each = all(len(values) == 1 for values in rule.values()) and all(type(m) is int for m in config["hidden_units"])
+    if recipe != usual or seeds != list(range(seeds[0], seeds[0] + len(seeds))) or not one_each:
         return _rerun_python(config, recipe)
     transpose = config.get("transpose")
     parts = ["mlp-jax", "sweep", "--dataset", str(config["dataset"])]
@@ -45,7 +49,7 @@ def rerun(config: Mapping[str, Any]) -> str:
     parts += ["--hidden-units", *map(str, config["hidden_units"])]
     parts += ["--activations", *map(str, config["activations"])]
     parts += ["--learning-rates", *map(str, config["learning_rates"])]
-    parts += [part for name, value in rule_of(config).items() for part in (f"--{name.replace('_', '-')}", f"{value}")]
+    parts += [part for name, (value,) in rule.items() for part in (f"--{name.replace('_', '-')}", f"{value}")]
     parts += ["--seeds", str(len(seeds)), "--first-seed", str(seeds[0])]
     parts += ["--epochs", str(recipe.epochs), "--batch-size", str(recipe.batch_size)]
     parts += ["--layout", str(config["layout"]), "--dtype", str(config["dtype"]), "--precision", recipe.precision]
@@ -56,7 +60,9 @@ def rerun(config: Mapping[str, Any]) -> str:
 def _rerun_python(config: Mapping[str, Any], recipe: Recipe) -> str:
     names = [axis.plural for axis in AXES.values() if axis.plural in config]
     transpose = "" if config.get("transpose") is None else f", transpose={config['transpose']}"
-    grid = ", ".join(f"{name}={list(config[name])!r}" for name in names)
+    values = {name: list(config[name]) for name in names}
+    values["hidden_units"] = list(map(check_widths, values["hidden_units"]))
+    grid = ", ".join(f"{name}={each!r}" for name, each in values.items())
     rest = ", ".join(f"{name}={config[name]!r}" for name in ("layout", "use_bias", "dtype"))
     return (
         "import mlp_jax\n\n"
@@ -65,6 +71,13 @@ def _rerun_python(config: Mapping[str, Any], recipe: Recipe) -> str:
         f"recipe = mlp_jax.{recipe!r}\n"
         f"result = mlp_jax.sweep(grid, dataset, recipe=recipe, {rest})"
     )
+
+
+def _further(config: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """The values on each axis that a sweep of the article's has not, by its name."""
+    return {
+        name: list(config[axis.plural]) for name, axis in AXES.items() if name not in KEYS and axis.plural in config
+    }
 
 
 def how_it_was_run(config: Mapping[str, Any], environment: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -76,23 +89,23 @@ def how_it_was_run(config: Mapping[str, Any], environment: Mapping[str, Any]) ->
     compiled = f"{seconds['compile']:.1f} s of compilation" if "compile" in seconds else ""
     device = f"{environment.get('devices', 1)} × {environment.get('device', 'unknown')}"
     cores = f"{environment['cpu_count']} CPU cores" if environment.get("cpu_count") else ""
-    rule = rule_of(config)
-    optimizer = str(rule.pop("optimizer", "adam"))
-    if optimizer.startswith("adam"):
-        optimizer += " (" + ", ".join(f"{name} {config[name]:g}" for name in ("beta1", "beta2", "epsilon")) + ")"
-    others = [f"{AXES[name].label} {value:g}" for name, value in rule.items()]
-    listed = {name: ", ".join(map(str, config[name])) for name in ("hidden_units", "activations", "seeds")}
+    further = _further(config)
+    optimizers = list(map(str, further.pop("optimizer", ["adam"])))
+    constants = ", ".join(f"{name} {config[name]:g}" for name in ("beta1", "beta2", "epsilon"))
+    optimizer = ", ".join(f"{name} ({constants})" if name.startswith("adam") else name for name in optimizers)
+    listed = {name: ", ".join(map(str, config[name])) for name in ("activations", "seeds")}
     pairs = [
         ("Data set", f"{config['dataset_name']} ({config['dataset']})"),
         ("Examples", sizes),
         ("SHA-256 of the data", str(config["dataset_digest"])),
         ("Task", str(config["task"])),
-        ("Hidden units M", listed["hidden_units"]),
+        ("Hidden units M", ", ".join(layers_text(check_widths(each)) for each in config["hidden_units"])),
         ("Activations", listed["activations"]),
         ("Learning rates", ", ".join(f"{rate:g}" for rate in config["learning_rates"])),
         ("Seeds", listed["seeds"]),
         ("Recipe", f"{config['epochs']} epochs, batches of {config['batch_size']}"),
-        ("Optimizer", _listed(optimizer, *others)),
+        ("Optimizer", optimizer),
+        *((AXES[name].label.capitalize(), ", ".join(map(_plain, values))) for name, values in further.items()),
         ("Biases", "yes" if config["use_bias"] else "no"),
         ("Layout", str(config["layout"])),
         ("Precision", f"{config['dtype']}, first layers' products from {recipe_of(config).precision}"),
@@ -102,6 +115,10 @@ def how_it_was_run(config: Mapping[str, Any], environment: Mapping[str, Any]) ->
         ("Versions", ", ".join(f"{name} {version}" for name, version in versions.items())),
     ]
     return [(name, value) for name, value in pairs if value]
+
+
+def _plain(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _listed(*parts: str) -> str:

@@ -17,7 +17,8 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from mlp_jax.answers.analysis import Analysis, Summary, by_setting, number_text, saturation_record, score_text
-from mlp_jax.answers.words import answer, findings
+from mlp_jax.answers.words import answer, findings, variant_names
+from mlp_jax.networks.layers import layers_of
 from mlp_jax.runs.tables import references
 from mlp_jax.sweeps.forecast import Forecast
 from mlp_jax.sweeps.grid import Grid
@@ -33,7 +34,7 @@ ASCII = str.maketrans(
 
 _ANY_WIDTH = 1_000_000
 LEAST_PROSE = 20
-"""Columns of the terminal that a table's column of sentences has at least."""
+"""Columns of the terminal that a table's column of prose has at least, if its cells are as long."""
 
 
 class FittedTable(NamedTuple):
@@ -71,7 +72,7 @@ def fitted_table(
         sections: of the rows, with a rule between them; a row is a cell a column.
         drop: headings of the columns that may be left out, the first of them first.
         left: headings of the columns that are set to the left; the others are numbers.
-        prose: heading of a column of sentences, which wrap at words.
+        prose: heading of a column of sentences or the like, which wrap at words.
         styles: of the rows, if they differ.
         **options: of the table.
     """
@@ -85,7 +86,8 @@ def fitted_table(
         for place in kept:
             heading = headings[place]
             if heading == prose:
-                table.add_column(heading, overflow="fold", min_width=LEAST_PROSE)
+                longest = max((cell_len(row[place]) for part in rows for row in part), default=0)
+                table.add_column(heading, overflow="fold", min_width=min(LEAST_PROSE, longest))
                 continue
             texts = [heading] if whole_headings else heading.split()
             width = max(
@@ -207,7 +209,7 @@ class Display:
 
     def _by_width(self, progress: Progress) -> RenderableType:
         headings = ("M", "running loss", f"running {self._score_name}", f"validation {self._score_name}")
-        units = np.array([trial.hidden_units for trial in self._grid.trials])
+        units = np.array([(*layers_of(trial.hidden_units), 0)[0] for trial in self._grid.trials])  # the first layer's
         widths = sorted(set(units.tolist()))
         rows = []
         for width in widths[:: max(1, len(widths) // 12)]:
@@ -236,7 +238,7 @@ def summary_record(analysis: Analysis, config: dict[str, Any], environment: dict
     """The closing table as data, for scripts."""
     return {
         "score_name": config["score_name"],
-        "summary": [asdict(row) for row in analysis.rows],
+        "summary": [row.record for row in analysis.rows],
         "saturation": saturation_record(analysis.verdicts),
         "undefined": analysis.undefined,
         "references": references(config),
@@ -316,21 +318,23 @@ def print_summary(console: Console, analysis: Analysis, config: dict[str, Any], 
     name = analysis.measure_name
     title = f"{config['dataset_name']}: {name}{' (%)' if name == 'accuracy' else ''}"
     title += f" after {counted(config['epochs'], 'epoch')}"
-    setting = ("activation", "learning rate") if len(settings) > 1 else ()
+    names, shared = variant_names([row.variant for row in analysis.rows])
+    setting = ("variant", "learning rate") if len(settings) > 1 else ()
     headings = (*setting, "M", "parameters", "train", "validation", "test", *others)
     sections = []
-    for (activation, rate), rows in settings.items():
+    for (variant, rate), rows in settings.items():
         lines = []
         for row in rows:
-            first = [activation, f"{rate:g}"] if len(settings) > 1 else []
-            theirs = others.values() if activation == "sigmoid" and rate == 1e-3 else [{} for _ in others]
+            first = [names[variant], f"{rate:g}"] if len(settings) > 1 else []
+            theirs = others.values() if variant == "sigmoid" and rate == 1e-3 else [{} for _ in others]
             scores = (_with_deviation(row, split, name) for split in ("train", "validation", "test"))
             held_against = (f"{100 * by[row.hidden_units]:.2f}" if row.hidden_units in by else "–" for by in theirs)
             lines.append((*first, str(row.hidden_units), f"{row.parameters:,}", *scores, *held_against))
         sections.append(lines)
     drop = ("parameters", *reversed(others), "train", "validation")
-    print_table(console, headings, *sections, title=title, drop=drop, left=("activation",), elsewhere="trials.csv")
-    for note in _notes(analysis, config, environment):
+    look: dict[str, Any] = {"left": ("variant",), "prose": "variant" if setting else None, "elsewhere": "trials.csv"}
+    print_table(console, headings, *sections, title=title, drop=drop, **look)
+    for note in shared + _notes(analysis, config, environment):
         console.print(note, highlight=False, soft_wrap=not console.is_terminal)
 
 
@@ -344,7 +348,7 @@ def _with_deviation(row: Summary, split: str, name: str) -> str:
     return text if np.isnan(deviation) else f"{text} ± {number_text(deviation, name)}"
 
 
-def _notes(analysis: Analysis, config: dict[str, Any], environment: dict[str, Any]) -> list[str]:
+def _notes(analysis: Analysis, config: dict[str, Any], environment: dict[str, Any]) -> tuple[str, ...]:
     """What is said below the table."""
     seeds, notes = len(config["seeds"]), []
     said = answer(analysis)
@@ -362,4 +366,4 @@ def _notes(analysis: Analysis, config: dict[str, Any], environment: dict[str, An
         f"{environment['examples_times_trials_per_second'] / 1e6:.2f} million examples × trials a second), "
         f"{seconds['compile']:.1f} s of compilation, on {environment['devices']} × {environment['device']}."
     )
-    return notes
+    return tuple(notes)

@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlp_jax.answers.analysis import Analysis, Step, Summary, Verdict, best_point, bounded, number_text, score_text
+from mlp_jax.answers.rows import MOST_SETTINGS
 from mlp_jax.answers.variation import Interval
+from mlp_jax.runs.tables import LAYERS, layers_text, shared_parts, without
 from mlp_jax.sweeps.plan import counted
 
 
@@ -51,7 +53,9 @@ def question(config: Mapping[str, Any]) -> str:
     widths, name = config["hidden_units"], config["dataset_name"]
     if len(widths) > 1:
         return f"How many hidden units does {name} need?"
-    what = f"a perceptron with {widths[0]:,} hidden units" if widths[0] else "a model without a hidden layer"
+    (only,) = widths
+    units = f"{only:,}" if isinstance(only, int) else layers_text(tuple(only))
+    what = f"a perceptron with {units} hidden units" if only else "a model without a hidden layer"
     return f"How well does {what} do on {name}?"
 
 
@@ -81,13 +85,17 @@ def answer(analysis: Analysis) -> Answer:
     name, several = analysis.measure_name, len(analysis.verdicts) > 1
     verdict = next(each for each in analysis.verdicts if each.best is best)
     at = f"Best of {len(analysis.verdicts)} settings on validation: {_setting(best)}." if several else ""
+    what = "the number of hidden units, the width"
+    if LAYERS in best.axes:
+        what = "the number of units in the first hidden layer"
+        at = at or f"Networks: {best.variant}."
     cautions = [undefined_note(analysis), learning_caution(verdict)]
     short = no_better_than_guessing(verdict, analysis)
     if len(verdict.widths) == 1:
         said = f"It reaches {_reached(best, analysis)}."
         return Answer(_joined(short, said), _some(cautions), _some([at]))
     short = _joined(short, how_many(verdict, analysis))
-    compared = f"M is the number of hidden units, the width; widths are compared by their {name} on validation examples"
+    compared = f"M is {what}; widths are compared by their {name} on validation examples"
     details = [
         f"{compared}, which are kept from training for choices like this.",
         at,
@@ -262,15 +270,18 @@ def _reached(row: Summary, analysis: Analysis) -> str:
 def findings(analysis: Analysis) -> list[str]:
     """What else the run says, a sentence each: how many units by setting if there are several, rates, what diverged."""
     said = []
+    best = {verdict.setting for verdict in sorted(analysis.verdicts, key=_merit, reverse=True)[:MOST_SETTINGS]}
     if len(analysis.verdicts) > 1:
-        for verdict in analysis.verdicts:
+        for verdict in (each for each in analysis.verdicts if each.setting in best):
             words = [how_many(verdict, analysis) if len(verdict.widths) > 1 else "", learning_caution(verdict)]
             if any(words):
                 said.append(f"{_setting(verdict)}: {_joined(*words)}")
-    for test in analysis.interactions:
+        if (count := len(analysis.verdicts)) > len(best):
+            said.append(f"These are the {len(best)} best on validation of {count} settings: the tables have all.")
+    for test in (each for each in analysis.interactions if each.variant in {variant for variant, _ in best}):
         depends = "depends" if test.p_value < 0.05 else "was not found to depend"
         said.append(
-            f"The effect of the learning rate {depends} on the width ({test.activation}): analysis of variance, "
+            f"The effect of the learning rate {depends} on the width ({test.variant}): analysis of variance, "
             f"F({test.degrees[0]}, {test.degrees[1]:.0f}) = {test.f:.3g}, {_p_value(test.p_value, of=True)}."
         )
     trials = sum(row.seeds + row.diverged for row in analysis.rows)
@@ -287,8 +298,8 @@ def tables(analysis: Analysis) -> list[TextTable]:
             _gain_table(analysis, "gains", "step in M", "What each step gains"),
             _gain_table(analysis, "against_best", "from M to the best", "What the best has over each"),
         ]
-    shown = {(each.hidden_units, each.activation, each.learning_rate) for each in analysis.steps("against_best")}
-    if any((e.hidden_units, e.activation, e.learning_rate) not in shown for e in analysis.steps("beyond")):
+    shown = {(each.hidden_units, each.setting) for each in analysis.steps("against_best")}
+    if any((each.hidden_units, each.setting) not in shown for each in analysis.steps("beyond")):
         found.append(
             _gain_table(analysis, "beyond", "from M to wider", "What wider ones have over the smallest enough")
         )
@@ -358,35 +369,47 @@ def _gain_table(analysis: Analysis, which: str, what: str, title: str) -> TextTa
 
 
 def _rate_table(analysis: Analysis) -> TextTable:
-    several = len({best.activation for best in analysis.best_rates}) > 1
+    names, shared = variant_names([best.variant for best in analysis.best_rates])
     lines: list[tuple[str, ...]] = []
     for best in analysis.best_rates:
         near = "–" if best.as_good is None else ", ".join(f"{rate:g}" for rate in best.as_good) or "none"
-        activation = (best.activation,) if several else ()
-        lines.append((*activation, f"{best.hidden_units:,}", f"{best.learning_rate:g}", near))
-    headings = (*(("activation",) if several else ()), "M", "best learning rate", "within one standard error of it")
-    return TextTable("Best learning rate by width, on validation", headings, lines, ())
+        variant = (names[best.variant],) if len(names) > 1 else ()
+        lines.append((*variant, f"{best.hidden_units:,}", f"{best.learning_rate:g}", near))
+    headings = (*(("variant",) if len(names) > 1 else ()), "M", "best learning rate", "within one standard error of it")
+    return TextTable("Best learning rate by width, on validation", headings, lines, shared)
+
+
+def variant_names(variants: Sequence[str]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """What to call variants beside each other, without what all of them share; and a note of that, if they differ."""
+    shared = shared_parts(variants)
+    names = {variant: without(variant, shared) or shared for variant in variants}
+    return names, (f"Common to all variants: {shared}.",) if len(names) > 1 and shared else ()
 
 
 def _by_setting_table(
     title: str, headings: list[str], lines: list[list[str]], points: Sequence[Summary | Step], notes: list[str]
 ) -> TextTable:
-    """With the columns activation and learning rate in front where they differ, setting by setting."""
+    """With the columns variant and learning rate in front where they differ, setting by setting."""
     columns = []
-    if len({point.activation for point in points}) > 1:
-        columns.append(("activation", [point.activation for point in points]))
+    names, shared = variant_names([point.variant for point in points])
+    if len(names) > 1:
+        columns.append(("variant", [names[point.variant] for point in points]))
     if len({point.learning_rate for point in points}) > 1:
         columns.append(("learning rate", [f"{point.learning_rate:g}" for point in points]))
     heads = (*(name for name, _ in columns), *headings)
     rows = [(*(values[i] for _, values in columns), *line) for i, line in enumerate(lines)]
-    settings = list(dict.fromkeys((point.activation, point.learning_rate) for point in points))
-    order = sorted(range(len(rows)), key=lambda i: settings.index((points[i].activation, points[i].learning_rate)))
+    settings = {setting: place for place, setting in enumerate(dict.fromkeys(point.setting for point in points))}
+    order = sorted(range(len(rows)), key=lambda i: settings[points[i].setting])
     rows = [rows[i] for i in order]
-    return TextTable(title, heads, rows, tuple(notes))
+    return TextTable(title, heads, rows, (*shared, *notes))
 
 
 def _setting(row: Summary | Verdict) -> str:
-    return f"{row.activation}, learning rate {row.learning_rate:g}"
+    return f"{row.variant}, learning rate {row.learning_rate:g}"
+
+
+def _merit(verdict: Verdict) -> float:
+    return -np.inf if verdict.best is None or np.isnan(verdict.best.merit) else verdict.best.merit
 
 
 def _signed(value: float, score_name: str) -> str:

@@ -13,9 +13,9 @@ from mlp_jax.datasets import Dataset
 from mlp_jax.datasets.dataset import ImageForm
 from mlp_jax.datasets.naming import FORMS
 from mlp_jax.errors import DataError, InputError
-from mlp_jax.networks.models import MLP
+from mlp_jax.networks.models import Model
 from mlp_jax.runs.directory import Run, read_run
-from mlp_jax.runs.tables import best_trial, criterion
+from mlp_jax.runs.tables import best_trial, criterion, layers_text
 from mlp_jax.sweeps.sweep import check_dtype
 
 RunPath = tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="RUN")]]
@@ -41,7 +41,7 @@ class Chosen:
 
     run: Run
     trial: int
-    model: MLP
+    model: Model
     by_validation: bool
 
     @property
@@ -53,7 +53,7 @@ class Chosen:
     def __str__(self) -> str:
         row = self.row
         text = (
-            f"Trial {self.trial} of {self.run.path}: M = {row['hidden_units']}, {row['activation']}, "
+            f"Trial {self.trial} of {self.run.path}: M = {layers_text(self.model.hidden_units)}, {row['variant']}, "
             f"learning rate {row['learning_rate']:g}, seed {row['seed']}"
         )
         if not self.by_validation:

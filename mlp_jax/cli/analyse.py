@@ -1,6 +1,7 @@
 """mlp-jax analyse."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from mlp_jax.answers.analysis import analyse, analysis_record
 from mlp_jax.answers.terminal import print_table
@@ -10,7 +11,7 @@ from mlp_jax.cli._using import RunPath
 from mlp_jax.runs.directory import read_run
 
 _KEPT = (
-    "activation",
+    "variant",
     "learning rate",
     "M",
     "step in M",
@@ -45,7 +46,9 @@ def run(options: Analyse) -> int:
     for found in tables(analysis):
         console.print()
         drop = [heading for heading in reversed(found.headings) if heading not in _KEPT]
-        print_table(console, found.headings, found.rows, title=found.title, title_justify="left", drop=drop)
+        prose = "variant" if "variant" in found.headings else None
+        look: dict[str, Any] = {"title": found.title, "title_justify": "left", "left": ("variant",), "prose": prose}
+        print_table(console, found.headings, found.rows, drop=drop, **look)
         for note in found.notes:
             console.print(note, highlight=False, markup=False, soft_wrap=not console.is_terminal)
     console.print()

@@ -2,7 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from mlp_jax.datasets.scales import check_scales
 from mlp_jax.errors import InputError, SweepWarning
 from mlp_jax.networks.models import MLP
 from mlp_jax.runs.directory import Run
-from mlp_jax.runs.tables import KEYS
+from mlp_jax.runs.tables import layers_text, widths_at
 from mlp_jax.training.fit import Scores, evaluate
 
 
@@ -86,12 +86,17 @@ def run(options: Evaluate) -> int:
         )
     else:
         for place, (number, by) in enumerate(scores.items()):
-            units, activation, rate, seed = (run.trials[key][place] for key in KEYS)
+            units = layers_text(widths_at(run.trials, place))
+            variant, rate, seed = (run.trials[name][place] for name in ("variant", "learning_rate", "seed"))
             cells = [f"{loss:.4f}  {score(value)}" for loss, value in by.values()]
-            rows.append((str(number), str(units), activation, f"{rate:g}", str(seed), *cells))
-        headings = ("trial", "M", "activation", "learning rate", "seed", *dataset.splits)
-        title = f"{dataset.name}: loss and {score_name}"
-        print_table(console, headings, rows, title=title, left=("activation",), drop=("train", "validation"))
+            rows.append((str(number), units, variant, f"{rate:g}", str(seed), *cells))
+        headings = ("trial", "M", "variant", "learning rate", "seed", *dataset.splits)
+        look: dict[str, Any] = {
+            "title": f"{dataset.name}: loss and {score_name}",
+            "left": ("variant",),
+            "prose": "variant",
+        }
+        print_table(console, headings, rows, drop=("train", "validation"), **look)
     if not same:
         console.print("These are not the data that the run was trained on.", highlight=False, soft_wrap=True)
     return 0

@@ -9,9 +9,11 @@ from mlp_jax.answers.analysis import seconds_alone, seconds_together
 from mlp_jax.answers.terminal import print_table
 from mlp_jax.cli._output import console_for, print_json
 from mlp_jax.cli._using import RunPath, own_dataset
-from mlp_jax.runs.directory import read_run, recipe_of, rule_of, write_timing
+from mlp_jax.errors import InputError
+from mlp_jax.runs.directory import grid_of, read_run, recipe_of, write_timing
 from mlp_jax.runs.timing import time_widths
 from mlp_jax.sweeps.plan import counted
+from mlp_jax.training.axes import OF_MODEL, RULE
 
 MOST_WIDTHS = 10
 
@@ -20,8 +22,9 @@ MOST_WIDTHS = 10
 class Time:
     """Measure how long training takes against M: each width alone, one after another, and all together.
 
-    Trains for a few epochs with the run's data set and recipe, one seed, up to ten of its widths, and adds timing.csv
-    to the run, for analyse, plot and report. Do it while the machine has nothing else to do.
+    Trains for a few epochs with the run's data set and recipe, the first of its variants, one seed, up to ten of its
+    widths, and adds timing.csv to the run, for analyse, plot and report. Do it while the machine has nothing else to
+    do.
     """
 
     run: RunPath
@@ -39,14 +42,19 @@ def run(options: Time) -> int:
     run = read_run(options.run)
     config = run.config
     console = console_for(stderr=options.json)
+    grid = grid_of(config)
+    of_one = [trial for trial in grid.trials if isinstance(trial.hidden_units, int) and trial.network == "mlp"]
+    if not of_one:
+        raise InputError(f"{options.run} has no perceptron with one hidden layer: widths are timed of these alone")
+    first, widths = of_one[0], sorted({trial.hidden_units for trial in of_one if isinstance(trial.hidden_units, int)})
     timing = time_widths(
         own_dataset(run, options.dataset),
-        _spread(config["hidden_units"]),
-        activation=config["activations"][0],
-        learning_rate=config["learning_rates"][0],
-        seed=config["seeds"][0],
+        _spread(widths),
+        activation=first.activation,
+        learning_rate=first.learning_rate,
+        seed=first.seed,
         recipe=recipe_of(config),
-        rule=rule_of(config),
+        rule={name: getattr(first, name) for name in RULE if name not in (*OF_MODEL, "epochs")},
         **{key: config[key] for key in ("layout", "use_bias", "dtype")},
         epochs=options.epochs,
         on_width=lambda width: console.print(f"M = {width} timed", highlight=False),

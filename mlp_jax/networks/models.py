@@ -90,6 +90,15 @@ class Parameters(nnx.Module):
             setattr(self, name, nnx.Param(value))
 
 
+def _checked(initialization: str, bias_initialization: str, base_width: int) -> dict[str, Any]:
+    """What every layer has of these; raises InputError if it makes no sense."""
+    return {
+        "initialization": one_of("initialization", initialization, INITIALIZATIONS),
+        "bias_initialization": one_of("bias initialization", bias_initialization, BIAS_INITIALIZATIONS),
+        "base_width": whole("base_width", base_width, 0, MOST_UNITS),
+    }
+
+
 AnyModel = TypeVar("AnyModel", bound="Model")
 
 
@@ -259,11 +268,7 @@ class MLP(Model):
         hidden_units, activation = check_widths(hidden_units), check_activation(activation)
         features, outputs = whole("features", features, 1, MOST_UNITS), whole("outputs", outputs, 1, MOST_UNITS)
         instance("use_bias", use_bias, bool, "True or False")
-        init = {
-            "initialization": one_of("initialization", initialization, INITIALIZATIONS),
-            "bias_initialization": one_of("bias initialization", bias_initialization, BIAS_INITIALIZATIONS),
-            "base_width": whole("base_width", base_width, 0, MOST_UNITS),
-        }
+        init = _checked(initialization, bias_initialization, base_width)
         network = perceptron(layers_of(hidden_units), outputs, activation, use_bias, **init)
         super().__init__(network, (features,), task=task, dtype=dtype, init_scale=init_scale, rngs=rngs)
         self.activation = activation  # without a hidden layer no layer has it
@@ -310,6 +315,10 @@ class CNN(Model):
         kernel_size: int = 3,
         task: str = "multiclass",
         dtype: DTypeLike = jnp.float32,
+        initialization: str = "glorot",
+        init_scale: float = 1.0,
+        bias_initialization: str = "zeros",
+        base_width: int = 0,
         rngs: nnx.Rngs,
     ) -> None:
         """Create the model with initial weights.
@@ -323,6 +332,10 @@ class CNN(Model):
             kernel_size: side of the square that a unit of a convolution sees, odd.
             task: what the logits mean (``mlp_jax.tasks``).
             dtype: of the parameters and of the arithmetic.
+            initialization: of the weights, as ``MLP`` has it, and so the next three.
+            init_scale: what the initial weights are multiplied by.
+            bias_initialization: ``zeros`` or ``pytorch``.
+            base_width: of µP, for M.
             rngs: ``nnx.Rngs(seed)``.
 
         Raises:
@@ -332,8 +345,9 @@ class CNN(Model):
         shape = tuple(whole("a side of shape", side, 1, MOST_UNITS) for side in shape)
         instance("use_bias", use_bias, bool, "True or False")
         outputs = whole("outputs", outputs, 1, MOST_UNITS)
-        network = convolutional(channels, outputs, activation, use_bias, kernel_size=kernel_size)
-        super().__init__(network, shape, task=task, dtype=dtype, rngs=rngs)
+        init = _checked(initialization, bias_initialization, base_width)
+        network = convolutional(channels, outputs, activation, use_bias, kernel_size=kernel_size, **init)
+        super().__init__(network, shape, task=task, dtype=dtype, init_scale=init_scale, rngs=rngs)
 
     @classmethod
     def from_weights(

@@ -2,9 +2,9 @@
 
 config.json       what was asked for: enough to run it again
 environment.json  versions, device, where the time went
-trials.csv        a row a trial
-history.csv       a row a trial and epoch
-parameters.npz    TRIAL/A, TRIAL/c1, TRIAL/B, TRIAL/c2 of every trial
+trials.csv        one row per trial, with a column for each axis in which one differs (``mlp_jax.runs.tables``)
+history.csv       one row per trial and epoch, likewise
+parameters.npz    TRIAL/A, TRIAL/c1, TRIAL/B, TRIAL/c2 of every trial; TRIAL/A2 and so on of several hidden layers
 outcomes.npz      what each trial makes of each example of validation and test (``mlp_jax.sweeps.outcomes``):
                   validation, test: bits [trials, ⌈N / 8⌉], 1 for right, or squared errors [trials, N];
                   validation_guess, test_guess: the same of the trivial guess; validation_variance, test_variance
@@ -39,14 +39,27 @@ from mlp_jax.datasets.npz import read_npz
 from mlp_jax.errors import DataError, InputError, first_line, shown, whole
 from mlp_jax.files import is_partial, written_whole
 from mlp_jax.machine.backend import require_jax
-from mlp_jax.networks.layers import check_activation, layers_of
-from mlp_jax.networks.models import MLP
-from mlp_jax.runs.tables import CURVES, KEYS, SCORES, Table, history_table, trials_table
+from mlp_jax.networks.layers import layers_of
+from mlp_jax.networks.models import Model, model_from_weights
+from mlp_jax.runs.tables import (
+    CURVES,
+    KEYS,
+    LAYERS,
+    SCORES,
+    VARIANT,
+    Table,
+    column_type,
+    history_table,
+    layers_text,
+    trials_table,
+    widths_at,
+    with_variants,
+)
 from mlp_jax.sweeps.grid import Grid
 from mlp_jax.sweeps.outcomes import SPLITS, Outcomes
 from mlp_jax.sweeps.sweep import Setup, SweepResult
 from mlp_jax.tasks import get_task
-from mlp_jax.training.axes import AXES, RULE, check_learning_rate
+from mlp_jax.training.axes import AXES, RULE
 from mlp_jax.training.recipe import Recipe
 
 OUTCOMES = "outcomes.npz"
@@ -58,8 +71,9 @@ LOCK = ".lock"
 CHECKPOINTS = "checkpoints"
 """Of a run directory, until it is finished."""
 
-_TEXT = {"activation", "program", "device"}
-_WHOLE = {"trial", "hidden_units", "seed", "parameters", "diverged", "epoch"}
+_TEXT = {"program", "device"}
+_WHOLE = {"trial", "parameters", "diverged", "epoch"}
+"""Columns that are neither axes nor numbers with a fraction."""
 
 _CONFIG: dict[str, Any] = {
     **dict.fromkeys(("dataset", "dataset_name", "dataset_digest", "task", "score_name", "layout", "dtype"), str),
@@ -118,7 +132,7 @@ class Run:
             return Outcomes(sizes if isinstance(sizes, dict) else {}, {}, {}, {})
         return _read_outcomes(_inside(self.path, OUTCOMES, sys.maxsize), self.config, len(self.trials["trial"]))
 
-    def model(self, trial: int) -> MLP:
+    def model(self, trial: int) -> Model:
         """The trained model of a trial, by its number.
 
         Raises:
@@ -129,20 +143,23 @@ class Run:
         if not 0 <= trial < trials:
             raise InputError(f"{self.path} has no trial {trial}: expected 0 to {trials - 1}")
         path = _inside(self.path, "parameters.npz", sys.maxsize)
-        hidden = len(layers_of(self.trials["hidden_units"][trial].item()))
+        widths = widths_at(self.trials, trial)
+        cnn = "network" in self.trials and self.trials["network"][trial] == "cnn"
+        hidden = 2 if cnn else len(layers_of(widths))
         between = [f"A{place}" for place in range(2, hidden + 1)]
         biases = [f"c{place}" for place in range(1, hidden + 2)]
         stored = read_npz(path, [f"{trial}/{symbol}" for symbol in ("A", *between, "B", *biases)])
         weights = {name.removeprefix(f"{trial}/"): array for name, array in stored.items()}
         require_jax()  # or its refusal would be taken for one of these parameters
         try:
-            model = MLP.from_weights(
-                weights, activation=str(self.trials["activation"][trial]), task=self.config["task"]
-            )
+            form, activation = self.config.get("image_form"), str(self.trials["activation"][trial])
+            shape = tuple(form["shape"]) if form else None
+            model = model_from_weights(weights, activation=activation, task=self.config["task"], shape=shape)
         except (TypeError, ValueError, KeyError) as error:
             raise DataError(f"{path}: not the parameters of this run ({first_line(error)})") from None
-        if model.hidden_units != self.trials["hidden_units"][trial]:
-            raise DataError(f"{path}: not the parameters of this run (trial {trial} has {model.hidden_units} units)")
+        if model.hidden_units != ((widths, 2 * widths) if cnn else widths):
+            units = layers_text(model.hidden_units)
+            raise DataError(f"{path}: not the parameters of this run (trial {trial} has {units} units)")
         return model
 
 
@@ -237,7 +254,14 @@ def grid_of(config: Mapping[str, Any]) -> Grid:
 
 
 def rule_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """How the weights of every trial are updated, by name of an axis; what is as usual is left out."""
+    """How the weights of every trial are updated, by name of an axis; what is as usual is left out.
+
+    Raises:
+        InputError: trials differ in it.
+    """
+    for name in RULE:
+        if len(values := config.get(AXES[name].plural, ())) > 1:
+            raise InputError(f"{AXES[name].plural} has {len(values)} values: expected one for all trials")
     return {name: config[AXES[name].plural][0] for name in RULE if AXES[name].plural in config}
 
 
@@ -283,14 +307,10 @@ def write_run(result: SweepResult, directory: Path, dataset: str, dataset_path: 
         directory: an empty one.
         dataset: the name or path that the data set was loaded by.
         dataset_path: as ``sweep_config`` takes it.
-
-    Raises:
-        InputError: its trials differ in what tables do not show (``trials_table``).
     """
-    trials = trials_table(result)  # first, as it may be refused
     write_json(directory / "config.json", sweep_config(result, dataset, dataset_path))
     write_json(directory / "environment.json", environment(result))
-    _write_csv(directory / "trials.csv", trials)
+    _write_csv(directory / "trials.csv", trials_table(result))
     _write_csv(directory / "history.csv", history_table(result))
     _write_parameters(directory / "parameters.npz", result)
     _write_outcomes(directory / OUTCOMES, result.outcomes)
@@ -477,8 +497,9 @@ def _write_csv(path: Path, table: Table) -> None:
     with written_whole(path) as file:
         text = io.TextIOWrapper(file, encoding="utf-8", newline="")
         writer = csv.writer(text)
-        writer.writerow(table)
-        writer.writerows(zip(*(map(str, column) for column in table.values()), strict=True))
+        columns = {name: column for name, column in table.items() if name != VARIANT}
+        writer.writerow(columns)
+        writer.writerows(zip(*(map(str, column) for column in columns.values()), strict=True))
         text.detach()  # flushed, and the file left open
 
 
@@ -494,7 +515,7 @@ def _read_csv(path: Path, required: tuple[str, ...]) -> Table:
         columns = zip(names, zip(*rows, strict=True), strict=True)
         table: Table = {name: np.array(values, dtype=_column_type(name)) for name, values in columns}
         _check_table(table)
-        return table
+        return with_variants(table) if "activation" in table else table
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}): is this a run directory?") from None
     except DataError:
@@ -505,15 +526,21 @@ def _read_csv(path: Path, required: tuple[str, ...]) -> Table:
 
 def _check_table(table: Table) -> None:
     """Raise ValueError unless its values are what a run can have."""
-    for name in _WHOLE & table.keys():
-        if table[name].min() < 0:
+    for name in (*_WHOLE, "hidden_units"):
+        if name in table and table[name].min() < 0:
             raise ValueError(f"{name} is {table[name].min()}: expected 0 or more")
     if "epoch" not in table and "trial" in table and (table["trial"] != np.arange(len(table["trial"]))).any():
         raise ValueError("the trials are not numbered 0, 1, 2, ...")
-    for name, check in (("activation", check_activation), ("learning_rate", check_learning_rate)):
-        for value in np.unique(table[name]).tolist() if name in table else ():
-            check(value)
+    for name in AXES.keys() & table.keys():
+        for value in np.unique(table[name]).tolist():
+            AXES[name].check(value)
+    if LAYERS in table:
+        pairs = zip(table[LAYERS].tolist(), table["hidden_units"].tolist(), strict=True)
+        for row in {pair: row for row, pair in enumerate(pairs)}.values():
+            widths_at(table, row)
 
 
 def _column_type(name: str) -> type:
+    if name in AXES or name == LAYERS:
+        return column_type(name)
     return str if name in _TEXT else int if name in _WHOLE else float

@@ -16,13 +16,14 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from mlp_jax.datasets import Dataset
 from mlp_jax.datasets.npz import read_npz
 from mlp_jax.errors import DataError, InputError, SweepWarning, first_line, shown
 from mlp_jax.machine.compilation import run_compiled
-from mlp_jax.networks.layers import Network, parameter_count, symbols, walk
+from mlp_jax.networks.keys import root_key
+from mlp_jax.networks.layers import Network, Shape, parameter_count, symbols, walk
 from mlp_jax.networks.models import layer_parameters
 from mlp_jax.runs.directory import (
     CHECKPOINTS,
@@ -38,18 +39,19 @@ from mlp_jax.runs.directory import (
     read_run,
     recipe_of,
 )
-from mlp_jax.runs.tables import KEYS, SCORES, Table
+from mlp_jax.runs.tables import SCORES, Table, axes_table, reports_table
 from mlp_jax.sweeps.blocks import arrange
 from mlp_jax.sweeps.checkpoints import Checkpoints, DamagedError
 from mlp_jax.sweeps.grid import Grid
 from mlp_jax.sweeps.loop import saved_shapes
 from mlp_jax.sweeps.outcomes import SPLITS, Outcomes
-from mlp_jax.sweeps.sweep import make_program, make_setup, network_of
+from mlp_jax.sweeps.sweep import make_program, make_setup, shape_given
 from mlp_jax.tasks import Task, get_task
-from mlp_jax.training.axes import recipe_of_trial
-from mlp_jax.training.epoch import ROWS_AT_ONCE, to_device
+from mlp_jax.training.axes import examples_of, recipe_of_trial
+from mlp_jax.training.epoch import ROWS_AT_ONCE, DeviceData, compiler_options, relabelling, to_device
 from mlp_jax.training.fit import network_means
 from mlp_jax.training.recipe import Recipe
+from mlp_jax.training.trials import network_of
 
 Verdict = Literal["sound", "wrong", "unchecked"]
 
@@ -67,6 +69,9 @@ FEW_EXAMPLES = 2
 
 _BYTES_AT_ONCE = 128 << 20
 """Of parameters and of logits, when trials of one shape are scored together."""
+
+_LOSSES_AT_ONCE = 32768
+"""Of all these trials: XLA for the CPU (jax 0.10.2) computes the losses behind these from the logits of the first."""
 
 
 @dataclass(frozen=True)
@@ -223,13 +228,15 @@ def _dataset(config: Mapping[str, Any], path: Path, name: str | None) -> tuple[D
 def _trials(table: Table, asked: _Asked, networks: "_Networks | None") -> Finding:
     """Rows and columns of trials.csv that follow from the configuration."""
     trials, lost = asked.grid.trials, table["diverged"]
-    expected = {key: np.array([getattr(trial, key) for trial in trials]) for key in KEYS}
+    expected = axes_table(trials)
     if networks is not None:
-        shape = (networks.features,)
-        expected["parameters"] = np.array([parameter_count(network, shape) for network in networks.by_trial])
+        counts = [parameter_count(network, networks.shape) for network in networks.by_trial]
+        expected["parameters"] = np.array(counts)
     wrong = _difference(table, expected, len(trials))
-    if not wrong and lost.max() > asked.recipe.epochs:
-        wrong = f"trial {lost.argmax()} diverged in epoch {lost.max()}: config.json asks for {asked.recipe.epochs}"
+    epochs = np.array([recipe_of_trial(asked.recipe, trial).epochs for trial in trials])
+    if not wrong and (lost > epochs).any():
+        trial = int((lost > epochs).argmax())
+        wrong = f"trial {trial} diverged in epoch {lost[trial]}: config.json asks for {epochs[trial]}"
     if wrong:
         return Finding("trials.csv", "wrong", wrong)
     return Finding("trials.csv", "sound", f"the {len(trials)} trials of config.json, {np.count_nonzero(lost)} diverged")
@@ -237,19 +244,16 @@ def _trials(table: Table, asked: _Asked, networks: "_Networks | None") -> Findin
 
 def _history(run: Run, asked: _Asked) -> Finding:
     """Rows of history.csv, and what trials.csv says as well: which trials diverged, and the last validation loss."""
-    trials, epochs = asked.grid.trials, asked.recipe.epochs
-    expected = {
-        "trial": np.repeat(np.arange(len(trials)), epochs),
-        **{key: np.repeat([getattr(trial, key) for trial in trials], epochs) for key in KEYS},
-        "epoch": np.tile(np.arange(1, epochs + 1), len(trials)),
-    }
-    lost = run.trials["diverged"]
+    trials, lost = asked.grid.trials, run.trials["diverged"]
+    expected = reports_table(trials, asked.recipe)
+    reports = len(expected["trial"])
     if len(lost) == len(trials):
-        since = np.repeat(lost, epochs)
+        since = lost[expected["trial"]]
         expected["diverged"] = ((since > 0) & (expected["epoch"] >= since)).astype(int)
-    wrong = _difference(run.history, expected, len(trials) * epochs)
+    wrong = _difference(run.history, expected, reports)
     if not wrong and len(lost) == len(trials):
-        last, final = run.history["validation_loss"][epochs - 1 :: epochs], run.trials["validation_loss"]
+        ends = np.append(np.flatnonzero(np.diff(expected["trial"])), reports - 1)
+        last, final = run.history["validation_loss"][ends], run.trials["validation_loss"]
         tolerance = LOSS_TOLERANCE[asked.recipe.precision] * np.abs(final) + LEAST_LOSS
         apart = (lost == 0) & ~_near(last, final, tolerance)
         if apart.any():
@@ -257,7 +261,7 @@ def _history(run: Run, asked: _Asked) -> Finding:
             wrong = f"validation_loss of trial {trial} ends at {last[trial]:.6g}: trials.csv says {final[trial]:.6g}"
     if wrong:
         return Finding("history.csv", "wrong", wrong)
-    return Finding("history.csv", "sound", f"{len(trials)} trials × {epochs} epochs, ending as trials.csv says")
+    return Finding("history.csv", "sound", f"{len(trials)} trials, {reports} reports, ending as trials.csv says")
 
 
 def _outcomes(run: Run, asked: _Asked, dataset: Dataset | None) -> Finding:
@@ -298,6 +302,10 @@ def _difference(table: Table, expected: Table, rows: int) -> str:
     if found != rows:
         return f"has {found} rows: config.json asks for {rows}"
     for name, values in expected.items():
+        if name not in table:
+            if (values == values[0]).all():  # earlier versions left out what all trials have in common
+                continue
+            return f"has no column {name}: config.json asks for several values"
         if (differ := table[name] != values).any():
             row = int(differ.argmax())
             return f"{name} in row {row + 1} is {shown(table[name][row].item())}: expected {shown(values[row].item())}"
@@ -316,16 +324,16 @@ def _near(
 
 
 class _Networks(NamedTuple):
-    """The network of each trial, and the features of an example."""
+    """The network of each trial, and the shape of an example as it is given."""
 
-    features: int
+    shape: Shape
     by_trial: tuple[Network, ...]
 
     def shapes(self, network: Network) -> dict[str, tuple[int, ...]]:
         """Of its parameters, by the article's symbols."""
         return {
             symbol: layer.shapes(before)[name]
-            for (layer, before), named in zip(walk(network, (self.features,)), symbols(network), strict=True)
+            for (layer, before), named in zip(walk(network, self.shape), symbols(network), strict=True)
             for name, symbol in named.items()
         }
 
@@ -335,12 +343,12 @@ def _parameters(run: Run, asked: _Asked, dataset: Dataset | None) -> tuple[_Netw
     path, trials = run.path / "parameters.npz", asked.grid.trials
     networks = None
 
-    def of(features: int, outputs: int) -> _Networks:
+    def of(shape: Shape, outputs: int) -> _Networks:
         use_bias = run.config["use_bias"]
-        return _Networks(features, tuple(network_of(trial, outputs, use_bias) for trial in trials))
+        return _Networks(shape, tuple(network_of(trial, outputs, use_bias) for trial in trials))
 
     if dataset is not None:
-        networks = of(dataset.features, dataset.outputs)
+        networks = of(shape_given(asked.grid, dataset), dataset.outputs)
     wrong = partial(Finding, path.name, "wrong")
     try:
         names = _names(path)
@@ -348,7 +356,9 @@ def _parameters(run: Run, asked: _Asked, dataset: Dataset | None) -> tuple[_Netw
             first = read_npz(path, ["0/A", "0/B"])
             if not first or any(array.ndim != 2 for array in first.values()):
                 return None, wrong("does not hold the matrices of trial 0")
-            networks = of(len(next(iter(first.values()))), [*first.values()][-1].shape[1])
+            form = run.config.get("image_form") if "cnn" in asked.grid.values("network") else None
+            shape = tuple(form["shape"]) if form else (len(next(iter(first.values()))),)
+            networks = of(shape, [*first.values()][-1].shape[1])
         expected = {f"{i}/{name}" for i, each in enumerate(networks.by_trial) for name in networks.shapes(each)}
         if differ := sorted(expected.symmetric_difference(names)):
             said = "does not hold" if differ[0] in expected else "holds"
@@ -382,9 +392,11 @@ def _names(path: Path) -> list[str]:
 
 
 class _Group(NamedTuple):
-    """Trials of one network: their numbers, at most ``size``."""
+    """Trials of one network that are scored alike: their numbers, at most ``size``."""
 
     network: Network
+    loss: str
+    subset: int
     trials: tuple[int, ...]
     size: int
 
@@ -395,16 +407,17 @@ class _Group(NamedTuple):
 
 def _groups(asked: _Asked, networks: _Networks, trials: Iterable[int]) -> Iterator[_Group]:
     """The trials, those of one network together as far as memory should be used."""
-    alike: dict[Network, list[int]] = {}
-    for trial in trials:
-        alike.setdefault(networks.by_trial[trial], []).append(trial)
-    for network, numbers in alike.items():
-        activations = sum(layer.units for layer in network)
-        values = parameter_count(network, (networks.features,)) + ROWS_AT_ONCE * activations
-        most = max(1, _BYTES_AT_ONCE // (values * asked.dtype.itemsize))
+    alike: dict[tuple[Network, str, int], list[int]] = {}
+    for number in trials:
+        trial = asked.grid.trials[number]
+        alike.setdefault((networks.by_trial[number], trial.loss, trial.subset), []).append(number)
+    for (network, loss, subset), numbers in alike.items():
+        activations = sum(math.prod(layer.after(before)) for layer, before in walk(network, networks.shape))
+        values = parameter_count(network, networks.shape) + ROWS_AT_ONCE * activations
+        most = max(1, min(_BYTES_AT_ONCE // (values * asked.dtype.itemsize), _LOSSES_AT_ONCE // ROWS_AT_ONCE))
         size = math.ceil(len(numbers) / math.ceil(len(numbers) / most))
         for start in range(0, len(numbers), size):
-            yield _Group(network, tuple(numbers[start : start + size]), size)
+            yield _Group(network, loss, subset, tuple(numbers[start : start + size]), size)
 
 
 # Scores
@@ -416,6 +429,7 @@ def _scores(run: Run, asked: _Asked, dataset: Dataset, networks: _Networks) -> F
     computed = {key: np.full(len(asked.grid.trials), np.nan) for key in SCORES}
     tolerance = {key: np.zeros(len(asked.grid.trials)) for key in SCORES}
     precision, splits = asked.recipe.precision, dataset.splits
+    options = compiler_options(precision)
     ends = np.cumsum([len(split) for split in splits.values()], dtype=np.int32)
     with jax.enable_x64(asked.dtype == np.float64):
         data = to_device(list(splits.values()))
@@ -426,11 +440,21 @@ def _scores(run: Run, asked: _Asked, dataset: Dataset, networks: _Networks) -> F
             weights = {symbol: jnp.stack([arrays[f"{trial}/{symbol}"] for trial in rows]) for symbol in shapes}
             params = layer_parameters(group.network, weights)
             for (name, split), last in zip(splits.items(), ends, strict=True):
-                bounds = last - np.int32(len(split)), last
-                static = {"network": group.network, "task": asked.task.name, "precision": precision}
-                means = run_compiled(network_means, static, params, data, *bounds)
+                first = last - np.int32(len(split))
+                bounds = first, (first + np.int32(group.subset) if group.subset and name == "train" else last)
+                static = {
+                    "network": group.network,
+                    "shape": networks.shape,
+                    "task": asked.task.name,
+                    "loss": group.loss,
+                    "precision": precision,
+                }
+                labels = None
+                if name == "train" and any(asked.grid.trials[row].label_noise for row in rows):
+                    labels = _labels(asked, rows, dataset, data)
+                means = run_compiled(network_means, static, params, data, *bounds, labels, compiler_options=options)
                 loss, hit = (np.asarray(mean, np.float64)[: len(numbers)] for mean in means)
-                guess = asked.task.guess_loss(split.targets)
+                guess = asked.task.guess_loss(split.targets, group.loss)
                 loss_tolerance = LOSS_TOLERANCE[precision] * loss + LEAST_LOSS * guess
                 few = EXAMPLES_TOLERANCE[precision] + FEW_EXAMPLES / len(split)
                 hit_tolerance = loss_tolerance if asked.task.name == "regression" else np.full_like(hit, few)
@@ -451,6 +475,17 @@ def _scores(run: Run, asked: _Asked, dataset: Dataset, networks: _Networks) -> F
         f"{len(SCORES)} of each of {len(kept)} trials, computed again from the parameters: losses agree to "
         f"{LOSS_TOLERANCE[precision]:g}" + (f"; {left} that diverged are left out" if left else ""),
     )
+
+
+def _labels(asked: _Asked, rows: np.ndarray, dataset: Dataset, data: DeviceData) -> Int[Array, "T N"]:
+    """The labels that each of these trials is trained on, and after them the true ones of the other splits."""
+    dtype, everything, found = asked.dtype, jnp.arange(len(data.targets)), []
+    for row in rows:
+        trial = asked.grid.trials[row]
+        examples = examples_of(trial, len(dataset.train))
+        new = relabelling(root_key(trial.seed), examples, len(everything), max(2, dataset.outputs), dtype)
+        found.append(new.of(everything, data.targets, jnp.full(1, trial.label_noise, dtype))[0])
+    return jnp.stack(found)
 
 
 # Unfinished runs

@@ -21,16 +21,10 @@ MOST_TRIALS = 10_000_000
 __all__ = ["ARTICLE_WIDTHS", "MOST_TRIALS", "Grid", "Trial"]
 
 _TOGETHER = (
-    "optimizer",
-    "momentum",
-    "weight_decay",
-    "schedule",
-    "decay_steps",
-    "decay_factor",
-    "parametrization",
-    "base_width",
-    "network",
-    "hidden_units",
+    ("optimizer", "momentum", "weight_decay"),
+    ("schedule", "decay_steps", "decay_factor"),
+    ("parametrization", "base_width"),
+    ("network", "hidden_units"),
 )
 """Axes whose values have to fit each other (``check_trial``)."""
 
@@ -163,8 +157,10 @@ def _product(given: Mapping[str, Any]) -> Values:
         found[axis.plural] = checked
     _check_count(math.prod(map(len, found.values())))
     first = _first(found)
-    for values in itertools.product(*(found[AXES[name].plural] for name in _TOGETHER)):
-        check_trial(first._replace(**dict(zip(_TOGETHER, values, strict=True))))
+    plain = first._replace(**{name: AXES[name].default for names in _TOGETHER for name in names if name in RULE})
+    for names in _TOGETHER:
+        for values in itertools.product(*(found[AXES[name].plural] for name in names)):
+            check_trial(plain._replace(**dict(zip(names, values, strict=True))))
     return found
 
 

@@ -18,8 +18,7 @@ from mlp_jax.datasets.dataset import Dataset, ImageForm
 from mlp_jax.errors import InputError, instance, listed, shown, whole
 from mlp_jax.machine.backend import require_jax
 from mlp_jax.machine.distributed import cores, make_cpu_devices, several
-from mlp_jax.networks.convolution import convolutional
-from mlp_jax.networks.layers import Network, Shape, layers_of, parameter_count, perceptron
+from mlp_jax.networks.layers import Shape, layers_of, parameter_count
 from mlp_jax.networks.layouts import Layout, Problem, make_layout
 from mlp_jax.networks.models import Model, model_from_weights
 from mlp_jax.sweeps.blocks import Block, arrange
@@ -35,6 +34,7 @@ from mlp_jax.tasks import get_task
 from mlp_jax.training.axes import decays, examples_of, recipe_of_trial
 from mlp_jax.training.epoch import live_features, stack_splits
 from mlp_jax.training.recipe import Recipe
+from mlp_jax.training.trials import network_of
 
 LAYOUTS = ("auto", "packed", "vmap")
 
@@ -388,19 +388,6 @@ def shape_given(grid: Grid, dataset: Dataset) -> Shape:
     if dataset.image_shape is None:
         raise InputError(f"network is cnn and {dataset.name} holds no images: expected images, or network mlp")
     return dataset.image_shape
-
-
-def network_of(trial: Trial, outputs: int, use_bias: bool) -> Network:
-    """The layers of a trial."""
-    init: dict[str, Any] = {
-        "initialization": trial.initialization,
-        "bias_initialization": trial.bias_initialization,
-        "base_width": trial.base_width if trial.parametrization == "mup" else 0,
-    }
-    if trial.network == "cnn":
-        assert isinstance(trial.hidden_units, int)  # by ``check_trial``
-        return convolutional(trial.hidden_units, outputs, trial.activation, use_bias, **init)
-    return perceptron(layers_of(trial.hidden_units), outputs, trial.activation, use_bias, **init)
 
 
 def _arranged(layout: str, shapes: Sequence[Trial], problem: Problem) -> Layout:

@@ -163,22 +163,43 @@ def network_means(
     data: DeviceData,
     first: Int[Array, ""],
     last: Int[Array, ""],
+    labels: Int[Array, "T N"] | None = None,
     *,
     network: Network,
+    shape: Shape,
     task: str,
+    loss: str = "likelihood",
     precision: str = "float32",
-    shape: Shape | None = None,
 ) -> Means:
     """Loss and hit of T equal networks with parameters of their own, over rows first (included) to last (excluded).
 
-    ``shape`` is that of an example as the networks are given it; None: flattened, as it is in the data.
+    Args:
+        params: of each layer.
+        data: on the device.
+        first: row to begin at.
+        last: row to end before.
+        labels: of each network for every row; None for the true ones.
+        network: the layers.
+        shape: of an example as the networks are given it.
+        task: its name.
+        loss: its name.
+        precision: as in ``Recipe``.
     """
 
     def logits(params: Any, x: Array) -> Float[Array, "T B K"]:
-        x = x if shape is None else x.reshape(x.shape[0], *shape)
+        x = x.reshape(x.shape[0], *shape)
         return jax.vmap(lambda alone: apply_network(network, alone, x, precision))(params)
 
-    return score_rows(logits, get_task(task), params, data, first, last).means
+    return score_rows(
+        logits,
+        get_task(task),
+        params,
+        data,
+        first,
+        last,
+        loss_of=get_task(task).losses[loss],
+        relabelled=None if labels is None else (lambda rows, y: labels[:, rows]),
+    ).means
 
 
 def _own_means(weights: Weights, data: DeviceData, *, network: Network, shape: Shape, task: str) -> Means:
@@ -258,7 +279,8 @@ def evaluate(model: Model, split: Split) -> Scores:
     """Loss and score of a model on a split."""
     _check_split(model, split)
     static = {"network": model.network, "shape": model.shape, "task": model.task}
-    means = run_compiled(_own_means, static, model.weights, to_device([split]))
+    options = compiler_options("float32")
+    means = run_compiled(_own_means, static, model.weights, to_device([split]), compiler_options=options)
     return _scores(get_task(model.task), means, split)
 
 

@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,9 @@ from mlp_jax.answers.plots.settings import (
     divergence_note,
     heading,
     join,
-    of,
+    rows_of,
     shared_setting,
+    shown,
     spread,
     where,
 )
@@ -37,7 +39,7 @@ from mlp_jax.answers.plots.style import (
     score_label,
     styled,
 )
-from mlp_jax.runs.tables import Table
+from mlp_jax.runs.tables import Table, without_activation
 
 MOST_IN_LEGEND = 8  # widths; more of them get a colour bar
 METRICS = ("loss", "score")
@@ -51,8 +53,7 @@ def learning_curves(
     history: Table,
     score_name: str,
     *,
-    activation: str | None = None,
-    learning_rate: float | None = None,
+    of: Mapping[str, Any] = MappingProxyType({}),
     title: str = "",
 ) -> Figure:
     """Loss and score by epoch of training and validation, by width: mean over seeds, band of ± standard deviation.
@@ -60,29 +61,28 @@ def learning_curves(
     What is shown of training is the running mean over each epoch, as it was trained, whose parameters change meanwhile;
     validation is scored after the epoch. One width is drawn as training against validation; several as one line each,
     training beside validation.
-    Activations and learning rates follow one below the other, on the same scales.
+    Settings (variant, learning rate) follow one below the other, on the same scales: of many those that are best on
+    validation.
 
     Args:
         history: one row a trial and epoch; ``diverged`` is not 0 in some row of each trial that is to be left out,
             the validation columns are NaN if there was none.
         score_name: ``accuracy``, which is shown in percent, or another.
-        activation: only this one; None for all.
-        learning_rate: only this one; None for all.
+        of: only trials with these values, by name of a column, such as ``{"activation": "relu"}``.
         title: of the figure: which data.
 
     Raises:
         InputError: there are no such trials.
     """
-    chosen = choose(history, activation, learning_rate)
+    chosen, some = shown(choose(history, of))
     kept = where(chosen, ~np.isin(chosen["trial"], chosen["trial"][chosen["diverged"] > 0]))
     left_out = divergence_note(len(np.unique(chosen["trial"])), len(np.unique(kept["trial"])))
     if not len(kept["trial"]):
         return nothing_but(left_out)
     widths = sorted(set(kept["hidden_units"].tolist()))
-    if widths == [0]:  # without a hidden layer, another activation is the same trials once more
-        kept = where(kept, kept["activation"] == kept["activation"][0])
-        kept |= {"activation": np.full(len(kept["trial"]), "")}
-    settings = list(dict.fromkeys(map(Setting, kept["activation"].tolist(), kept["learning_rate"].tolist())))
+    if widths == [0]:
+        kept = _without_activations(kept)
+    settings = list(dict.fromkeys(map(Setting, kept["variant"].tolist(), kept["learning_rate"].tolist())))
     parts = PARTS if np.isfinite(kept["validation_loss"]).any() else PARTS[:1]
     apart = len(widths) > 1
     styles = _width_styles(widths) if apart else _part_styles(parts)
@@ -92,7 +92,7 @@ def learning_curves(
         axes.set_autoscale_on(False)
     counts: list[int] = []
     for i, setting in enumerate(settings):
-        here = where(kept, of(kept, setting))
+        here = where(kept, rows_of(kept, setting))
         for width in widths:
             rows = where(here, here["hidden_units"] == width)
             for (j, metric), (k, part) in itertools.product(enumerate(METRICS), enumerate(parts)):
@@ -104,21 +104,33 @@ def learning_curves(
     _head_curves(panels, settings, parts, score_name)
     loss_axis(panels[0, 0, 0], kept)
     score_axis(panels[0, 1, 0], score_name)
-    panels[0, 0, 0].xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+    panels[0, 0, 0].xaxis.set_major_locator(
+        MaxNLocator(4 if panels.shape[2] > 1 and len(settings) > 2 else "auto", integer=True, steps=[1, 2, 5, 10])
+    )
 
     statistics = spread("mean ± standard deviation (bands)", counts)
     if apart:
         figure.suptitle(heading("learning curves", title, shared_setting(settings).text()))
         grey = "dashed grey: M = 0" if 0 in widths and len(widths) > MOST_IN_LEGEND else ""
-        figure.supxlabel(join(join(statistics, grey, by="; "), RUNNING_MEANS, left_out, by="\n"), fontsize="medium")
+        notes = join(join(statistics, grey, by="; "), RUNNING_MEANS, join(some, left_out, by="; "), by="\n")
+        figure.supxlabel(notes, fontsize="medium")
         _width_key(figure, styles)
     else:
         what = join(f"M = {widths[0]}" if widths[0] else LINEAR, shared_setting(settings).text())
         figure.suptitle(join(title, what, by=": "))
         handles = [Line2D([], [], label=part, **style) for part, style in styles.items()]
-        note = join(statistics, RUNNING_MEANS, left_out, by="; ")
+        note = join(statistics, RUNNING_MEANS, join(some, left_out, by="; "), by="; ")
         figure.legend(handles=handles, title=note, loc="outside lower center", ncols=2)
     return figure
+
+
+def _without_activations(kept: Table) -> Table:
+    """Trials without a hidden layer, of which another activation would be the same once more."""
+    without = np.array([without_activation(variant) for variant in kept["variant"].tolist()])
+    first: dict[tuple[str, float], str] = {}
+    keys = zip(without.tolist(), kept["learning_rate"].tolist(), kept["variant"].tolist(), strict=True)
+    once = [first.setdefault((short, rate), variant) == variant for short, rate, variant in keys]
+    return where(kept | {"variant": without}, np.array(once))
 
 
 def _curve_panels(settings: int, parts: int) -> tuple[Figure, np.ndarray]:

@@ -19,7 +19,7 @@ from mlp_jax.answers.plots.width import (
 )
 from mlp_jax.datasets import Dataset
 from mlp_jax.networks.models import MLP
-from mlp_jax.runs.tables import Table, criterion, references
+from mlp_jax.runs.tables import Table, criterion, layers_text, references, without_activation
 from mlp_jax.sweeps.outcomes import Outcomes
 from mlp_jax.training.epoch import live_features
 
@@ -99,7 +99,7 @@ def _width_alt(trials: Table, score_name: str) -> str:
     best = best_point(rows)
     if best is None:
         return "No plot: every trial diverged."
-    curve = by_setting(rows)[best.activation, best.learning_rate]
+    curve = by_setting(rows)[best.setting]
     ends = (
         f"{score_text(row.mean[f'test_{measure}'], score_name)} at M = {row.hidden_units}"
         for row in (curve[0], curve[-1])
@@ -110,9 +110,11 @@ def _width_alt(trials: Table, score_name: str) -> str:
 
 def _model_figures(trials: Table, trial: int, model: MLP, dataset: Dataset, unit: str) -> Iterator[RunFigure]:
     """What one model makes of the test split, and what its units look at; ``unit`` is that of a regression's values."""
-    row = {name: trials[name][trials["trial"] == trial][0] for name in ("activation", "learning_rate", "seed")}
-    setting = Setting(str(row["activation"]) if model.hidden_units else "", float(row["learning_rate"])).text()
-    title = join(f"M = {model.hidden_units}", setting, f"seed {row['seed']}") + ": the best trial on validation"
+    row = {name: trials[name][trials["trial"] == trial][0] for name in ("variant", "learning_rate", "seed")}
+    variant = str(row["variant"]) if model.hidden_units else without_activation(str(row["variant"]))
+    setting = Setting(variant, float(row["learning_rate"])).text()
+    title = join(f"M = {layers_text(model.hidden_units)}", setting, f"seed {row['seed']}")
+    title += ": the best trial on validation"
     test = dataset.test
     chunks = (test.features[i : i + _CHUNK] for i in range(0, len(test), _CHUNK))
     # Compiled as one: op by op, each would be compiled by itself, which takes longer than all the rest.
@@ -136,7 +138,8 @@ def _model_figures(trials: Table, trial: int, model: MLP, dataset: Dataset, unit
         live = np.zeros(dataset.features, bool)
         live[list(live_features(dataset.train.features))] = True
         if model.hidden_units:
-            strength = np.linalg.norm(weights["A"], axis=0) * np.linalg.norm(weights["B"], axis=1)
+            after = weights.get("A2", weights["B"])  # where the first hidden layer leads
+            strength = np.linalg.norm(weights["A"], axis=0) * np.linalg.norm(after, axis=1)
             figure = hidden_units(weights["A"], dataset.image_shape, strength=strength, live=live, title=title)
         else:
             names = dataset.class_names if len(dataset.class_names) == dataset.outputs else ()

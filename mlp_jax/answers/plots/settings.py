@@ -1,59 +1,88 @@
 """What the trials of a curve share, which rows of a table are theirs, and how a figure says so."""
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from mlp_jax.answers.rows import MOST_SETTINGS, POINT, SETTING, groups
 from mlp_jax.errors import InputError
-from mlp_jax.runs.tables import Table
+from mlp_jax.runs.tables import Table, criterion, shared_parts, without
+
+_PER_INCH = 12  # characters of a figure's text
 
 LINEAR = "M = 0 (generalized linear model)"
 
 
 class Setting(NamedTuple):
-    """What the trials of one curve over M share; None in a place where the settings it stands for differ."""
+    """What the trials of one curve over M share, or of several curves: then None for learning rates that differ."""
 
-    activation: str | None
+    variant: str
     learning_rate: float | None
 
     def text(self, told: "Setting | None" = None) -> str:
         """The parts that are known, leaving out those that ``told`` has said already."""
-        activation = self.activation if told is None or told.activation is None else None
+        variant = self.variant if told is None else without(self.variant, told.variant)
         rate = self.learning_rate if told is None or told.learning_rate is None else None
-        return join(activation or "", "" if rate is None else f"learning rate {rate:g}")
+        return join(variant, "" if rate is None else f"learning rate {rate:g}")
 
 
-def choose(table: Table, activation: str | None, learning_rate: float | None) -> Table:
-    """The rows of a setting.
+def choose(table: Table, wanted: Mapping[str, Any]) -> Table:
+    """The rows with these values, by name of a column.
 
     Raises:
-        InputError: there are none; the message says which settings there are.
+        InputError: there are none; the message says which values there are.
     """
-    chosen = where(table, of(table, Setting(activation, learning_rate)))
-    if not len(chosen["trial"]):
-        there = sorted(set(map(Setting, table["activation"].tolist(), table["learning_rate"].tolist())))
-        known = "; ".join(setting.text() for setting in there) or "none at all"
-        raise InputError(
-            f"no trials with {Setting(activation, learning_rate).text() or 'any setting'}: there are {known}"
-        )
+    for name, value in wanted.items():
+        if name not in table:
+            raise InputError(f"no column {name}: expected one of {', '.join(table)}")
+        if not (table[name] == value).any():
+            known = ", ".join(map(str, np.unique(table[name])[:20].tolist())) or "none at all"
+            raise InputError(f"no trials with {name} {value}: there are {known}")
+    mask = np.ones(len(table["trial"]), bool)
+    for name, value in wanted.items():
+        mask &= table[name] == value
+    chosen = where(table, mask)
+    if not mask.any():
+        raise InputError(f"no trials with {join(*(f'{name} {value}' for name, value in wanted.items()))} together")
     return chosen
 
 
-def of(table: Table, setting: Setting) -> np.ndarray:
+def shown(table: Table, *of: str) -> tuple[Table, str]:
+    """The rows of as many settings as have room in a figure, those that are best on validation; and how many that are.
+
+    Args:
+        table: of trials, or of epochs of trials, of which the last counts.
+        *of: the columns that tell settings apart; by default variant and learning rate.
+    """
+    keys = list(zip(*(table[name].tolist() for name in of or SETTING), strict=True))
+    count = len(set(keys))
+    if count <= MOST_SETTINGS:
+        return table, ""
+    by = criterion(table)
+    last = table["epoch"] == table["epoch"].max() if "epoch" in table else np.ones(len(keys), bool)
+    merit = np.where(last & (table["diverged"] == 0), by.merit(table[by.column].astype(float)), np.nan)
+    best: dict[Any, float] = dict.fromkeys(keys, -np.inf)
+    for rows in groups(table, *POINT).values():
+        if not np.isnan(merit[rows]).all():
+            best[keys[rows[0]]] = max(best[keys[rows[0]]], float(np.nanmean(merit[rows])))
+    kept = set(sorted(best, key=lambda key: best[key], reverse=True)[:MOST_SETTINGS])
+    what = "settings" if len(of) != 1 else f"{of[0]}s"
+    return where(
+        table, np.array([key in kept for key in keys])
+    ), f"the {MOST_SETTINGS} best on validation of {count} {what}"
+
+
+def rows_of(table: Table, setting: Setting) -> np.ndarray:
     """Which rows are of a setting."""
-    mask = np.ones(len(table["trial"]), bool)
-    if setting.activation is not None:
-        mask &= table["activation"] == setting.activation
-    if setting.learning_rate is not None:
-        mask &= table["learning_rate"] == setting.learning_rate
-    return mask
+    return (table["variant"] == setting.variant) & (table["learning_rate"] == setting.learning_rate)
 
 
 def shared_setting(settings: Iterable[Setting]) -> Setting:
     """What all of them have in common."""
-    activations, rates = (set(values) for values in zip(*settings, strict=True))
-    return Setting(activations.pop() if len(activations) == 1 else None, rates.pop() if len(rates) == 1 else None)
+    variants, rates = zip(*settings, strict=True)
+    return Setting(shared_parts(variants), rates[0] if len(set(rates)) == 1 else None)
 
 
 def where(table: Table, mask: np.ndarray) -> Table:
@@ -78,6 +107,12 @@ def spread(statistics: str, counts: Sequence[int]) -> str:
 def join(*parts: str, by: str = ", ") -> str:
     """Join the parts that are not empty."""
     return by.join(filter(None, parts))
+
+
+def wrapped(text: str, inches: float) -> str:
+    """Text in as many lines as it takes there, broken at its commas."""
+    fixed = text.replace(" ", "\xa0").replace(",\xa0", ", ")
+    return textwrap.fill(fixed, max(20, int(_PER_INCH * inches)), break_on_hyphens=False).replace("\xa0", " ")
 
 
 def heading(what: str, title: str, setting: str) -> str:

@@ -24,7 +24,17 @@ from mlp_jax.answers.analysis import (
     summarize,
     undefined_scores,
 )
-from mlp_jax.answers.plots.settings import LINEAR, Setting, divergence_note, heading, join, shared_setting, spread
+from mlp_jax.answers.plots.settings import (
+    LINEAR,
+    Setting,
+    divergence_note,
+    heading,
+    join,
+    shared_setting,
+    shown,
+    spread,
+    wrapped,
+)
 from mlp_jax.answers.plots.style import (
     GREY,
     MARKERS,
@@ -40,7 +50,7 @@ from mlp_jax.answers.plots.style import (
     width_axis,
 )
 from mlp_jax.answers.variation import UNKNOWN
-from mlp_jax.runs.tables import Table, criterion
+from mlp_jax.runs.tables import LAYERS, Table, criterion, shared_parts, without_activation
 from mlp_jax.sweeps.outcomes import Outcomes
 
 DEVIATIONS = "mean ± standard deviation"
@@ -50,6 +60,7 @@ TRAINING = "training, finished models"
 PARTS = (TRAINING, "validation", "test")
 SPLITS = {TRAINING: "train", "validation": "validation", "test": "test"}
 
+_LONGEST_OF_TWO = 46  # characters of a label, that two of them have room beside each other
 _MOST_BEYOND = 0.5  # parts of the range of the means that an interval may go beyond them
 _ASIDE = 3.0  # points between neighbours at the same M, in a panel of full width
 _REFERENCES = (("#d55e00", "D"), ("black", "s"), ("#009e73", "^"), ("#cc79a7", "v"))
@@ -69,9 +80,9 @@ def accuracy_against_width(
 
     The intervals are of validation and test alone, by the luck of seeds and of examples. The test score of M = 0, the
     generalized linear model, is a horizontal line, and so is its validation score where validation is shown. Up to
-    three settings (activation, learning rate) share a panel, without validation; more get panels of their own. The axis
-    spans the means, and what of an interval is far from them leaves it. Where the score cannot be computed on
-    validation, the loss is drawn.
+    three settings (variant, learning rate) share a panel, without validation; more get panels of their own, of many
+    those that are best on validation. The axis spans the means, and what of an interval is far from them leaves it.
+    Where the score cannot be computed on validation, the loss is drawn.
 
     Args:
         trials: one row a trial.
@@ -82,16 +93,19 @@ def accuracy_against_width(
         title: of the figure: which data.
     """
     reference = reference or {}
+    trials, some = shown(trials)
     measure, score_name = criterion(trials).measure, measure_name(trials, score_name)
     undefined = _undefined_note(trials, measure)
     left_out = divergence_note(len(trials["trial"]), int(np.count_nonzero(trials["diverged"] == 0)))
     usable = [row for row in summarize(trials, outcomes) if row.seeds]
     if not usable:
         return nothing_but(left_out)
-    linear = {row.learning_rate: row for row in usable if not row.hidden_units}  # of every activation the same
+    linear = {_without_layers(row): row for row in usable if not row.hidden_units}
     curves = {Setting(*key): rows for key, rows in by_setting([row for row in usable if row.hidden_units]).items()}
+    baseline = {setting: _without_layers(rows[0]) for setting, rows in curves.items()}
     if not curves:  # nothing that M = 0 would be the baseline of
-        curves, linear = {Setting("", rate): [row] for rate, row in linear.items()}, {}
+        curves = {Setting(without_activation(row.variant), row.learning_rate): [row] for row in linear.values()}
+        linear = {}
     shared, groups = shared_setting(curves), _groups(list(curves))
     titles = [shared_setting(group) for group in groups]
     if any(told.learning_rate is None for told in titles):  # then lines say it, in panels that have one, too
@@ -100,13 +114,14 @@ def accuracy_against_width(
     names = list(dict.fromkeys(texts))
     looks = dict(zip(names, zip(colours(len(names)), itertools.cycle(MARKERS), strict=False), strict=True))
 
-    figure, panels = _score_panels(len(groups), score_name)
-    step = _ASIDE / panel_columns(len(groups)) / 72  # inches
+    columns = panel_columns(len(groups))
+    above = [wrapped(told.text(told=shared), (WIDTH - 0.6) / columns) if groups[1:] else "" for told in titles]
+    figure, panels = _score_panels(len(groups), score_name, max(text.count("\n") for text in above))
+    step = _ASIDE / columns / 72  # inches
     parts = PARTS if max(map(len, groups)) == 1 else (PARTS[0], PARTS[2])
     marks: dict[str, Any] = {}  # what the legend explains, by label: the same in every panel, so each once
-    for axes, group, told in zip(panels, groups, titles, strict=True):
-        if len(groups) > 1:
-            axes.set_title(told.text(told=shared))
+    for axes, group, told, text in zip(panels, groups, titles, above, strict=True):
+        axes.set_title(text)
         for i, setting in enumerate(group):
             name = setting.text(told=told)
             first = len(parts) * i - (len(parts) * len(group) - 1) / 2  # series lie evenly about M
@@ -116,9 +131,9 @@ def accuracy_against_width(
     drawn = [row.mean[f"{SPLITS[part]}_{measure}"] for rows in curves.values() for row in rows for part in parts]
     _span_means(panels[0], [*drawn, *(score for points in reference.values() for score in points.values())])
     for axes, group, told in zip(panels, groups, titles, strict=True):
-        for rate, row in linear.items():
-            if any(setting.learning_rate == rate for setting in group):
-                name = f"learning rate {rate:g}" if told.learning_rate is None else ""
+        for key, row in linear.items():
+            if of_row := [setting for setting in group if baseline[setting] == key]:
+                name = shared_setting(of_row).text(told=told)
                 colour = looks[name][0] if name in looks and name else GREY
                 for part in parts[1:]:
                     look = (colours(3)[1], ":") if part == "validation" else (colour, "-.")
@@ -133,9 +148,23 @@ def accuracy_against_width(
     luck = "seeds and examples" if of_examples and max(counts) > 1 else "examples" if of_examples else "seeds"
     bars = f"bars: 95 % interval of the mean (of no difference), by the luck of {luck}"
     bars = bars if of_examples or max(counts) > 1 else ""
-    note = join(join(spread("mean", counts), left_out, undefined, by="; "), bars, by="\n")
-    figure.legend(list(marks.values()), list(marks), title=note, loc="outside lower center", ncols=2)
+    note = join(join(spread("mean", counts), left_out, undefined, by="; "), bars, some, by="\n")
+    _legend(figure, marks, note)
     return figure
+
+
+def _legend(figure: Figure, marks: Mapping[str, Any], note: str) -> None:
+    """The legend below the panels; where it has many lines, the figure grows by them."""
+    columns = 2 if max(map(len, marks), default=0) <= _LONGEST_OF_TWO else 1
+    lines = math.ceil(len(marks) / columns)
+    figure.set_figheight(figure.get_figheight() + 0.2 * max(0, lines - 4))
+    figure.legend(list(marks.values()), list(marks), title=note, loc="outside lower center", ncols=columns)
+
+
+def _without_layers(row: Summary) -> tuple[object, ...]:
+    """What a network without a hidden layer is told apart by: no activation, no depth."""
+    axes = ((name, value) for name, value in row.axes.items() if name not in ("activation", LAYERS))
+    return (*axes, row.learning_rate)
 
 
 def _undefined_note(trials: Table, measure: str) -> str:
@@ -154,21 +183,22 @@ def _means(rows: Sequence[Summary], part: str, measure: str, score_name: str) ->
 
 
 def _groups(settings: list[Setting]) -> list[list[Setting]]:
-    """Which settings share a panel: all if they are few, else those of one activation if those are, else none."""
+    """Which settings share a panel: all if they are few, else those of one variant if those are, else none."""
     if len(settings) <= MOST_IN_PANEL:
         return [settings]
-    by_activation: dict[str | None, list[Setting]] = {}
+    by_variant: dict[str, list[Setting]] = {}
     for setting in settings:
-        by_activation.setdefault(setting.activation, []).append(setting)
-    if max(map(len, by_activation.values())) <= MOST_IN_PANEL:
-        return list(by_activation.values())
+        by_variant.setdefault(setting.variant, []).append(setting)
+    if max(map(len, by_variant.values())) <= MOST_IN_PANEL:
+        return list(by_variant.values())
     return [[setting] for setting in settings]
 
 
-def _score_panels(count: int, score_name: str) -> tuple[Figure, list[Axes]]:
+def _score_panels(count: int, score_name: str, more_lines: int) -> tuple[Figure, list[Axes]]:
+    """Panels with titles of one line, or so many more."""
     columns = panel_columns(count)
     rows = math.ceil(count / columns)
-    figure = Figure(figsize=(WIDTH, 5 if count == 1 else 2.2 * rows + 1.8))
+    figure = Figure(figsize=(WIDTH, 5 if count == 1 else (2.2 + 0.18 * more_lines) * rows + 1.8))
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
     for axes in grid[count:]:
         axes.remove()
@@ -287,15 +317,17 @@ def _draw_enough(axes: Axes, enough: tuple[int, str] | None) -> dict[str, Any]:
 def scores_against_parameters(trials: Table, score_name: str, *, title: str = "") -> Figure:
     """Loss and score of the finished models against the number of their parameters, ± standard deviation over seeds.
 
-    The axes span the means, and what of a bar is far from them leaves it. A line for each setting (activation,
-    learning rate); training is shown for up to three of them. The scale above
-    gives M. M = 0, which has nearly as many parameters as a small M > 0 can have, is a point of its own.
+    The axes span the means, and what of a bar is far from them leaves it. A line for each setting (variant, learning
+    rate), of many for those that are best on validation; training is shown for up to three of them. The scale above
+    gives M, where networks of as many parameters have the same. M = 0, which has nearly as many parameters as a small
+    M > 0 can have, is a point of its own.
 
     Args:
         trials: one row a trial.
         score_name: ``accuracy``, which is shown in percent, or another.
         title: of the figure: which data.
     """
+    trials, some = shown(trials)
     note = divergence_note(len(trials["trial"]), int(np.count_nonzero(trials["diverged"] == 0)))
     usable = [row for row in summarize(trials) if row.seeds]
     if not usable:
@@ -340,7 +372,8 @@ def scores_against_parameters(trials: Table, score_name: str, *, title: str = ""
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-        _widths_above(axes, {row.parameters: row.hidden_units for row in usable if row.hidden_units})
+        if len({row.axes.get(LAYERS, "").count("-") for row in usable if row.hidden_units}) == 1:
+            _widths_above(axes, {row.parameters: row.hidden_units for row in usable if row.hidden_units})
     panels[0].set_ylabel("loss")
     panels[1].set_ylabel(score_label(score_name))
     score_axis(panels[1], score_name)
@@ -348,7 +381,8 @@ def scores_against_parameters(trials: Table, score_name: str, *, title: str = ""
     star = "star: M = 0" if any(not row.hidden_units for row in usable) else ""
     undefined = _undefined_note(trials, "score")
     note = join(spread(DEVIATIONS, [row.seeds for row in usable]), star, note, undefined, by="; ")
-    figure.legend(list(marks.values()), list(marks), title=note, loc="outside lower center", ncols=2)
+    note = join(note, some, by="\n")
+    _legend(figure, marks, note)
     return figure
 
 
@@ -370,41 +404,44 @@ def _widths_above(axes: Axes, widths: Mapping[int, int]) -> None:
 
 @styled
 def rate_by_width(trials: Table, score_name: str, *, title: str = "") -> Figure:
-    """Heat map: mean validation score over seeds by learning rate and width, a panel for each activation.
+    """Heat map: mean validation score over seeds by learning rate and width, a panel for each variant.
 
-    The best learning rate of each width is framed (of many widths, has a dot); combinations of which every trial
-    diverged are hatched.
+    Of many variants those that are best on validation are shown. The best learning rate of each width is framed (of
+    many widths, has a dot); combinations of which every trial diverged are hatched.
 
     Args:
         trials: one row a trial.
         score_name: ``accuracy``, which is shown in percent, or another.
         title: of the figure: which data.
     """
+    trials, some = shown(trials, "variant")
     note = divergence_note(len(trials["trial"]), int(np.count_nonzero(trials["diverged"] == 0)))
     rows = summarize(trials)
     if not any(row.seeds for row in rows):
         return nothing_but(note)
     by, score_name = criterion(trials), measure_name(trials, score_name)
-    activations = list(dict.fromkeys(row.activation for row in rows))
+    variants = list(dict.fromkeys(row.variant for row in rows))
+    shared = Setting(shared_parts(variants), None)
     widths = sorted({row.hidden_units for row in rows})
     rates = sorted({row.learning_rate for row in rows})
-    scores = np.full((len(activations), len(rates), len(widths)), np.nan)
+    scores = np.full((len(variants), len(rates), len(widths)), np.nan)
+    lost = np.zeros(scores.shape, bool)
     for row in rows:
-        place = activations.index(row.activation), rates.index(row.learning_rate), widths.index(row.hidden_units)
-        scores[place] = row.mean[by.column]
-    figure = Figure(figsize=(WIDTH, len(activations) * (0.42 * len(rates) + 0.9) + 1.0))
-    panels = figure.subplots(len(activations), 1, squeeze=False, sharex=True)[:, 0]
+        place = variants.index(row.variant), rates.index(row.learning_rate), widths.index(row.hidden_units)
+        scores[place], lost[place] = row.mean[by.column], not row.seeds
+    figure = Figure(figsize=(WIDTH, len(variants) * (0.42 * len(rates) + 0.9) + 1.0))
+    panels = figure.subplots(len(variants), 1, squeeze=False, sharex=True)[:, 0]
     scale, digits = (100, 1 if len(widths) > 8 else 2) if score_name == "accuracy" else (1, 3)
     norm = Normalize(np.nanmin(scores), np.nanmax(scores))
     marked, framed = False, len(widths) <= 14
-    for axes, activation, table in zip(panels, activations, scores, strict=True):
+    for axes, variant, table, gone in zip(panels, variants, scores, lost, strict=True):
         axes.set_facecolor("0.92")
         mesh = axes.imshow(table, cmap="viridis", norm=norm, origin="lower", aspect="auto")
         for (i, j), score in np.ndenumerate(table):
-            if np.isnan(score):
+            if gone[i, j]:
                 cell = Rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, hatch="///", edgecolor="0.6", linewidth=0)
                 axes.add_patch(cell)
-            elif framed:
+            elif framed and not np.isnan(score):  # elsewhere nothing was asked for
                 ink = "black" if norm(score) > 0.55 else "white"
                 axes.text(j, i, f"{scale * score:.{digits}f}", ha="center", va="center", color=ink, fontsize=8)
         for j in range(len(widths)):
@@ -417,8 +454,7 @@ def rate_by_width(trials: Table, score_name: str, *, title: str = "") -> Figure:
                         axes.add_patch(frame)
                 else:
                     axes.plot(j, best, "o", color="white", markeredgecolor="black", markersize=4)
-        if len(activations) > 1:
-            axes.set_title(activation)
+        axes.set_title(Setting(variant, None).text(told=shared))
         axes.set_yticks(range(len(rates)), [f"{rate:g}" for rate in rates])
         axes.set_ylabel("learning rate")
         axes.grid(visible=False)
@@ -426,11 +462,11 @@ def rate_by_width(trials: Table, score_name: str, *, title: str = "") -> Figure:
     labelled = range(0, len(widths), math.ceil(len(widths) / 20))
     panels[-1].set_xticks(labelled, [str(widths[j]) for j in labelled])
     panels[-1].set_xlabel("hidden units M")
-    bar = figure.colorbar(mesh, ax=list(panels), aspect=30, label=f"validation {score_label(score_name)}")
+    aspect = max(30.0, 6 * figure.get_figheight())
+    bar = figure.colorbar(mesh, ax=list(panels), aspect=aspect, label=f"validation {score_label(score_name)}")
     score_axis(bar.ax, score_name)
-    shared = activations[0] if len(activations) == 1 else ""
-    figure.suptitle(heading(f"validation {score_name} by learning rate and width", title, shared))
-    hatched = "hatched: every trial diverged" if np.isnan(scores).any() else ""
+    figure.suptitle(heading(f"validation {score_name} by learning rate and width", title, shared.text()))
+    hatched = "hatched: every trial diverged" if lost.any() else ""
     counts = [row.seeds for row in rows if row.seeds]
     notes = join(
         spread("mean", counts),
@@ -438,7 +474,7 @@ def rate_by_width(trials: Table, score_name: str, *, title: str = "") -> Figure:
         hatched,
         by="; ",
     )
-    figure.supxlabel(join(notes, note, by="\n"), fontsize="medium")
+    figure.supxlabel(join(notes, join(some, note, by="; "), by="\n"), fontsize="medium")
     return figure
 
 
