@@ -175,9 +175,76 @@ def checkpoints() -> str:
     return markdown(["checkpoints", "epochs", "median epoch (s)", "training (s)", "waited (s)", "share"], rows)
 
 
+def accelerators() -> str:
+    """What compilers for accelerators make of a step of training; no figure of it was measured unless it says so."""
+    record = read("accelerators")
+    rows = []
+    for target, results in record["results"].items():
+        for row in results:
+            step, least = row["programs"]["epoch"], max(row["floor"], key=lambda name: row["floor"][name])
+            ran = row.get("measured", {}).get("step_seconds")
+            rows.append(
+                [
+                    f"{record['rates'][target]['title']}, {row['title']}",
+                    row["layout"],
+                    f"{step['kernels']:,}",
+                    f"{step['written'] / 1e6:.1f} + {step['read'] / 1e6:.1f}",
+                    f"{(step['written'] + step['read']) / row['useful']['bytes']:.2f} ×",
+                    f"{step['operations'] / row['useful']['operations']:.2f} ×",
+                    f"{step['cycles']:,}" if "cycles" in step else "",
+                    f"{1e6 * row['floor'][least]:,.0f} ({least})",
+                    f"{1e6 * ran:,.0f} ({ran / row['floor'][least]:.2f} ×)" if ran else "",
+                ]
+            )
+    headings = ["computed", "layout", "kernels", "MB written, read", "of 36 B a parameter", "of the operations"]
+    return markdown([*headings, "cycles", "at least (µs)", "measured (µs)"], rows)
+
+
+def accelerator_memory() -> str:
+    """What a sweep takes of an accelerator's memory."""
+    record = read("accelerators")
+    rows = []
+    for target, results in record["results"].items():
+        for row in results:
+            plan, compiler = row["memory"]["plan"], row["memory"]["compiler"]
+            title = f"{record['rates'][target]['title']}, {row['title']}"
+            rows.append([title, row["layout"], f"{plan / 1e6:.0f}", f"{compiler / 1e6:.0f}", f"{plan / compiler:.2f} ×"])
+    return markdown(["computed", "layout", "foreseen (MB)", "by the compiler", "foreseen against it"], rows)
+
+
+def accelerator_kernels() -> str:
+    """The kernels of a step, one by one."""
+    found = next(row for row in read("accelerators")["results"]["h100"] if "named" in row)
+    rows = [
+        [
+            str(number),
+            kernel["kind"],
+            f"`{kernel['source']}`",
+            ", ".join(kernel["makes"]),
+            f"{kernel['written'] / 1e3:,.0f}",
+            f"{kernel['read'] / 1e3:,.0f}",
+        ]
+        for number, kernel in enumerate(found["named"], start=1)
+    ]
+    return markdown(["kernel", "kind", "from", "makes", "KB written", "read"], rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     table.__name__: table
-    for table in (peers, whole_process, startup, limits, aims, parts, precision, layouts, checkpoints)
+    for table in (
+        peers,
+        whole_process,
+        startup,
+        limits,
+        aims,
+        parts,
+        precision,
+        layouts,
+        checkpoints,
+        accelerators,
+        accelerator_memory,
+        accelerator_kernels,
+    )
 }
 
 
