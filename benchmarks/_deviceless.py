@@ -166,7 +166,7 @@ def build(case: Case, layout: str, places: Sequence[jax.Device], dataset: mlp_ja
     dataset = dataset or _mnist()
     grid = mlp_jax.Grid(case.widths, case.activations, (LEARNING_RATE,), case.replicas)
     setup = make_setup(grid, dataset, recipe=mlp_jax.Recipe(precision=case.precision), layout=layout)
-    program = make_program(setup, dataset, -(-case.replicas // len(places)), places)
+    program = make_program(setup, setup.blocks[0], dataset, -(-case.replicas // len(places)), places)
     host = stack_splits(list(dataset.splits.values()), program.layout.columns)
     return Built(program, host, np.full((case.replicas, program.layout.trials), LEARNING_RATE, program.dtype))
 

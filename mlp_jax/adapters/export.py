@@ -2,7 +2,8 @@
 
 ``npz_bytes``: what NumPy alone loads, without pickle: A ``[D, M]``, c1 ``[M]``, B ``[M, K]``, c2 ``[K]`` (for M = 0 A
 ``[D, K]`` and c1 ``[K]``; no c1 and c2 where there are no biases), and as strings activation, task, class_names and
-feature_dtype. The logits are f(x A + c1) B + c2, where x is divided by 255 first if feature_dtype is uint8.
+feature_dtype; and as numbers the shape of an example. The logits are f(x A + c1) B + c2, where x is divided by 255 first
+if feature_dtype is uint8. Of a convolutional network A and A2 are ``[3, 3, channels, units]``.
 
 ``stablehlo_bytes``: what ``jax.export.deserialize`` loads, on CPU, GPU or TPU: a function of examples ``[N, D]``, any
 N, to a dict of the prediction (class labels ``[N]``, or values ``[N, K]``) and, where there are classes, their
@@ -19,13 +20,13 @@ import numpy as np
 from jaxtyping import Array, Num
 
 from mlp_jax.errors import InputError, MissingExtraError, shown
-from mlp_jax.networks.models import MLP
+from mlp_jax.networks.models import Model
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 INPUTS = ("uint8", "float")
 
 
-def npz_bytes(model: MLP, *, class_names: Sequence[str] = (), feature_dtype: str = "float32") -> bytes:
+def npz_bytes(model: Model, *, class_names: Sequence[str] = (), feature_dtype: str = "float32") -> bytes:
     """The content of an .npz file that holds a model.
 
     Args:
@@ -38,13 +39,14 @@ def npz_bytes(model: MLP, *, class_names: Sequence[str] = (), feature_dtype: str
         "task": np.array(model.task),
         "class_names": np.array(list(class_names), np.str_),
         "feature_dtype": np.array(feature_dtype),
+        "shape": np.array(model.shape),
     }
     file = io.BytesIO()
     np.savez(file, **{symbol: np.asarray(array) for symbol, array in model.weights.items()}, **strings)  # type: ignore[arg-type]
     return file.getvalue()
 
 
-def stablehlo_bytes(model: MLP, *, inputs: str = "float") -> bytes:
+def stablehlo_bytes(model: Model, *, inputs: str = "float") -> bytes:
     """A model as a function in serialized StableHLO, its parameters inside, for every platform and number of examples.
 
     Args:
@@ -68,9 +70,8 @@ def stablehlo_bytes(model: MLP, *, inputs: str = "float") -> bytes:
             prediction if model.task == "regression" else prediction | {"probabilities": model.class_probabilities(x)}
         )
 
-    weights = model.weights["A"]
-    dtype = jnp.dtype("uint8") if inputs == "uint8" else weights.dtype
+    dtype = jnp.dtype("uint8") if inputs == "uint8" else model.weights["A"].dtype
     # A dimension variable is at least 1, a number of examples 0: so the variable is one more.
-    examples = jax.export.symbolic_shape(f"more - 1, {weights.shape[0]}")
+    examples = jax.export.symbolic_shape(f"more - 1, {model.features}")
     exported = jax.export.export(jax.jit(predict), platforms=PLATFORMS)(jax.ShapeDtypeStruct(examples, dtype))
     return bytes(exported.serialize())

@@ -12,7 +12,7 @@ from mlp_jax.cli._using import Chosen, RunPath, Transpose, choose, image_form, o
 from mlp_jax.datasets import Dataset, load_dataset
 from mlp_jax.datasets.scales import check_scales
 from mlp_jax.errors import InputError, SweepWarning
-from mlp_jax.networks.models import MLP
+from mlp_jax.networks.models import Model
 from mlp_jax.runs.directory import Run
 from mlp_jax.runs.tables import layers_text, widths_at
 from mlp_jax.training.fit import Scores, evaluate
@@ -135,8 +135,8 @@ def _check_scale(run: Run, dataset: Dataset) -> None:
     check_scales({"the run's own data": own, dataset.name: features}, images=images)
 
 
-def _check_fits(model: MLP, dataset: Dataset) -> None:
-    features, outputs = model.weights["A"].shape[0], model.outputs
+def _check_fits(model: Model, dataset: Dataset) -> None:
+    features, outputs = model.features, model.outputs
     asked = (model.task, features, outputs)
     found = (dataset.task, dataset.features, dataset.outputs)
     if asked != found:

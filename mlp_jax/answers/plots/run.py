@@ -18,7 +18,7 @@ from mlp_jax.answers.plots.width import (
     training_time,
 )
 from mlp_jax.datasets import Dataset
-from mlp_jax.networks.models import MLP
+from mlp_jax.networks.models import MLP, Model
 from mlp_jax.runs.tables import Table, criterion, layers_text, references, without_activation
 from mlp_jax.sweeps.outcomes import Outcomes
 from mlp_jax.training.epoch import live_features
@@ -42,7 +42,7 @@ def run_figures(
     timing: Table | None = None,
     outcomes: Outcomes | None = None,
     trial: int | None = None,
-    model: MLP | None = None,
+    model: Model | None = None,
     dataset: Dataset | None = None,
 ) -> Iterator[RunFigure]:
     """Draw the figures that apply to a run, one after another.
@@ -108,7 +108,7 @@ def _width_alt(trials: Table, score_name: str) -> str:
     return f"{drawn}; test {score_name} is {' and '.join(ends)}."
 
 
-def _model_figures(trials: Table, trial: int, model: MLP, dataset: Dataset, unit: str) -> Iterator[RunFigure]:
+def _model_figures(trials: Table, trial: int, model: Model, dataset: Dataset, unit: str) -> Iterator[RunFigure]:
     """What one model makes of the test split, and what its units look at; ``unit`` is that of a regression's values."""
     row = {name: trials[name][trials["trial"] == trial][0] for name in ("variant", "learning_rate", "seed")}
     variant = str(row["variant"]) if model.hidden_units else without_activation(str(row["variant"]))
@@ -118,7 +118,7 @@ def _model_figures(trials: Table, trial: int, model: MLP, dataset: Dataset, unit
     test = dataset.test
     chunks = (test.features[i : i + _CHUNK] for i in range(0, len(test), _CHUNK))
     # Compiled as one: op by op, each would be compiled by itself, which takes longer than all the rest.
-    says = nnx.jit(MLP.predict if dataset.task == "regression" else MLP.class_probabilities)
+    says = nnx.jit(Model.predict if dataset.task == "regression" else Model.class_probabilities)
     outputs = np.concatenate([np.asarray(says(model, chunk)) for chunk in chunks])
     if dataset.task == "regression":
         figure = predicted_against_true(test.targets, outputs, unit=unit, title=f"{dataset.name}, test split, {title}")
@@ -133,7 +133,7 @@ def _model_figures(trials: Table, trial: int, model: MLP, dataset: Dataset, unit
             images = test.features.reshape(len(test), *dataset.image_shape)
             figure = mistakes(images, test.targets, outputs, names, title=about)
             yield RunFigure("mistakes", figure, f"Test images that are taken for another class; {wrong}. {title}.")
-    if dataset.image_shape is not None:
+    if dataset.image_shape is not None and isinstance(model, MLP):
         weights = {symbol: np.asarray(values) for symbol, values in model.weights.items()}
         live = np.zeros(dataset.features, bool)
         live[list(live_features(dataset.train.features))] = True
