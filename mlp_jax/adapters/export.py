@@ -2,8 +2,8 @@
 
 ``npz_bytes``: what NumPy alone loads, without pickle: A ``[D, M]``, c1 ``[M]``, B ``[M, K]``, c2 ``[K]`` (for M = 0 A
 ``[D, K]`` and c1 ``[K]``; no c1 and c2 where there are no biases), and as strings activation, task, class_names and
-feature_dtype; and as numbers the shape of an example. The logits are f(x A + c1) B + c2, where x is divided by 255 first
-if feature_dtype is uint8. Of a convolutional network A and A2 are ``[3, 3, channels, units]``.
+feature_dtype; and as numbers the shape of an example. The logits are f(x A + c1) B + c2, where x is divided by 255
+first if feature_dtype is uint8. Of a convolutional network A and A2 are ``[3, 3, channels, units]``.
 
 ``stablehlo_bytes``: what ``jax.export.deserialize`` loads, on CPU, GPU or TPU: a function of examples ``[N, D]``, any
 N, to a dict of the prediction (class labels ``[N]``, or values ``[N, K]``) and, where there are classes, their
