@@ -135,11 +135,11 @@ OUT = [
         (["sweep", "--momentum", "0.9"], "momentum is 0.9 with optimizer adam, .* expected 0, or an optimizer of sgd"),
         (["sweep", "--weight-decay", "0.1"], "weight decay is 0.1 with optimizer adam, .*adamw.*l2 is a penalty"),
         (["train", "--optimizer", "sgd", "--momentum", "1"], "momentum is 1.0: expected a number, 0 or more and below"),
-        (["train", "--l2", "-1"], "l2 is -1.0: expected a finite float32 number, 0 or more"),
+        (["train", "--l2", "-1"], "L2 penalty is -1.0: expected a finite float32 number, 0 or more"),
         (["sweep", "--dataset", "sklearn:diabetes", "--label-smoothing", "0.1"], "label smoothing is 0.1 for a regr"),
         (["sweep", "--hidden-units", "-3"], f"hidden_units is -3: {WHOLE} 0 to 2147483647"),
         (["sweep", "--hidden-units", "1.5"], "--hidden-units is '1.5': expected whole numbers"),
-        (["sweep", "--hidden-units", "1", "many"], "--hidden-units is '1 many': expected whole num"),
+        (["sweep", "--hidden-units", "1", "many"], "--hidden-units is 'many': expected whole num"),
         (["sweep", "--hidden-units", ""], "--hidden-units is '': expected whole numbers"),
         (["sweep", "--hidden-units", "3", "3"], "hidden_units holds 3 2 times: expected each value once"),
         (["sweep", "--hidden-units"], "hidden_units is empty: expected at least one value"),
@@ -159,9 +159,18 @@ OUT = [
         (["sweep", "--first-seed", "4294967295"], f"seed is 4294967296: {WHOLE} 0 to 4294967295"),
         (["sweep", "--hidden-units", *map(str, range(1001)), "--seeds", "10000"], "has 10010000 trials: expected at"),
         (["sweep", "--epochs", "0"], f"epochs is 0: {WHOLE} 1 to"),
-        (["sweep", "--epochs", "0.5"], "--epochs is '0.5': expected a whole number"),
+        (["sweep", "--epochs", "0.5"], "--epochs is '0.5': expected whole numbers"),
+        (["sweep", "--epochs", "0", "2"], f"epochs is 0: {WHOLE} 1 to"),
+        (["sweep", "--optimizer"], "--optimizer has no value: expected at least one"),
+        (["sweep", "--schedule", "cosin"], "--schedule is 'cosin': expected constant or cosine"),
+        (["sweep", "--hidden-units", "4-0"], f"hidden_units is 0: {WHOLE} 1 to"),
+        (
+            ["sweep", "--network", "cnn", "--hidden-units", "0"],
+            "hidden units are 0 with network cnn: expected a number",
+        ),
+        (["sweep", "--network", "cnn", "--hidden-units", "2", *SHORT], "network is cnn and good holds no images"),
         (["sweep", "--epochs", "99999999999"], f"epochs is 99999999999: {WHOLE} 1 to"),
-        (["sweep", "--epochs"], "--epochs has no value: expected a whole number"),
+        (["sweep", "--epochs"], "--epochs has no value: expected at least one"),
         (["sweep", "--batch-size", "0"], f"batch_size is 0: {WHOLE} 1 to"),
         (["sweep", "--batch-size", "-128"], f"batch_size is -128: {WHOLE} 1 to"),
         (["sweep", "--batch-size", "99999999999"], f"batch_size is 99999999999: {WHOLE} 1 to 2147483647"),
@@ -258,7 +267,7 @@ def test_a_mistake_is_one_line_in_any_locale(capsys):
     with redirect_stdout(io.TextIOWrapper(io.BytesIO(), encoding="ascii")):
         assert cli.main(["sweep", "--epochs", "0.5"]) == 2
     said = capsys.readouterr().err
-    assert said.startswith("mlp-jax: error: --epochs is '0.5': expected a whole number (mlp-jax sweep --help)")
+    assert said.startswith("mlp-jax: error: --epochs is '0.5': expected whole numbers separated by spaces")
     assert said.count("\n") == 1
 
 

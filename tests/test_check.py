@@ -17,7 +17,7 @@ from mlp_jax.sweeps.sweep import make_setup
 GRID, EPOCHS = Grid((0, 4), ("relu",), (1e-2, 1e30), seeds=2), 3  # the second learning rate diverges where M is 4
 EVERY_FILE = (*FILES, MANIFEST)
 
-FOUR = Grid(GRID.hidden_units, GRID.activations, GRID.learning_rates, seeds=4)
+FOUR = Grid(GRID.values("hidden_units"), GRID.values("activation"), GRID.values("learning_rate"), seeds=4)
 
 
 @pytest.fixture(scope="module")

@@ -51,10 +51,18 @@ POINTS = (
     Trial(0, "relu", 1e-1, 0, optimizer="sgd"),
     Trial(7, "sigmoid", 1e-2, 0, dropout=0.4),
     Trial((9, 4), "relu", 1e-2, 0, dropout=0.2, schedule="cosine", warmup_steps=3),
-    Trial(12, "relu", 1e-1, 0, optimizer="sgd", schedule="rsqrt", decay_steps=2, loss="squared-error"),
+    Trial(12, "relu", 1e-1, 0, optimizer="sgd", schedule="rsqrt", decay_steps=2, objective="squared-error"),
     Trial(12, "tanh", 1e-2, 0, schedule="steps", decay_steps=3, decay_factor=0.5, label_noise=0.5),
     Trial(
-        7, "relu", 3e-2, 0, optimizer="sgd", momentum=0.9, schedule="linear", loss="squared-error", label_smoothing=0.1
+        7,
+        "relu",
+        3e-2,
+        0,
+        optimizer="sgd",
+        momentum=0.9,
+        schedule="linear",
+        objective="squared-error",
+        label_smoothing=0.1,
     ),
     Trial(7, "relu", 1e-2, 0, initialization="normal", init_scale=0.3, bias_initialization="pytorch", label_noise=0.2),
     Trial(5, "relu", 1e-2, 0, initialization="he", warmup_steps=4),
@@ -244,14 +252,14 @@ def module_trainer(point, dataset, recipe, dtype):
         out = model(x, key)
         if dataset.task == "regression":
             mean = jnp.mean((out - y) ** 2)
-        elif dataset.task == "binary" and point.loss == "squared-error":
+        elif dataset.task == "binary" and point.objective == "squared-error":
             mean = jnp.mean((out[:, 0] - (1 - smoothing) * (2 * y.astype(dtype) - 1)) ** 2)
         elif dataset.task == "binary":
             target = (1 - smoothing) * y.astype(dtype) + smoothing / 2
             mean = optax.sigmoid_binary_cross_entropy(out[:, 0], target).mean()
         else:
             target = optax.smooth_labels(jax.nn.one_hot(y, k, dtype=dtype), smoothing)
-            squared = point.loss == "squared-error"
+            squared = point.objective == "squared-error"
             mean = jnp.mean((out - target) ** 2) if squared else optax.softmax_cross_entropy(out, target).mean()
         penalty = sum(jnp.sum(layer.kernel[...] ** 2) for layer in model.linear)
         return mean + point.l2 / 2 * penalty

@@ -84,7 +84,7 @@ def test_a_list_of_trials_is_a_grid():
         ({"base_widths": (8,)}, "base width is 8 with the standard parametrization"),
         ({"batch_sizes": (8, 8)}, "batch_sizes holds 8 2 times"),
         ({"budgets": (-1,)}, "epochs is -1: expected a whole number from 0"),
-        ({"losses": "squared-error"}, "losses is 'squared-error': expected a list of values"),
+        ({"objectives": "squared-error"}, "objectives is 'squared-error': expected a list of values"),
     ],
 )
 def test_what_makes_no_sense_is_refused(axes, why):

@@ -77,7 +77,7 @@ def test_mup_scales_as_table_3_says():
 
 
 def test_logits_of_mup_do_not_grow_with_the_width():
-    """After some steps of Adam at one rate; in the standard parametrization they do."""
+    """What a few steps of Adam at one rate change them by; in the standard parametrization it grows."""
     from mlp_jax import Recipe, fit
     from mlp_jax.datasets.dataset import Split
 
@@ -85,11 +85,11 @@ def test_logits_of_mup_do_not_grow_with_the_width():
     x = rng.normal(size=(64, 20)).astype(np.float32)
     train = Split(x, rng.integers(0, 3, 64))
 
-    def size(width, **how):
-        model = MLP(20, (width, width), 3, activation="relu", rngs=nnx.Rngs(1), **how)
+    def size(width, base):
+        model = MLP(20, (width, width), 3, activation="relu", base_width=base, rngs=nnx.Rngs(1))
         trained = fit(model, train, learning_rate=0.02, recipe=Recipe(epochs=4, batch_size=64)).model
         return float(jnp.abs(trained(x) - model(x)).mean())
 
-    growth = {base: size(512, base_width=base) / size(32, base_width=base) for base in (0, 32)}
-    assert growth[0] > 3
-    assert growth[32] < 2
+    growth = {base: size(512, base) / size(32, base) for base in (0, 32)}
+    assert growth[0] > 2
+    assert growth[32] < 1.3

@@ -120,3 +120,12 @@ def test_bfloat16_product_rounds_its_factors_and_nothing_else():
 def test_lower_precisions_are_for_float32(float64):
     with pytest.raises(InputError, match="precision bfloat16 is for dtype float32: got float64"):
         first_product(jnp.ones((2, 3)), jnp.ones((4, 3)), "bfloat16")
+
+
+def test_other_weights_leave_the_model_as_it_is():
+    model = MLP(3, 2, 2, rngs=nnx.Rngs(0))
+    before = {symbol: np.array(array) for symbol, array in model.weights.items()}
+    other = model.with_weights({symbol: array + 1 for symbol, array in before.items()})
+    for symbol, array in before.items():
+        np.testing.assert_array_equal(model.weights[symbol], array)
+        np.testing.assert_array_equal(other.weights[symbol], array + 1)

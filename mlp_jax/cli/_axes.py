@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 
-from mlp_jax.errors import InputError, shown
+from mlp_jax.errors import InputError, shown, whole
 from mlp_jax.networks.layers import Widths
 from mlp_jax.sweeps.grid import Grid
 from mlp_jax.training.axes import AXES, RULE, Axis
@@ -46,8 +46,13 @@ def with_axes(*, several: bool) -> Callable[[type[T]], type[T]]:
 
 def values_of(options: Any) -> dict[str, tuple[Any, ...]]:
     """The values that options give to each axis that has a default, by its name."""
-    given = {name: getattr(options, name) for name in RULE}
-    return {name: value if isinstance(value, tuple) else (value,) for name, value in given.items()}
+    found = {}
+    for name in RULE:
+        value = getattr(options, name)
+        found[name] = value if isinstance(value, tuple) else (value,)
+        if not found[name]:
+            raise InputError(f"--{name.replace('_', '-')} has no value: expected at least one")
+    return found
 
 
 def axes_of(options: Any) -> dict[str, Sequence[Any]]:
@@ -60,7 +65,7 @@ def axes_of(options: Any) -> dict[str, Sequence[Any]]:
 def of_recipe(options: Any) -> dict[str, int]:
     """Epochs and batch size of the recipe: the greatest, where trials have their own."""
     values = values_of(options)
-    return {name: max(values[name]) for name in OF_RECIPE}
+    return {name: max(whole(name, each, 1, 2**31 - 1) for each in values[name]) for name in OF_RECIPE}
 
 
 def widths(text: Sequence[str]) -> tuple[Widths, ...]:
@@ -71,8 +76,10 @@ def widths(text: Sequence[str]) -> tuple[Widths, ...]:
     """
     found: list[Widths] = []
     for each in text:
-        if not re.fullmatch(r"[+-]?\d+(-\d+)*", each):
-            raise InputError(f"--hidden-units is {shown(each)}: expected a whole number, or several as in 100-50")
+        if not re.fullmatch(r"[+-]?\d{1,18}(-\d{1,18})*", each, re.ASCII):
+            raise InputError(
+                f"--hidden-units is {shown(each)}: expected whole numbers separated by spaces, or 100-50 for two layers"
+            )
         layers = (int(each),) if each[0] in "+-" else tuple(map(int, each.split("-")))
         found.append(layers if len(layers) > 1 else layers[0])
     return tuple(found)

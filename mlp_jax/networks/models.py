@@ -154,7 +154,7 @@ class Model(nnx.Module):
         Raises:
             InputError: shapes that do not fit each other.
         """
-        model = nnx.merge(*nnx.split(self))
+        model = nnx.clone(self)  # merge and split alone would share the variables
         for symbol, param in model._params().items():
             value, expected = _array(weights[symbol]), param.get_value().shape
             if value.shape != expected:

@@ -410,7 +410,7 @@ def _groups(asked: _Asked, networks: _Networks, trials: Iterable[int]) -> Iterat
     alike: dict[tuple[Network, str, int], list[int]] = {}
     for number in trials:
         trial = asked.grid.trials[number]
-        alike.setdefault((networks.by_trial[number], trial.loss, trial.subset), []).append(number)
+        alike.setdefault((networks.by_trial[number], trial.objective, trial.subset), []).append(number)
     for (network, loss, subset), numbers in alike.items():
         activations = sum(math.prod(layer.after(before)) for layer, before in walk(network, networks.shape))
         values = parameter_count(network, networks.shape) + ROWS_AT_ONCE * activations

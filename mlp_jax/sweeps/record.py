@@ -9,7 +9,7 @@ from mlp_jax.datasets.dataset import Dataset
 from mlp_jax.sweeps.blocks import Block
 from mlp_jax.sweeps.outcomes import SPLITS, packed
 from mlp_jax.sweeps.program import EpochMeans, Program
-from mlp_jax.tasks import get_task
+from mlp_jax.tasks import LOSSES, get_task
 from mlp_jax.training.epoch import Means, Scored
 
 HOPELESS = 1000.0
@@ -55,10 +55,8 @@ class Record:
     def __init__(self, block: Block, program: Program, dataset: Dataset) -> None:
         self._task = get_task(dataset.task)
         self._targets = {split: each.targets for split, each in dataset.splits.items()}
-        guess = {
-            name: self._task.guess_loss(dataset.train.targets, name) for name in {slot.loss for slot in program.slots}
-        }
-        self._hopeless = np.array([HOPELESS * guess[slot.loss] or np.inf for slot in program.slots])
+        guess = {loss: self._task.guess_loss(dataset.train.targets, loss) for loss in LOSSES}
+        self._hopeless = np.array([HOPELESS * guess[slot.objective] or np.inf for slot in program.slots])
         self.trials = np.array(block.places)[:, list(program.layout.order)]
         """Number in the grid of each trial."""
         shape, self.rounds = self.trials.shape, program.recipe.rounds

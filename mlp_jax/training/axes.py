@@ -119,8 +119,8 @@ class Trial(NamedTuple):
         parametrization: ``standard``, or ``mup``, in which the best learning rate does not depend on the width (Yang et
             al., 2022): initial weights and learning rates are scaled by layer, relative to ``base_width``.
         base_width: the width at which ``mup`` is the standard parametrization.
-        loss: ``likelihood``, the task's own (cross-entropy; squared error for a regression), or ``squared-error``, the
-            mean of (logit − target)² over one-hot targets (−1 and 1 for two classes with one logit).
+        objective: ``likelihood``, the task's own (cross-entropy; squared error for a regression), or ``squared-error``,
+            the mean of (logit − target)² over one-hot targets (−1 and 1 for two classes with one logit).
         schedule: what multiplies the learning rate as training goes on (``mlp_jax.training.schedules``).
         warmup_steps: minibatches over which the learning rate first rises in equal steps.
         decay_steps: n, the minibatches between two steps of the schedules ``steps`` and ``rsqrt``.
@@ -199,8 +199,9 @@ class Trial(NamedTuple):
             "Width at which mup is the standard parametrization.",
         ),
     ] = 64
-    loss: Annotated[
-        str, _named("losses", "loss", LOSSES, "likelihood is the task's own; squared-error is on one-hot labels.")
+    objective: Annotated[
+        str,
+        _named("objectives", "objective", LOSSES, "likelihood is the task's own; squared-error is on one-hot labels."),
     ] = "likelihood"
     schedule: Annotated[
         str, _named("schedules", "schedule", SCHEDULES, "What multiplies the learning rate as training goes on.")

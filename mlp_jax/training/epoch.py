@@ -259,7 +259,7 @@ class Trials:
     @property
     def loss(self) -> Loss:
         """What is minimized, of each trial."""
-        return loss_of_each(self.task, [shape.loss for shape in self.shapes])
+        return loss_of_each(self.task, [shape.objective for shape in self.shapes])
 
     def rows_of(self, numbers: Numbers, params: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         """By optimizer and name, the numbers of each parameter's trial."""
