@@ -165,7 +165,7 @@ class _TorchTrainer:
 
     problem: Problem
     device: Any = field(init=False)
-    splits: dict[str, tuple[Any, Any]] = field(init=False)
+    splits: dict[str, Any] = field(init=False)
 
     def __post_init__(self) -> None:
         import torch
