@@ -429,7 +429,7 @@ def _scores(run: Run, asked: _Asked, dataset: Dataset, networks: _Networks) -> F
     computed = {key: np.full(len(asked.grid.trials), np.nan) for key in SCORES}
     tolerance = {key: np.zeros(len(asked.grid.trials)) for key in SCORES}
     precision, splits = asked.recipe.precision, dataset.splits
-    options = compiler_options(precision)
+    options = compiler_options("float32")  # as in a sweep's scores, whatever the precision
     ends = np.cumsum([len(split) for split in splits.values()], dtype=np.int32)
     with jax.enable_x64(asked.dtype == np.float64):
         data = to_device(list(splits.values()))
