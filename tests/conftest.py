@@ -8,6 +8,9 @@ import pytest
 
 from mlp_jax import Dataset, Grid, Recipe, SweepWarning, sweep
 from mlp_jax.runs.directory import new_directory, write_run
+from mlp_jax.tasks import get_task
+from mlp_jax.training.axes import shape_of
+from mlp_jax.training.epoch import Trials
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 # Compiling is most of the time. What is compared step by step is compiled as users compile it (test_equality.py).
@@ -46,6 +49,22 @@ def make_dataset(task: str = "multiclass", *, examples: int = 70, features: int 
             class_names=[str(k) for k in range(outputs)] if task == "multiclass" else (),  # a small train may lack one
             name=f"small {task}",
         )
+
+
+def trials_of(layout, points, dataset, recipe):
+    """The trials of a layout as training knows them; ``points`` by slot."""
+    return Trials(
+        shapes=tuple(map(shape_of, points)),
+        columns=layout.trained,
+        classes=max(2, dataset.outputs),
+        logits=layout.logits,
+        by_row=layout.by_row,
+        kernels=layout.kernels,
+        rate_factors=layout.rate_factors,
+        task=get_task(dataset.task),
+        recipe=recipe,
+        examples=len(dataset.train),
+    )
 
 
 def save_dataset(dataset, path):

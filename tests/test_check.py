@@ -117,7 +117,7 @@ def test_a_sound_run_passes_and_is_not_touched(made, capsys):
     said = capsys.readouterr().out
     assert f"{made}: sound." in said
     assert "\x1b" not in said
-    for part in ("config.json", "parameters.npz", "8 trials × 3 epochs", "that diverged are left out"):
+    for part in ("config.json", "parameters.npz", "8 trials, 24 reports", "that diverged are left out"):
         assert part in said
     assert snapshot(made) == before
 

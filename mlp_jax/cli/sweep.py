@@ -5,6 +5,7 @@ import dataclasses
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jax
 from rich.console import Console
@@ -149,9 +150,14 @@ def _check_as_begun(options: Sweep, out: Path) -> None:
         if was == now or (name, now) == ("layout", "auto") or (name == "dataset" and not is_finished(out)):
             continue
         raise InputError(
-            f"{out} cannot be resumed as another sweep: {name} was {shown(was)} and is now {shown(now)}: leave that "
+            f"{out} cannot be resumed as another sweep: {name} was {_told(was)} and is now {_told(now)}: leave that "
             "option away, or begin another sweep with --out"
         )
+
+
+def _told(value: Any) -> str:
+    """What was given to an option, as messages repeat it."""
+    return " ".join(map(str, value)) if isinstance(value, tuple) else shown(value)
 
 
 def _resume_finished(out: Path, console: Console) -> Run:
