@@ -110,14 +110,16 @@ def begun_with(path: Path) -> Sweep:
 
 
 def with_those_of(options: Sweep, again: Callable[[Sweep], Sweep]) -> Sweep:
-    """Options that name a run which is resumed or extended, once more, with that run's in place of the defaults.
-
-    All that differs from these was said.
+    """Options that name a run which is resumed or extended, with that run's in place of the defaults.
 
     Args:
         options: as they were parsed.
         again: parses them with other defaults.
+
+    Raises:
+        InputError: options exclude one another, or it is no run.
     """
+    _check_together(options)
     run = options.resume if options.resume is not None else options.extend
     return options if run is None else again(begun_with(run))
 
@@ -127,7 +129,6 @@ def run(options: Sweep) -> int:
     console = console_for(stderr=options.json)
     extension: Extension | None = None
     out = options.resume
-    _check_together(options)
     if options.extend is not None:
         extension = _asked_extension(options, options.extend)
         grid = extension.lacking
