@@ -215,8 +215,12 @@ def test_a_run_of_another_version_or_altered_is_refused(two, tmp_path):
     changed(two, seeds=[0, 1, 2])
     with pytest.raises(InputError, match=r"trials\.csv has 4 rows: config\.json asks for 6"):
         runs.extend(two, FOUR, make_dataset(), tmp_path / "out")
+    changed(two, seeds=[0, 1])
     (two / "outcomes.npz").unlink()
-    with pytest.raises(InputError, match=r"outcomes\.npz"):
+    manifest = json.loads((two / "manifest.json").read_text())
+    del manifest["files"]["outcomes.npz"]
+    write_json(two / "manifest.json", manifest)
+    with pytest.raises(InputError, match=r"no outcomes\.npz, as an earlier version wrote it"):
         runs.extend(two, FOUR, make_dataset(), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

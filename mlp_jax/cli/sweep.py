@@ -240,7 +240,7 @@ def _asked_extension(options: Sweep, path: Path) -> Extension:
 
 def _check_as_begun(options: Sweep, out: Path) -> None:
     """Raise InputError if an option asks for another sweep than the one that was begun there."""
-    begun, config = begun_with(out), read_config(out)
+    begun, config = begun_with(out), read_wanted(out)
     asked = [each.name for each in dataclasses.fields(Sweep) if each.name in config]
     for name in [*asked, *RULE, "first_seed"]:
         was, now = getattr(begun, name), getattr(options, name)
