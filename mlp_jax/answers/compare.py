@@ -7,7 +7,7 @@ minibatches, and every example; where no two seeds are shared, examples alone ar
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -206,7 +206,8 @@ def _points(side: Side) -> list[tuple[_Point, BySeed]]:
         values = {name: side.trials[name][row].item() if name in side.trials else AXES[name].default for name in AXES}
         values["hidden_units"] = widths_at(side.trials, row)
         values |= {name: values[name] or side.config[name] for name in OF_RECIPE}
-        point, rows = found.setdefault(tuple(values[name] for name in names), ({n: values[n] for n in names}, {}))
+        point = {name: values[name] for name in names}
+        _, rows = found.setdefault(tuple(point.values()), (point, {}))
         if side.trials["diverged"][row] == 0:
             rows[tuple(values[name] for name in REPEATS)] = row
     return list(found.values())
@@ -258,7 +259,9 @@ def _differences(first: Side, other: Side, pairs: Sequence[_Pair], by: Criterion
         effects = {}
         for split in SPLITS:
             sure = estimate(spreads[split][place], known[split])
-            means = [float(s.trials[f"{split}_{by.measure}"][r].mean(dtype=float)) for s, r in zip(sides, rows, strict=True)]
+            means = [
+                float(s.trials[f"{split}_{by.measure}"][r].mean(dtype=float)) for s, r in zip(sides, rows, strict=True)
+            ]
             effects[split] = _effect(sure, (means[0], means[1]), count, first.config["score_name"], by)
         units = (pair.points[0]["hidden_units"], pair.points[1]["hidden_units"])
         differences.append(
@@ -283,7 +286,7 @@ def _effect(sure: Estimate, means: tuple[float, float], count: int, score_name: 
 
 
 def _chosen(pair: _Pair) -> tuple[tuple[list[int], list[int]], bool]:
-    """The rows of both runs that are compared, in pairs if two seeds or more are shared, or if there is no other way."""
+    """The rows of both runs that are compared, and whether in pairs: if some seeds are shared, two where there are."""
     ours, theirs = pair.rows
     shared = [seed for seed in ours if seed in theirs]
     if len(shared) > 1 or (shared and min(len(ours), len(theirs)) == 1):
@@ -295,25 +298,20 @@ def _spread(
     sides: tuple[Side, Side], rows: tuple[list[int], list[int]], paired: bool, split: str, by: Criterion
 ) -> Spread:
     """What the second less the first varies with."""
-    bits = False
-    if all(side.outcomes.known for side in sides):
-        bits = not sides[0].outcomes.graded
-        less, more = (_merit(side, chosen, split, by) for side, chosen in zip(sides, rows, strict=True))
-    else:  # it is not known what each example makes: chance is that of seeds alone
+    if not all(side.outcomes.known for side in sides):  # of what each example makes: then chance is that of seeds alone
         less, more = (
             by.merit(side.trials[f"{split}_{by.measure}"][chosen].astype(float))[:, None]
             for side, chosen in zip(sides, rows, strict=True)
         )
-    found = spread(more - less, paired_bits=bits) if paired else spread_apart(less, more, paired_bits=bits)
-    return found if bits or sides[0].outcomes.known and sides[1].outcomes.known else _of_seeds_alone(found)
+        found = spread(more - less) if paired else spread_apart(less, more)
+        return replace(found, examples=0, over_examples=np.nan, rest=0.0)
+    less, more = (_merit(side, chosen, split, by) for side, chosen in zip(sides, rows, strict=True))
+    bits = not sides[0].outcomes.graded
+    return spread(more - less, paired_bits=bits) if paired else spread_apart(less, more, paired_bits=bits)
 
 
 def _merit(side: Side, rows: Sequence[int], split: str, by: Criterion) -> Float[np.ndarray, "seeds examples"]:
     return side.outcomes.merit(split, side.trials["trial"][list(rows)].tolist(), by.measure)
-
-
-def _of_seeds_alone(found: Spread) -> Spread:
-    return Spread(found.mean, found.seeds, 0, found.over_seeds, np.nan, 0.0)
 
 
 def comparison_record(found: Comparison) -> dict[str, Any]:

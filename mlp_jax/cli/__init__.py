@@ -14,7 +14,21 @@ from typing import Any
 import jax
 import tyro
 
-from mlp_jax.cli import analyse, check, data, evaluate, export, plot, predict, report, sweep, tensorboard, time, train
+from mlp_jax.cli import (
+    analyse,
+    check,
+    compare,
+    data,
+    evaluate,
+    export,
+    plot,
+    predict,
+    report,
+    sweep,
+    tensorboard,
+    time,
+    train,
+)
 from mlp_jax.cli._output import print_in_any_encoding
 from mlp_jax.cli._parsing import given, parsed
 from mlp_jax.cli._signals import Interrupted
@@ -32,6 +46,7 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "export": (export.Export, export.run),
     "tensorboard": (tensorboard.TensorBoard, tensorboard.run),
     "analyse": (analyse.Analyse, analyse.run),
+    "compare": (compare.Compare, compare.run),
     "report": (report.Report, report.run),
     "plot": (plot.Plot, plot.run),
     "time": (time.Time, time.run),
