@@ -223,7 +223,7 @@ def _side_by_side(found: Comparison) -> TextTable:
     """Test scores of runs of different data, by width."""
     measure = found.measure_name
     column = "test_loss" if measure == "loss" else "test_score"
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (
             name,
             row.variant,

@@ -6,7 +6,7 @@ import math
 import shlex
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -127,6 +127,7 @@ def train_run(
     asked = options.asked if extension is None else extension.how
     recipe: Recipe = asked["recipe"]
     options.make_devices(grid, dataset, recipe)
+    beginning: Callable[[], contextlib.AbstractContextManager[None]]
     if extension is None:
         config = sweep_config(make_setup(grid, dataset, **asked), options.dataset, place)
         beginning = partial(new_run, out, config)

@@ -58,8 +58,8 @@ def run(options: Compare) -> int:
         print_json({"paths": paths} | comparison_record(found))
         return 0
     console = console_for()
-    for name, path in paths.items():
-        console.print(f"{name}: {path}", highlight=False, markup=False, soft_wrap=True)
+    for name, where in paths.items():
+        console.print(f"{name}: {where}", highlight=False, markup=False, soft_wrap=True)
     said = comparison_answer(found)
     console.print(str(said), highlight=False, markup=False, soft_wrap=not console.is_terminal)
     for table in comparison_tables(found):

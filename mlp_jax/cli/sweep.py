@@ -231,10 +231,10 @@ def _asked_extension(options: Sweep, path: Path) -> Extension:
     names = {"activations": "activation", "learning_rates": "learning_rate", "seeds": "seed", "first_seed": "seed"}
     given = {names.get(name, name) for name in options.given}
     wanted = {AXES[name].plural: values[name] for name in values if name in given}
-    ours = {name: getattr(options, name) for name in ("precision", "report_every")}
-    recipe = replace(recipe_of(run.config), **ours, **of_recipe(options))
-    grid = grid_of(run.config).changed(lambda _: wanted)
     how = {name: getattr(options, name) for name in ("use_bias", "dtype", "layout")}
+    ours: dict[str, Any] = {"precision": options.precision, "report_every": options.report_every, **of_recipe(options)}
+    recipe = replace(recipe_of(run.config), **ours)
+    grid = grid_of(run.config).changed(lambda _: wanted)
     return extension_of(run, grid, recipe, **how)
 
 

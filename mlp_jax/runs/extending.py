@@ -66,7 +66,7 @@ def extend(
     check_data(extension, path, dataset)
     wanted, lacking = configs(extension, dataset, base.config["dataset"], base.config.get("dataset_path"))
     with resumed_run(place) if resumed else begun(extension, place, wanted, lacking):
-        saved = resume_from(place) if resumed else {"checkpoints": place / CHECKPOINTS}
+        saved: dict[str, Any] = {**resume_from(place)} if resumed else {"checkpoints": place / CHECKPOINTS}
         result = sweep(extension.lacking, dataset, **extension.how, **saved, **how)
         with results(place) as directory:
             write_extended(result, directory, extension, read_wanted(place))

@@ -231,7 +231,8 @@ def _factored(trials: Sequence[Trial]) -> list[Values]:
     """
     rows = [tuple((value,) for value in trial) for trial in trials]
     for name in _fastest()[::-1]:
-        place, joined = Trial._fields.index(name), {}
+        place = Trial._fields.index(name)
+        joined: dict[tuple[Any, ...], list[Any]] = {}
         for row in rows:
             joined.setdefault(row[:place] + row[place + 1 :], []).extend(row[place])
         rows = [(*rest[:place], tuple(values), *rest[place:]) for rest, values in joined.items()]

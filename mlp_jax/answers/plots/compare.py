@@ -116,8 +116,8 @@ def _draw_differences(figure: Figure, axes: Axes, found: Comparison, looks: dict
         for rows in by_point.values():
             widths, values, intervals = (list(column) for column in zip(*sorted(rows), strict=True))
             series.append(_Series(widths, values, intervals, looks[name] | {"linestyle": ""}))
-    for place, each in enumerate(series):
-        _draw(figure, axes, each, place - (len(series) - 1) / 2)
+    for place, one in enumerate(series):
+        _draw(figure, axes, one, place - (len(series) - 1) / 2)
     axes.axhline(0, color="black", linewidth=0.8)
     unit = "points" if found.measure_name == "accuracy" else found.measure_name
     axes.set_ylabel(f"gain ({unit})")
