@@ -78,11 +78,11 @@ def finish(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
-def assert_as_if_nothing_happened(place: Path, run: str) -> None:
+def assert_as_if_nothing_happened(place: Path, run: str, like: str = "whole") -> None:
     for name in RESULTS:
-        assert (place / run / name).read_bytes() == (place / "whole" / name).read_bytes(), name
+        assert (place / run / name).read_bytes() == (place / like / name).read_bytes(), name
     names = sorted(path.name for path in (place / run).iterdir())
-    assert names == sorted(path.name for path in (place / "whole").iterdir())  # and nothing that was on its way
+    assert names == sorted(path.name for path in (place / like).iterdir())  # and nothing that was on its way
 
 
 # SIGKILL
@@ -167,6 +167,33 @@ def test_killed_at_each_kind_of_moment(place):
     again = finish(resume(place, "killed"))
     assert again.returncode == 0
     assert "killed is finished: there is nothing to resume" in again.stdout
+
+
+def removing_what_was(run: Path) -> bool:
+    """While results of a run that is extended in place take the place of its own; or just after an extension began."""
+    return not (run / "manifest.json").exists() and (run / "extension").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("in_place", [True, False])
+def test_an_extension_is_killed_at_each_kind_of_moment(place, in_place):
+    """Before and after it takes the place of a run, that run is whole, or can be finished."""
+    how = ("--seeds", "5", "--checkpoint-every", "1", "--memory", "0.000165")
+    if not (place / "grown").exists():
+        assert finish(start(place, "--extend", "whole", *how, "--out", "grown")).returncode == 0
+    run = f"extended-{in_place}"
+    for moment in (removing_what_was, *MOMENTS[: 3 if in_place else 4]):
+        shutil.rmtree(place / run, ignore_errors=True)
+        if in_place:
+            shutil.copytree(place / "whole", place / run)
+        where = ("--extend", run, "--in-place") if in_place else ("--extend", "whole", "--out", run)
+        killed = kill_at(start(place, *where, *how), place / run, moment)
+        if in_place and moment is not removing_what_was:
+            for name in RESULTS:
+                assert (place / run / name).read_bytes() == (place / "whole" / name).read_bytes(), name
+        done = finish(resume(place, run))
+        assert done.returncode == 0, (killed, done.stderr)
+        assert_as_if_nothing_happened(place, run, "grown")
 
 
 @pytest.mark.slow

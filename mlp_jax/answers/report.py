@@ -41,7 +41,7 @@ def rerun(config: Mapping[str, Any]) -> str:
     usual = Recipe(epochs=recipe.epochs, batch_size=recipe.batch_size, precision=recipe.precision)
     rule = _further(config)
     one_each = all(len(values) == 1 for values in rule.values()) and all(type(m) is int for m in config["hidden_units"])
-    if recipe != usual or seeds != list(range(seeds[0], seeds[0] + len(seeds))) or not one_each:
+    if "grids" in config or recipe != usual or seeds != list(range(seeds[0], seeds[0] + len(seeds))) or not one_each:
         return _rerun_python(config, recipe)
     transpose = config.get("transpose")
     parts = ["mlp-jax", "sweep", "--dataset", str(config["dataset"])]
@@ -58,19 +58,23 @@ def rerun(config: Mapping[str, Any]) -> str:
 
 
 def _rerun_python(config: Mapping[str, Any], recipe: Recipe) -> str:
-    names = [axis.plural for axis in AXES.values() if axis.plural in config]
     transpose = "" if config.get("transpose") is None else f", transpose={config['transpose']}"
-    values = {name: list(config[name]) for name in names}
-    values["hidden_units"] = list(map(check_widths, values["hidden_units"]))
-    grid = ", ".join(f"{name}={each!r}" for name, each in values.items())
+    grid = " + ".join(map(_grid_python, config.get("grids", [config])))
     rest = ", ".join(f"{name}={config[name]!r}" for name in ("layout", "use_bias", "dtype"))
     return (
         "import mlp_jax\n\n"
         f"dataset = mlp_jax.load_dataset({config['dataset']!r}{transpose})\n"
-        f"grid = mlp_jax.Grid({grid})\n"
+        f"grid = {grid}\n"
         f"recipe = mlp_jax.{recipe!r}\n"
         f"result = mlp_jax.sweep(grid, dataset, recipe=recipe, {rest})"
     )
+
+
+def _grid_python(axes: Mapping[str, Any]) -> str:
+    """The call that makes a product again."""
+    values = {axis.plural: list(axes[axis.plural]) for axis in AXES.values() if axis.plural in axes}
+    values["hidden_units"] = list(map(check_widths, values["hidden_units"]))
+    return f"mlp_jax.Grid({', '.join(f'{name}={each!r}' for name, each in values.items())})"
 
 
 def _further(config: Mapping[str, Any]) -> dict[str, list[Any]]:

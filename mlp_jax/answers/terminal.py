@@ -320,7 +320,8 @@ def print_summary(console: Console, analysis: Analysis, config: dict[str, Any], 
     title += f" after {counted(config['epochs'], 'epoch')}"
     names, shared = variant_names([row.variant for row in analysis.rows])
     setting = ("variant", "learning rate") if len(settings) > 1 else ()
-    headings = (*setting, "M", "parameters", "train", "validation", "test", *others)
+    uneven = len({row.seeds + row.diverged for row in analysis.rows}) > 1
+    headings = (*setting, "M", *(("seeds",) if uneven else ()), "parameters", "train", "validation", "test", *others)
     sections = []
     for (variant, rate), rows in settings.items():
         lines = []
@@ -329,7 +330,8 @@ def print_summary(console: Console, analysis: Analysis, config: dict[str, Any], 
             theirs = others.values() if variant == "sigmoid" and rate == 1e-3 else [{} for _ in others]
             scores = (_with_deviation(row, split, name) for split in ("train", "validation", "test"))
             held_against = (f"{100 * by[row.hidden_units]:.2f}" if row.hidden_units in by else "–" for by in theirs)
-            lines.append((*first, str(row.hidden_units), f"{row.parameters:,}", *scores, *held_against))
+            units = [str(row.hidden_units), *([str(row.seeds)] if uneven else [])]
+            lines.append((*first, *units, f"{row.parameters:,}", *scores, *held_against))
         sections.append(lines)
     drop = ("parameters", *reversed(others), "train", "validation")
     look: dict[str, Any] = {"left": ("variant",), "prose": "variant" if setting else None, "elsewhere": "trials.csv"}
@@ -350,11 +352,12 @@ def _with_deviation(row: Summary, split: str, name: str) -> str:
 
 def _notes(analysis: Analysis, config: dict[str, Any], environment: dict[str, Any]) -> tuple[str, ...]:
     """What is said below the table."""
-    seeds, notes = len(config["seeds"]), []
+    seeds, notes = sorted({row.seeds + row.diverged for row in analysis.rows}), []
     said = answer(analysis)
     notes += [said.short, *said.cautions]
-    if seeds > 1:
-        notes.append(f"Mean ± standard deviation over {seeds} seeds, of the finished models.")
+    if seeds[-1] > 1:
+        over = f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else seeds[0]
+        notes.append(f"Mean ± standard deviation over {over} seeds, of the finished models.")
     if any(row.hidden_units == 0 for row in analysis.rows):
         notes.append("M = 0 has no hidden layer.")
     if others := references(config):

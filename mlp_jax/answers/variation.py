@@ -80,6 +80,32 @@ def spread(values: Float[np.ndarray, "seeds examples"], *, paired_bits: bool = F
     return Spread(mean, seeds, examples, float(by_seed.var(ddof=1)) if seeds > 1 else math.nan, over_examples, rest)
 
 
+def spread_apart(
+    lesser: Float[np.ndarray, "m examples"], greater: Float[np.ndarray, "n examples"], *, paired_bits: bool = False
+) -> Spread:
+    """What the difference of two tables' means varies with, whose seeds have nothing to do with one another.
+
+    Their examples are the same, and so differences are taken by example; the variances over seeds of both add up. Of
+    seeds there count as many as the smaller table has, which errs to the safe side.
+
+    Args:
+        lesser: a row a seed, a column an example.
+        greater: from which the other is taken.
+        paired_bits: as ``spread`` takes it.
+    """
+    each = [spread(table) for table in (lesser, greater)]
+    seeds = min(one.seeds for one in each)
+    by_example = spread(greater.mean(axis=0, keepdims=True) - lesser.mean(axis=0), paired_bits=paired_bits)
+    return Spread(
+        by_example.mean,
+        seeds,
+        by_example.examples,
+        seeds * sum(one.over_seeds / one.seeds for one in each),
+        by_example.over_examples,
+        seeds * sum(one.rest / one.seeds for one in each),
+    )
+
+
 class Prior(NamedTuple):
     """What the variances over seeds of several comparisons say of each: a ratio, worth so many degrees of freedom.
 

@@ -146,7 +146,7 @@ def how_many(verdict: Verdict, analysis: Analysis) -> str:
         lead = f"About {named:,} hidden units" if alike == named else f"Between {alike:,} and {named:,} hidden units"
         said = f"{lead}: {fewer:,} are worse by more than luck; beyond {named:,} no gain is more than luck"
     if known := [step.interval.high for step in pairs if not np.isnan(step.interval.high)]:
-        most = _amount(max(0.0, *known), name)
+        most = amount_text(max(0.0, *known), name)
         said += (
             f", but {'a loss lower by up to' if name == 'loss' else 'up to'} {most}{'' if name == 'loss' else ' more'} "
         )
@@ -170,11 +170,11 @@ def _on_test(steps: Sequence[Step], name: str) -> str:
     told = [step for step in known if step.interval.low > 0]
     most = max(told or known, key=lambda step: step.gain)
     lesser, greater = most.hidden_units
-    gain = f"{greater:,} have {_signed(most.gain, name)}{_points(name)} over {lesser:,}"
+    gain = f"{greater:,} have {signed_text(most.gain, name)}{points_text(name)} over {lesser:,}"
     if name == "loss":
         gain = f"the loss of {greater:,} is lower than that of {lesser:,} by {number_text(most.gain, name)}"
     luck = "is more than luck" if told else "is worse by more than luck" if most.interval.high < 0 else "could be luck"
-    return f"On test, which had no say in this, {gain} ({_span(most.interval, name, signed=True)}), which {luck}."
+    return f"On test, which had no say in this, {gain} ({span_text(most.interval, name, signed=True)}), which {luck}."
 
 
 def _counts(row: Summary, analysis: Analysis, split: str) -> str:
@@ -185,13 +185,14 @@ def _counts(row: Summary, analysis: Analysis, split: str) -> str:
     return ", ".join(said)
 
 
-def _points(name: str) -> str:
+def points_text(name: str) -> str:
+    """The unit of a difference in a measure, behind a number."""
     return {"accuracy": " points", "loss": ""}.get(name, f" of {name}")
 
 
-def _amount(value: float, name: str) -> str:
+def amount_text(value: float, name: str) -> str:
     """An amount of a measure: points of an accuracy, R², or loss."""
-    return f"{number_text(value, name)}{_points(name)}"
+    return f"{number_text(value, name)}{points_text(name)}"
 
 
 def _luck(analysis: Analysis, verdict: Verdict) -> str:
@@ -218,8 +219,8 @@ def _by_rule(verdict: Verdict, name: str) -> str:
     step = next(each for each in verdict.against_best if each.hidden_units[0] == point.hidden_units)
     return (
         f"M = {point.hidden_units:,} is the smallest width within one standard error of the best, M = "
-        f"{best.hidden_units:,}: that gains {_amount(step.gain, name)} on validation, and so unsure is this difference "
-        f"(± {_amount(step.standard_error, name)})."
+        f"{best.hidden_units:,}: that gains {amount_text(step.gain, name)} on validation, and so unsure is this "
+        f"difference (± {amount_text(step.standard_error, name)})."
     )
 
 
@@ -264,7 +265,7 @@ def _reached(row: Summary, analysis: Analysis) -> str:
     if np.isnan(interval.low):
         return text
     unit = " %" if name == "accuracy" else ""
-    return f"{text} (95 % interval {_span(interval, name)}{unit}, {_counts(row, analysis, 'test')})"
+    return f"{text} (95 % interval {span_text(interval, name)}{unit}, {_counts(row, analysis, 'test')})"
 
 
 def findings(analysis: Analysis) -> list[str]:
@@ -282,7 +283,7 @@ def findings(analysis: Analysis) -> list[str]:
         depends = "depends" if test.p_value < 0.05 else "was not found to depend"
         said.append(
             f"The effect of the learning rate {depends} on the width ({test.variant}): analysis of variance, "
-            f"F({test.degrees[0]}, {test.degrees[1]:.0f}) = {test.f:.3g}, {_p_value(test.p_value, of=True)}."
+            f"F({test.degrees[0]}, {test.degrees[1]:.0f}) = {test.f:.3g}, {p_text(test.p_value, of=True)}."
         )
     trials = sum(row.seeds + row.diverged for row in analysis.rows)
     if diverged := sum(row.diverged for row in analysis.rows):
@@ -318,7 +319,7 @@ def _width_table(analysis: Analysis) -> TextTable:
     lines = []
     for row, epoch in zip(analysis.rows, analysis.best_epoch, strict=True):
         line = [f"{row.hidden_units:,}", number_text(row.mean[f"test_{column}"], name)]
-        line += [_span(bounded(row.interval["test"], name), name)] if sure else []
+        line += [span_text(bounded(row.interval["test"], name), name)] if sure else []
         line += [number_text(row.deviation[f"test_{column}"], name)] if spread else []
         line += [number_text(row.mean[f"validation_{column}"], name), "–" if np.isnan(epoch) else f"{epoch:g}"]
         line += [f"{row.parameters:,}", str(row.seeds) + (f" of {row.seeds + row.diverged}" if row.diverged else "")]
@@ -337,7 +338,7 @@ def _width_table(analysis: Analysis) -> TextTable:
     return _by_setting_table(f"{unit} by width", headings, lines, analysis.rows, [*notes, best])
 
 
-_TOLD = {None: "–", True: "yes", False: "cannot be told"}
+TOLD = {None: "–", True: "yes", False: "cannot be told"}
 
 
 def _gain_table(analysis: Analysis, which: str, what: str, title: str) -> TextTable:
@@ -350,13 +351,13 @@ def _gain_table(analysis: Analysis, which: str, what: str, title: str) -> TextTa
     lines = [
         [
             "{:,} → {:,}".format(*step.hidden_units),
-            _signed(step.gain, name),
-            _TOLD[step.distinguishable],
-            _span(step.interval, name, signed=True),
-            _p_value(step.p_value),
+            signed_text(step.gain, name),
+            TOLD[step.distinguishable],
+            span_text(step.interval, name, signed=True),
+            p_text(step.p_value),
             *([str(step.seeds)] if len(counts) > 1 else []),
-            _signed(test.gain, name),
-            _span(test.interval, name, signed=True),
+            signed_text(test.gain, name),
+            span_text(test.interval, name, signed=True),
         ]
         for step, test in zip(steps, on_test, strict=True)
     ]
@@ -412,19 +413,22 @@ def _merit(verdict: Verdict) -> float:
     return -np.inf if verdict.best is None or np.isnan(verdict.best.merit) else verdict.best.merit
 
 
-def _signed(value: float, score_name: str) -> str:
+def signed_text(value: float, score_name: str) -> str:
+    """A difference, as ``number_text`` writes it, with its sign."""
     text = number_text(value, score_name)
     return text if text.startswith(("−", "–")) else f"+{text}"
 
 
-def _span(interval: Interval, score_name: str, *, signed: bool = False) -> str:
+def span_text(interval: Interval, score_name: str, *, signed: bool = False) -> str:
+    """From where to where; a dash for none."""
     if np.isnan(interval.low):
         return "–"
-    write = _signed if signed else number_text
+    write = signed_text if signed else number_text
     return f"{write(interval.low, score_name)} to {write(interval.high, score_name)}"
 
 
-def _p_value(p: float, *, of: bool = False) -> str:
+def p_text(p: float, *, of: bool = False) -> str:
+    """A p value, or with ``of`` as a sentence has it."""
     if np.isnan(p):
         return "–"
     text = "< 0.001" if p < 0.001 else f"{p:.3f}"

@@ -1,5 +1,6 @@
 """The command line: a module a command, each a typed configuration and what it calls."""
 
+import dataclasses
 import functools
 import logging
 import os
@@ -13,9 +14,23 @@ from typing import Any
 import jax
 import tyro
 
-from mlp_jax.cli import analyse, check, data, evaluate, export, plot, predict, report, sweep, tensorboard, time, train
+from mlp_jax.cli import (
+    analyse,
+    check,
+    compare,
+    data,
+    evaluate,
+    export,
+    plot,
+    predict,
+    report,
+    sweep,
+    tensorboard,
+    time,
+    train,
+)
 from mlp_jax.cli._output import print_in_any_encoding
-from mlp_jax.cli._parsing import parsed
+from mlp_jax.cli._parsing import given, parsed
 from mlp_jax.cli._signals import Interrupted
 from mlp_jax.errors import InputError, SweepWarning
 from mlp_jax.machine import distributed
@@ -31,6 +46,7 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "export": (export.Export, export.run),
     "tensorboard": (tensorboard.TensorBoard, tensorboard.run),
     "analyse": (analyse.Analyse, analyse.run),
+    "compare": (compare.Compare, compare.run),
     "report": (report.Report, report.run),
     "plot": (plot.Plot, plot.run),
     "time": (time.Time, time.run),
@@ -81,14 +97,8 @@ def _run(arguments: Sequence[str] | None) -> tuple[int, bool]:
                 return 0, True
             options = _parse(arguments)
             check_xla_flags()
-            if isinstance(options, sweep.Sweep) and options.resume is not None:
-                # Once more, with what the run was begun with in place of the defaults: all that differs now was said.
-                begun = sweep.begun_with(options.resume)
-                options = parsed(
-                    lambda: tyro.cli(sweep.Sweep, prog="mlp-jax sweep", args=arguments[1:], default=begun),
-                    arguments,
-                    _OPTIONS,
-                )
+            if isinstance(options, sweep.Sweep):
+                options = sweep.with_those_of(options, functools.partial(_parse_sweep, arguments))
             return next(run for kind, run in COMMANDS.values() if isinstance(options, kind))(options), True
     except InputError as error:
         print(f"mlp-jax: error: {error}", file=sys.stderr)
@@ -110,6 +120,16 @@ def _run(arguments: Sequence[str] | None) -> tuple[int, bool]:
     except KeyboardInterrupt:
         print("mlp-jax: interrupted: no run was written", file=sys.stderr)
         return 130, False
+
+
+def _parse_sweep(arguments: Sequence[str], default: sweep.Sweep) -> sweep.Sweep:
+    """The options of a sweep that has other defaults."""
+    default = dataclasses.replace(default, given=given(arguments[1:]))
+    options = parsed(
+        lambda: tyro.cli(sweep.Sweep, prog="mlp-jax sweep", args=arguments[1:], default=default), arguments, _OPTIONS
+    )
+    assert isinstance(options, sweep.Sweep)
+    return options
 
 
 @functools.cache

@@ -10,13 +10,10 @@ import tyro
 from mlp_jax.errors import InputError, shown, whole
 from mlp_jax.networks.layers import Widths
 from mlp_jax.sweeps.grid import Grid
-from mlp_jax.training.axes import AXES, RULE, Axis
+from mlp_jax.training.axes import AXES, OF_RECIPE, RULE, Axis
 from mlp_jax.training.recipe import Recipe
 
 T = TypeVar("T")
-
-OF_RECIPE = ("epochs", "batch_size")
-"""Axes whose default is the recipe's value."""
 
 
 def _kind(axis: Axis) -> Any:
@@ -91,13 +88,11 @@ def widths_text(hidden_units: Any) -> str:
 
 
 def options_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a sweep, by their names, that a configuration came from.
+    """The options of a sweep, by their names, that a configuration came from; of a sum of grids all its values.
 
     Raises:
-        InputError: it is a sum of grids, which no options give.
+        InputError: it makes no sense.
     """
-    if "grids" in config:
-        raise InputError("trials that are a sum of grids: resume it from Python, with sweep(resume=...)")
     grid = Grid.from_axes(config)
     found = {name: grid.values(name) for name in RULE if name not in OF_RECIPE}
     for name in OF_RECIPE:

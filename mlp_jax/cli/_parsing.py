@@ -106,6 +106,12 @@ def _option(argument: str) -> str:
     return argument.partition("=")[0].replace("_", "-")
 
 
+def given(arguments: Sequence[str]) -> tuple[str, ...]:
+    """The names of the fields whose options are among the arguments of a command."""
+    options = (_option(argument)[2:] for argument in arguments if argument.startswith("--"))
+    return tuple(dict.fromkeys(option.replace("-", "_") for option in options))
+
+
 def _values(option: str, arguments: Sequence[str]) -> list[str]:
     """What is given to an option, where it is given last."""
     places = [i for i, argument in enumerate(arguments) if _option(argument) == option]

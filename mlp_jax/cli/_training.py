@@ -6,8 +6,9 @@ import math
 import shlex
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +23,22 @@ from mlp_jax.datasets import Dataset, absolute_path, load_dataset
 from mlp_jax.errors import InputError, SweepStopped, SweepWarning, first_line, whole
 from mlp_jax.machine.cache import enable_compilation_cache
 from mlp_jax.machine.distributed import leads, lost, several
-from mlp_jax.runs.directory import CHECKPOINTS, check_new, dataset_of, read_config, sweep_config, write_run
+from mlp_jax.runs.directory import (
+    CHECKPOINTS,
+    MANIFEST,
+    Run,
+    check_new,
+    dataset_of,
+    is_extending,
+    is_finished,
+    read_run,
+    read_wanted,
+    sweep_config,
+    write_run,
+)
+from mlp_jax.runs.extending import begun as begun_extension
+from mlp_jax.runs.extending import check_data, configs
+from mlp_jax.runs.extension import Extension, write_extended
 from mlp_jax.runs.running import new_run, own_place, results, resume_from, resumed_run
 from mlp_jax.runs.tables import best_trial, history_table, trials_table
 from mlp_jax.sweeps.grid import Grid
@@ -75,22 +91,29 @@ class TrainingOptions:
         """Of each device to use, as ``sweep`` takes it."""
         return None if self.memory is None else int(self.memory * 2**30)
 
-    def make_devices(self, grid: Grid, dataset: Dataset) -> None:
+    def make_devices(self, grid: Grid, dataset: Dataset, recipe: Recipe) -> None:
         """Have as many devices of the CPU as training gains by."""
-        device_a_core(grid, dataset, recipe=self.recipe, layout=self.layout, use_bias=self.use_bias)
+        device_a_core(grid, dataset, recipe=recipe, layout=self.layout, use_bias=self.use_bias)
 
 
 def train_run(
-    options: TrainingOptions, grid: Grid, out: Path, console: Console, *, resume: bool = False
+    options: TrainingOptions,
+    grid: Grid,
+    out: Path,
+    console: Console,
+    *,
+    resume: bool = False,
+    extension: Extension | None = None,
 ) -> tuple[SweepResult, Dataset]:
     """Train a grid, showing its progress on the console, and write its run directory.
 
     Args:
         options: of the command.
-        grid: the trials.
+        grid: the trials to train.
         out: the run directory.
         console: to show progress on.
         resume: whether the run directory is there, and training goes on from what it holds.
+        extension: that has those trials to be added to a run, which ``out`` is to hold as well.
 
     Raises:
         InputError: the run cannot be begun, or is to be resumed as another one than it was.
@@ -98,14 +121,24 @@ def train_run(
     """
     if options.cache:
         enable_compilation_cache()
-    begun = read_config(out) if resume else None
-    dataset, place = _dataset(options, begun, out)
-    options.make_devices(grid, dataset)
-    asked = options.asked
-    config = sweep_config(make_setup(grid, dataset, **asked), options.dataset, place)
-    stop = Stop(lambda: f"interrupted; {_left(out)}")
+    begun = read_wanted(out) if resume else None
+    before = begun if extension is None else extension.config
+    dataset, place = _dataset(options, before, out if extension is None else extension.base)
+    asked = options.asked if extension is None else extension.how
+    recipe: Recipe = asked["recipe"]
+    options.make_devices(grid, dataset, recipe)
+    beginning: Callable[[], contextlib.AbstractContextManager[None]]
+    if extension is None:
+        config = sweep_config(make_setup(grid, dataset, **asked), options.dataset, place)
+        beginning = partial(new_run, out, config)
+    else:
+        check_data(extension, extension.base, dataset)
+        config, lacking = configs(extension, dataset, options.dataset, place)
+        beginning = partial(begun_extension, extension, out, config, lacking)
+    was = (out / MANIFEST).read_bytes() if is_finished(out) else None  # extended in place
+    stop = Stop(lambda: f"interrupted; {_left(out, was)}")
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_told(stop, out))
+        stack.enter_context(_told(stop, out, was))
         stack.enter_context(stop)
         if begun is not None:
             _check_same(out, begun, config)
@@ -114,15 +147,15 @@ def train_run(
             saved: dict[str, Any] = {**resume_from(out)}
         else:
             if leads():
-                stack.enter_context(new_run(out, config))
+                stack.enter_context(beginning())
             saved = {"checkpoints": out / CHECKPOINTS}
         if several() and not leads():
             # Said now: should the process that leads die, JAX ends this one before it can say anything.
             who = f"process {jax.process_index()} of {jax.process_count()}"
             again = f"should another one end, so does this one; to go on, all of them: {_again(out)}"
             print(f"mlp-jax: {who}: {again}", file=sys.stderr, flush=True)
-        with Display(console, grid, options.recipe.epochs, get_task(dataset.task).score_name) as display:
-            if (batch := options.recipe.batch_size) > (count := len(dataset.train)):
+        with Display(console, grid, recipe.epochs, get_task(dataset.task).score_name) as display:
+            if (batch := recipe.batch_size) > (count := len(dataset.train)):
                 more = f"Batches of {batch:,} are more than the {count:,} training examples"
                 console.print(f"{more}: all of them are one batch", highlight=False, soft_wrap=True)
             result = sweep(
@@ -138,10 +171,18 @@ def train_run(
             )
         if leads():
             with results(out) as directory:
-                write_run(result, directory, config["dataset"], config["dataset_path"])
-                drawn = _to_draw(result)  # now: it may be read from checkpoints, which go with this block
-            tables = (trials_table(result), history_table(result), config)
-            draw_lacking(out, *tables, outcomes=result.outcomes, dataset=dataset, **drawn)
+                if extension is not None:
+                    write_extended(result, directory, extension, config)
+                else:
+                    write_run(result, directory, config["dataset"], config["dataset_path"])
+                    drawn = _to_draw(result)  # now: it may be read from checkpoints, which go with this block
+            if extension is not None:
+                run = read_run(out)
+                tables = (run.trials, run.history, run.config)
+                outcomes, drawn = run.outcomes, _to_draw_of(run)
+            else:
+                tables, outcomes = (trials_table(result), history_table(result), config), result.outcomes
+            draw_lacking(out, *tables, outcomes=outcomes, dataset=dataset, **drawn)
     return result, dataset
 
 
@@ -154,14 +195,14 @@ def _dataset(options: TrainingOptions, begun: Mapping[str, Any] | None, out: Pat
 
 
 @contextlib.contextmanager
-def _told(stop: Stop, out: Path) -> Iterator[None]:
+def _told(stop: Stop, out: Path, was: bytes | None) -> Iterator[None]:
     """Say, of what ends a run early, what is left of it."""
     try:
         yield
     except SweepStopped:
-        raise Interrupted(stop.exit_code, f"stopped; {_left(out)}", together=True) from None
+        raise Interrupted(stop.exit_code, f"stopped; {_left(out, was)}", together=True) from None
     except KeyboardInterrupt:
-        raise Interrupted(stop.exit_code if stop() else 130, f"interrupted; {_left(out)}") from None
+        raise Interrupted(stop.exit_code if stop() else 130, f"interrupted; {_left(out, was)}") from None
     except InputError:
         raise
     except jax.errors.JaxRuntimeError as error:
@@ -171,11 +212,13 @@ def _told(stop: Stop, out: Path) -> Iterator[None]:
             1, f"another process has ended, and so does this one; to go on, all of them: {_again(out)}"
         ) from None
     except OSError as error:
-        raise InputError(f"{error}; {_left(out)}") from None
+        raise InputError(f"{error}; {_left(out, was)}") from None
 
 
-def _left(out: Path) -> str:
-    """What is left of a run that ends early."""
+def _left(out: Path, was: bytes | None) -> str:
+    """What is left of a run that ends early; ``was`` is the manifest that it had already, if it had one."""
+    if was is not None and is_finished(out) and not is_extending(out) and (out / MANIFEST).read_bytes() == was:
+        return f"{out} is as it was"
     if not (out / "config.json").is_file():
         return "no run was written"
     return f"to go on from the last checkpoint: {_again(out)}"
@@ -232,6 +275,12 @@ def _to_draw(result: SweepResult) -> dict[str, Any]:
     trials = trials_table(result)
     best = best_trial(trials) if (trials["diverged"] == 0).any() else None
     return {"trial": best, "model": None if best is None else result.model(result.trials[best])}
+
+
+def _to_draw_of(run: Run) -> dict[str, Any]:
+    """The same of a run that was read back."""
+    best = best_trial(run.trials) if (run.trials["diverged"] == 0).any() else None
+    return {"trial": best, "model": None if best is None else run.model(best), "timing": run.timing}
 
 
 def draw_lacking(out: Path, *tables: Any, **model: Any) -> None:

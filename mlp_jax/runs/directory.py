@@ -9,6 +9,7 @@ outcomes.npz      what each trial makes of each example of validation and test (
                   validation, test: bits [trials, ⌈N / 8⌉], 1 for right, or squared errors [trials, N];
                   validation_guess, test_guess: the same of the trivial guess; validation_variance, test_variance
 manifest.json     size and SHA-256 of these; written last
+extension/        while trials are added to a run: what they are added to (``mlp_jax.runs.extension``)
 timing.csv        seconds an epoch by width, if ``mlp-jax time`` measured them
 figures/          drawn from the above
 """
@@ -29,7 +30,7 @@ from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import jax
 import numpy as np
@@ -70,6 +71,10 @@ LOCK = ".lock"
 """Of a run directory: its process holds it."""
 CHECKPOINTS = "checkpoints"
 """Of a run directory, until it is finished."""
+EXTENSION = "extension"
+"""Of a run directory, while trials are added to a run."""
+WANTED, LACKING = "wanted.json", "lacking.json"
+"""Of an extension: the configurations of the whole, and of the sweep that trains what is added."""
 
 _TEXT = {"program", "device"}
 _WHOLE = {"trial", "parameters", "diverged", "epoch"}
@@ -270,15 +275,18 @@ def recipe_of(config: Mapping[str, Any]) -> Recipe:
     return Recipe(**{each.name: config[each.name] for each in fields(Recipe) if each.name in config})
 
 
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that results may depend on."""
+    packages = ("mlp-jax", "jax", "jaxlib", "flax", "optax", "numpy")
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+
+
 def environment(result: SweepResult) -> dict[str, Any]:
     """What a sweep ran on, when (UTC), and where its time went, in seconds."""
     timing = result.timing
     devices = jax.devices()
     return {
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("mlp-jax", "jax", "jaxlib", "flax", "optax", "numpy")},
-        },
+        "versions": versions(),
         "started": result.started.isoformat(timespec="seconds"),
         "ended": result.ended.isoformat(timespec="seconds"),
         "platform": platform.platform(),
@@ -310,10 +318,10 @@ def write_run(result: SweepResult, directory: Path, dataset: str, dataset_path: 
     """
     write_json(directory / "config.json", sweep_config(result, dataset, dataset_path))
     write_json(directory / "environment.json", environment(result))
-    _write_csv(directory / "trials.csv", trials_table(result))
-    _write_csv(directory / "history.csv", history_table(result))
+    write_csv(directory / "trials.csv", trials_table(result))
+    write_csv(directory / "history.csv", history_table(result))
     _write_parameters(directory / "parameters.npz", result)
-    _write_outcomes(directory / OUTCOMES, result.outcomes)
+    write_outcomes(directory / OUTCOMES, result.outcomes)
     write_manifest(directory)
 
 
@@ -328,6 +336,31 @@ def is_finished(path: Path) -> bool:
     return (path / MANIFEST).is_file()
 
 
+def is_extending(path: Path) -> bool:
+    """Whether trials are being added there to a run: that was begun, and has not ended.
+
+    In place, the run stays as it was until then.
+    """
+    if not (path / EXTENSION / LACKING).is_file():
+        return False
+    return not is_finished(path) or (path / MANIFEST).read_bytes() == (path / EXTENSION / MANIFEST).read_bytes()
+
+
+def read_wanted(path: Path) -> dict[str, Any]:
+    """What was asked for, in a directory where perhaps a run is being extended; raises DataError if it is damaged."""
+    return _read_extension(path, WANTED) if is_extending(path) else read_config(path)
+
+
+def read_training(path: Path) -> dict[str, Any]:
+    """What is in training there: what was asked for, or of an extension what is added; raises DataError likewise."""
+    return _read_extension(path, LACKING) if is_extending(path) else read_config(path)
+
+
+def _read_extension(path: Path, name: str) -> dict[str, Any]:
+    place = f"{EXTENSION}/{name}"
+    return _checked_config(read_json(_inside(path, place, MOST_JSON)), path / place)
+
+
 def _describe(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
         return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
@@ -340,7 +373,8 @@ def _write_parameters(path: Path, result: SweepResult) -> None:
     )
 
 
-def _write_outcomes(path: Path, outcomes: Outcomes) -> None:
+def write_outcomes(path: Path, outcomes: Outcomes) -> None:
+    """Write what each trial makes of each example, whole or not at all."""
     of_split = (
         (f"{split}{what}", values[split])
         for split in SPLITS
@@ -353,9 +387,13 @@ def _write_npz(path: Path, arrays: Iterable[tuple[str, np.ndarray]]) -> None:
     """As ``np.savez`` would, but without having all of them in memory."""
     with written_whole(path) as file, zipfile.ZipFile(file, "w") as archive:
         for name, array in arrays:
-            member = zipfile.ZipInfo(f"{name}.npy")  # with a fixed date: the same run, the same bytes
-            with archive.open(member, "w", force_zip64=True) as stream:
+            with new_member(archive, f"{name}.npy") as stream:
                 np.lib.format.write_array(stream, np.asarray(array), allow_pickle=False)
+
+
+def new_member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
+    """A member of an archive to write, with a fixed date: the same run, the same bytes."""
+    return archive.open(zipfile.ZipInfo(name), "w", force_zip64=True)
 
 
 def _read_outcomes(path: Path, config: Mapping[str, Any], trials: int) -> Outcomes:
@@ -437,7 +475,7 @@ def dataset_of(config: Mapping[str, Any], path: Path, name: str | None = None) -
 
 def write_timing(path: Path, timing: Table) -> None:
     """Add what was measured to a run directory; an older table is replaced."""
-    _write_csv(path / "timing.csv", timing)
+    write_csv(path / "timing.csv", timing)
 
 
 def _inside(directory: Path, name: str, most: int) -> Path:
@@ -493,7 +531,8 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _write_csv(path: Path, table: Table) -> None:
+def write_csv(path: Path, table: Mapping[str, Iterable[Any]]) -> None:
+    """Write columns, whole or not at all; the variant, which follows from others, is left out."""
     with written_whole(path) as file:
         text = io.TextIOWrapper(file, encoding="utf-8", newline="")
         writer = csv.writer(text)

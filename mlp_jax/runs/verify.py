@@ -34,9 +34,9 @@ from mlp_jax.runs.directory import (
     dataset_of,
     grid_of,
     is_finished,
-    read_config,
     read_json,
     read_run,
+    read_training,
     recipe_of,
 )
 from mlp_jax.runs.tables import SCORES, Table, axes_table, reports_table
@@ -117,6 +117,17 @@ def verify(path: str | Path, dataset: str | None = None) -> list[Finding]:
     if not is_finished(path) and (CHECKPOINTS in there or there == ["config.json"]):
         return _unfinished(path, dataset)
     return _by_part([*_files(path), *_contents(path, dataset)])
+
+
+def verify_files(path: Path) -> list[Finding]:
+    """Check the bytes of a finished run, and its tables against its configuration: what takes no time to speak of.
+
+    Raises:
+        DataError: a file is damaged.
+    """
+    run = read_run(path)
+    asked = _asked(run.config)
+    return _by_part([*_files(path), _trials(run.trials, asked, None), _history(run, asked)])
 
 
 def _by_part(findings: Iterable[Finding]) -> list[Finding]:
@@ -495,7 +506,7 @@ def _unfinished(path: Path, name: str | None) -> list[Finding]:
     """Of what there is to go on from."""
     place = path / CHECKPOINTS
     try:
-        config = read_config(path)
+        config = read_training(path)
         asked = _asked(config)
     except InputError as error:
         return [Finding("config.json", "wrong", str(error)), Finding(CHECKPOINTS, "unchecked", "of an unknown sweep")]

@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -99,22 +99,65 @@ class Grid:
         instance("a summand", other, Grid, "an mlp_jax.Grid")
         return _sum([*self.products, *other.products])
 
+    def __sub__(self, other: "Grid") -> "Grid":
+        """The trials that the other lacks, in as few products as their order allows.
+
+        Raises:
+            InputError: it lacks none.
+        """
+        instance("a grid to take away", other, Grid, "an mlp_jax.Grid")
+        theirs = set(other.trials)
+        left = [trial for trial in self.trials if trial not in theirs]
+        if not left:
+            raise InputError("the grids have the same trials: expected one that the other lacks")
+        return _sum(_factored(left))
+
+    def united(self, other: "Grid") -> "Grid":
+        """The trials of both, as they would have been asked for at once: in one product, if they are one.
+
+        The values on an axis ascend if those of each grid do; else those of the other follow behind.
+        """
+        instance("a grid to unite with", other, Grid, "an mlp_jax.Grid")
+        both = self + other
+        ranks = []
+        for name in _fastest():
+            values = list(both.values(name))
+            if all(_ascend(grid.values(name)) for grid in (self, other)):
+                values.sort()
+            ranks.append({value: rank for rank, value in enumerate(values)})
+
+        def place(trial: Trial) -> tuple[int, ...]:
+            return tuple(rank[getattr(trial, name)] for name, rank in zip(_fastest(), ranks, strict=True))
+
+        return _sum(_factored(sorted(both.trials, key=place)))
+
+    def changed(self, change: Callable[[Values], Mapping[str, Any]]) -> "Grid":
+        """Every product with the values that ``change`` makes of it, by plural name, in place of its own.
+
+        Raises:
+            InputError: values that make no sense, or do not go together.
+        """
+        return _sum([_product({**product, **change(product)}) for product in self.products])
+
     def values(self, name: str) -> tuple[Any, ...]:
         """The values that trials have on an axis, in the order in which they come."""
         return tuple(dict.fromkeys(value for product in self.products for value in product[AXES[name].plural]))
 
     @property
     def axes(self) -> dict[str, Any]:
-        """The grid as JSON holds it: the values on each axis that is used; of a sum, a list of these as ``grids``.
+        """The grid as JSON holds it: the values on each axis that is used; of a sum, all its products as ``grids`` too.
 
         Used are the article's axes and all whose values differ from the defaults.
         """
         each = [_used(product) for product in self.products]
-        return each[0] if len(each) == 1 else {"grids": each}
+        if len(each) == 1:
+            return each[0]
+        used = [axis for axis in AXES.values() if any(axis.plural in one for one in each)]
+        return {axis.plural: list(self.values(axis.name)) for axis in used} | {"grids": each}
 
     @classmethod
     def from_axes(cls, axes: Mapping[str, Any]) -> "Grid":
-        """The reverse of ``axes``; other keys are passed over.
+        """The reverse of ``axes``; other keys are passed over. Where there are ``grids``, they alone count.
 
         Raises:
             InputError: it makes no sense.
@@ -129,11 +172,11 @@ class Grid:
     @cached_property
     def trials(self) -> tuple[Trial, ...]:
         """Every combination, seeds varying fastest; of a sum, one summand after another."""
-        fastest = sorted(AXES.values(), key=lambda axis: axis.name == "seed")
+        fastest = _fastest()
         found: dict[Trial, None] = {}
         for product in self.products:
-            for values in itertools.product(*(product[axis.plural] for axis in fastest)):
-                found[Trial(**dict(zip((axis.name for axis in fastest), values, strict=True)))] = None
+            for values in itertools.product(*(product[AXES[name].plural] for name in fastest)):
+                found[Trial(**dict(zip(fastest, values, strict=True)))] = None
         return tuple(found)
 
     def check(self, task: str) -> None:
@@ -169,6 +212,31 @@ def _sum(products: Sequence[Values]) -> Grid:
     grid = Grid.__new__(Grid)
     object.__setattr__(grid, "products", tuple(products))
     return grid
+
+
+def _fastest() -> list[str]:
+    """Names of the axes, from the one that varies slowest in a product's trials to the seed."""
+    return sorted(AXES, key=lambda name: name == "seed")
+
+
+def _ascend(values: Sequence[Any]) -> bool:
+    numbers = all(isinstance(value, int | float) for value in values)
+    return numbers and all(less < more for less, more in itertools.pairwise(values))
+
+
+def _factored(trials: Sequence[Trial]) -> list[Values]:
+    """Products that have these trials and no others, each once: of those that differ on one axis alone, one is made.
+
+    Seeds come first: trials that are repeated by the same seeds are joined then on other axes.
+    """
+    rows = [tuple((value,) for value in trial) for trial in trials]
+    for name in _fastest()[::-1]:
+        place = Trial._fields.index(name)
+        joined: dict[tuple[Any, ...], list[Any]] = {}
+        for row in rows:
+            joined.setdefault(row[:place] + row[place + 1 :], []).extend(row[place])
+        rows = [(*rest[:place], tuple(values), *rest[place:]) for rest, values in joined.items()]
+    return [{axis.plural: values for axis, values in zip(AXES.values(), row, strict=True)} for row in rows]
 
 
 def _first(product: Values) -> Trial:

@@ -308,6 +308,9 @@ def decays(trial: Trial) -> bool:
     return trial.weight_decay > 0 or trial.l2 > 0
 
 
+OF_RECIPE = ("epochs", "batch_size")
+"""Axes whose default is the recipe's value."""
+
 OF_MODEL = (
     *("network", "initialization", "init_scale", "bias_initialization"),
     *("parametrization", "base_width", "init_seed"),
