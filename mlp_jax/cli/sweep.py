@@ -58,15 +58,15 @@ class Sweep(TrainingOptions):
     """
 
     hidden_units: tuple[str, ...] = ("0", *map(str, ARTICLE_WIDTHS))
-    """Widths M of the hidden layer; 0 for none (softmax regression, the baseline), as 100-50 for several layers."""
+    """Widths M of the hidden layer; 0 for none (softmax regression, the baseline), 100-50 for two layers."""
     activations: tuple[str, ...] = ("sigmoid",)
-    """Of the hidden layer: sigmoid, tanh, relu, gelu, silu, elu, softplus, identity."""
+    """Activations to try: sigmoid, tanh, relu, gelu, silu, elu, softplus, identity."""
     learning_rates: tuple[float, ...] = (1e-3,)
-    """Of the optimizer."""
+    """Learning rates to try."""
     seeds: int = 5
-    """How many seeds to train everything with: 0, 1, 2, ..."""
+    """Number of seeds to train everything with: 0, 1, 2, ..."""
     first_seed: int = 0
-    """Where to begin counting seeds."""
+    """The first of the seeds."""
     resume: Path | None = None
     """Run directory of a sweep that was interrupted, to be finished; options are then what it was begun with."""
     extend: Path | None = None
@@ -75,13 +75,13 @@ class Sweep(TrainingOptions):
     in_place: bool = False
     """With --extend: write to that run's own directory, once everything is trained."""
     plan: bool = False
-    """Say what it will take (memory, operations, time from a short trial run), and do nothing else."""
+    """Only say what the sweep will take (memory, operations, time from a short trial run), without training."""
     distributed: bool = False
-    """This is one of several processes that were started alike, each with devices of its own, and train together."""
+    """Train together with other processes that were started with the same command, each with its own devices."""
     coordinator: str | None = None
-    """With --distributed: HOST:PORT of process 0; known from Slurm, Open MPI, Kubernetes or a TPU pod if not given."""
+    """With --distributed: HOST:PORT of process 0; by default from Slurm, Open MPI, Kubernetes or the TPU pod."""
     process_count: int | None = None
-    """With --distributed: how many processes there are; likewise."""
+    """With --distributed: the number of processes; likewise."""
     process_id: int | None = None
     """With --distributed: which one this is, from 0; likewise."""
     given: tyro.conf.Suppress[tuple[str, ...]] = ()
@@ -259,7 +259,7 @@ def _told(value: Any) -> str:
 
 
 def _resume_finished(out: Path, console: Console) -> Run:
-    """Of a run whose results are there, draw what is not."""
+    """Draw the figures that a finished run lacks."""
     tidy_finished(out)
     run = read_run(out)
     own_directory(run, "figures")

@@ -6,8 +6,8 @@ extension/     while trials are added to a run: that run's files, and what is ad
 .lock          held by the process that writes; the system lets go of it when that process ends, however it ends
 .results/      results on their way
 
-Of a process that is killed, files may be left that were on their way (``mlp_jax.files``); they are in nobody's way, and
-go when the run is finished.
+A killed process may leave temporary files (``mlp_jax.files``); they do no harm, and are removed when the run is
+finished.
 """
 
 import contextlib
@@ -45,10 +45,10 @@ _COPYING = ".extension"
 
 @contextlib.contextmanager
 def own_place(command: str) -> Iterator[Path]:
-    """An empty directory in runs/, named by command and time, that no other process has; removed if it stays empty.
+    """A new directory in runs/, named by command and time and unique to this process; removed if it stays empty.
 
     Raises:
-        InputError: none can be made.
+        InputError: it cannot be made.
     """
     runs = Path("runs")
     named = runs / f"{command}-{time.strftime('%Y%m%d-%H%M%S')}"
@@ -78,7 +78,7 @@ def new_run(
 ) -> Iterator[None]:
     """Begin a run and hold its directory. When the block ends badly and nothing is saved by then, nothing is left.
 
-    That goes for directories above it too; those that were there before stay.
+    The same holds for new parent directories; existing ones stay.
 
     Args:
         path: of the directory.
@@ -87,7 +87,7 @@ def new_run(
         lacking: then the configuration of the sweep that trains the others.
 
     Raises:
-        InputError: something is there already, or it cannot be written, or another sweep is about to write there.
+        InputError: the path is taken or cannot be written, or another sweep is about to write there.
     """
     check_new(path)
     made = [each for each in (path, *path.parents) if not each.exists()]
@@ -157,10 +157,10 @@ def _begin_extension(path: Path, source: Path, wanted: Mapping[str, Any], lackin
 
 @contextlib.contextmanager
 def resumed_run(path: Path) -> Iterator[None]:
-    """Hold the directory of a run that was begun and not finished.
+    """Lock the directory of an unfinished run.
 
     Raises:
-        InputError: it is none, or another sweep is writing to it.
+        InputError: it is not such a directory, or another sweep is writing to it.
     """
     with _held(path):
         if is_finished(path) and not is_extending(path):
@@ -170,9 +170,9 @@ def resumed_run(path: Path) -> Iterator[None]:
 
 
 def resume_from(path: Path) -> dict[str, Path]:
-    """What to tell ``sweep``: to go on, or, if it ended before there was anything to go on from, to begin.
+    """Arguments for ``sweep``: to resume, or to start if there is nothing to resume from.
 
-    With several processes all of them have to ask; the one that leads decides.
+    With several processes, all have to call this; the leading one decides.
     """
     place = path / CHECKPOINTS
     if from_all([(place / "sweep.json").is_file()])[0, 0]:
@@ -184,7 +184,7 @@ def resume_from(path: Path) -> dict[str, Path]:
 
 @contextlib.contextmanager
 def results(path: Path) -> Iterator[Path]:
-    """A directory to write results to; when the block ends well they are put in place, and checkpoints removed."""
+    """A directory to write results to; if the block succeeds they are moved into place and checkpoints removed."""
     partial = path / _RESULTS
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
@@ -206,7 +206,7 @@ def results(path: Path) -> Iterator[Path]:
 
 
 def tidy_finished(path: Path) -> None:
-    """Remove what a process may have left that was killed when its run was finished."""
+    """Remove leftovers of a process that was killed after its run was finished."""
     if (path / LOCK).exists():  # what goes last
         with contextlib.suppress(InputError), _held(path):
             _tidy(path)
@@ -236,7 +236,7 @@ def _held(path: Path) -> Iterator[None]:
 
 
 def _clear(directory: Path) -> None:
-    """Remove what is in it, as far as that can be done."""
+    """Remove the content of a directory, as far as possible."""
     with contextlib.suppress(OSError):
         for each in directory.iterdir():
             if each.is_dir():
@@ -246,7 +246,7 @@ def _clear(directory: Path) -> None:
 
 
 def _remove_empty(directories: Iterable[Path]) -> None:
-    """Remove them, the innermost first, up to one that is not empty: somebody else has put something there."""
+    """Remove directories, the innermost first, up to one that is not empty because others use it."""
     with contextlib.suppress(OSError):
         for each in directories:
             each.rmdir()
