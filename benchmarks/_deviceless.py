@@ -134,8 +134,12 @@ def devices(target: str, count: int) -> list[jax.Device]:
     else:
         if importlib.util.find_spec("libtpu") is None:
             raise MissingExtraError("compiling for a TPU", "libtpu", "accelerators")
-        # Said here, libtpu does not ask a cloud what machine this is.
-        os.environ |= {"TPU_SKIP_MDS_QUERY": "1", "TPU_WORKER_HOSTNAMES": "localhost"}
+        # So that libtpu asks no cloud what machine this is, and several processes can compile at a time.
+        os.environ |= {
+            "TPU_SKIP_MDS_QUERY": "1",
+            "TPU_WORKER_HOSTNAMES": "localhost",
+            "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+        }
         os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-4")
         shape = "2x2" if count <= 4 else "2x4"
         found = topologies.get_topology_desc(topology_name=f"{target}:{shape}", platform="tpu").devices

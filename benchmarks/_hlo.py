@@ -25,6 +25,7 @@ _MOVES = _SLICES | {
     "convert",
     "copy",
     "copy-start",
+    "slice-start",
     "dynamic-update-slice",
     "pad",
     "reshape",
@@ -283,6 +284,8 @@ class Module:
             return sum(min(size, self._taken(operation, place)) for place, size in enumerate(given))
         if operation.opcode == "dynamic-update-slice":
             return self._bytes(operation.operands[1])
+        if operation.opcode == "slice-start":
+            return _bytes(operation.shape[1:2], anywhere=True) if self._bytes(operation.operands[0]) else 0
         if operation.opcode in _SLICES:
             rows = _bytes(operation.shape, anywhere=True) if self._bytes(operation.operands[0]) else 0
             return rows + sum(map(self._bytes, operation.operands[1:]))
@@ -311,9 +314,11 @@ class Module:
         return taken
 
     def _written(self, operation: Operation) -> int:
-        # Of a copy its source, too, and what tells that it is done; of a product by cuBLAS room to work in.
+        # A copy's shape has its source too, and what tells that it is done; a product's by cuBLAS room to work in.
         if operation.opcode == "copy-start" or _library_product(operation):
             return _bytes(operation.shape[:1])
+        if operation.opcode == "slice-start":  # its source first
+            return _bytes(operation.shape[1:2])
         results = [operation]
         if operation.opcode == "fusion":
             root = next(each for each in self._fused(operation) if each.root)

@@ -208,7 +208,9 @@ def accelerator_memory() -> str:
         for row in results:
             plan, compiler = row["memory"]["plan"], row["memory"]["compiler"]
             title = f"{record['rates'][target]['title']}, {row['title']}"
-            rows.append([title, row["layout"], f"{plan / 1e6:.0f}", f"{compiler / 1e6:.0f}", f"{plan / compiler:.2f} ×"])
+            rows.append(
+                [title, row["layout"], f"{plan / 1e6:.0f}", f"{compiler / 1e6:.0f}", f"{plan / compiler:.2f} ×"]
+            )
     return markdown(["computed", "layout", "foreseen (MB)", "by the compiler", "foreseen against it"], rows)
 
 
