@@ -18,6 +18,7 @@ from conftest import make_dataset
 from flax import nnx
 
 from mlp_jax import MLP, Grid, Recipe, Trial, fit, sweep
+from mlp_jax.machine.forms import CPU, FORMS
 from mlp_jax.networks.keys import root_key
 from mlp_jax.networks.layers import layers_of, perceptron
 from mlp_jax.networks.layouts import NAMES, Problem, make_layout
@@ -78,21 +79,21 @@ def numpy_trial(weights, activation, x, y, batches, learning_rate, recipe):
         yield w
 
 
-def problem_of(dataset, points):
+def problem_of(dataset, points, forms=CPU):
     live = live_features(dataset.train.features)
     if any(point.weight_decay or point.l2 for point in points):
         live = tuple(range(dataset.features))
-    return Problem((dataset.features,), dataset.outputs, True, live)
+    return Problem((dataset.features,), dataset.outputs, True, live, forms=forms)
 
 
-def layout_trainer(name, points, dataset, recipe, dtype):
+def layout_trainer(name, points, dataset, recipe, dtype, forms=CPU):
     """A function that trains a layout step by step, and yields the weights of every point after each step."""
     networks = [perceptron(layers_of(point.hidden_units), dataset.outputs, point.activation) for point in points]
-    layout = make_layout(name, networks, problem_of(dataset, points), [point.optimizer for point in points])
+    layout = make_layout(name, networks, problem_of(dataset, points, forms), [point.optimizer for point in points])
     data = to_device(list(dataset.splits.values()), layout.columns)
     init = jax.jit(lambda key: layout.init(key, dtype))
     task, examples = get_task(dataset.task), len(dataset.train)
-    trials = Trials(layout.trials, layout.trained, layout.logits, layout.by_row, layout.kernels)
+    trials = Trials(layout.trials, layout.trained, layout.logits, layout.by_row, layout.kernels, forms)
     numbers = {}
     for number in NUMBERS:
         values = np.array([getattr(points[i], number) for i in layout.order])
@@ -212,18 +213,18 @@ def assert_close(found, expected, tolerance, what):
         assert difference <= tolerance, f"{what}: {symbol} differs by {difference:.3g}"
 
 
-def lockstep(task, points, dtype, tolerance, epochs=2):
+def lockstep(task, points, dtype, tolerance, epochs=2, layouts=NAMES, forms=CPU):
     dataset = make_dataset(task)
     if task == "regression":
         points = [point for point in points if not point.label_smoothing]
     assert len(live_features(dataset.train.features)) == dataset.features - 2
     recipe = Recipe(batch_size=16)  # 70 examples: 4 minibatches of 16, one of 6
-    forms = {name: layout_trainer(name, points, dataset, recipe, dtype) for name in NAMES}
+    trained = {name: layout_trainer(name, points, dataset, recipe, dtype, forms) for name in layouts}
     alone = [module_trainer(point, dataset, recipe, dtype) for point in points]
     for seed in (0, 5):
         batches = np.concatenate([minibatches(root_key(seed), epoch, 70, recipe.batch_size) for epoch in range(epochs)])
         expected = [list(train(seed, batches)) for train in alone]
-        for name, train in forms.items():
+        for name, train in trained.items():
             for step, found in enumerate(train(seed, batches)):
                 for i, point in enumerate(points):
                     assert_close(found[i], expected[i][step], tolerance, f"{name}, step {step}, {point}, seed {seed}")
@@ -232,6 +233,17 @@ def lockstep(task, points, dtype, tolerance, epochs=2):
 @pytest.mark.parametrize("task", TASKS)
 def test_layouts_follow_the_network_alone_in_float64(task, float64):
     lockstep(task, POINTS, jnp.float64, 1e-9)
+
+
+@pytest.mark.parametrize("backend", ["gpu", "tpu"])
+@pytest.mark.parametrize("task", TASKS)
+def test_the_forms_of_accelerators_follow_the_network_alone_in_float64(task, backend, float64):
+    lockstep(task, POINTS, jnp.float64, 1e-9, layouts=("packed",), forms=FORMS[backend])
+
+
+@pytest.mark.parametrize("backend", ["gpu", "tpu"])
+def test_the_forms_of_accelerators_follow_the_network_alone_in_float32(backend):
+    lockstep("multiclass", ARTICLE, jnp.float32, F32_TOLERANCE, layouts=("packed",), forms=FORMS[backend])
 
 
 def test_packed_layout_follows_the_textbook(float64):

@@ -117,7 +117,8 @@ class Program:
     def trials(self) -> Trials:
         """The trials of a replica, as training knows them."""
         layout = self.layout
-        return Trials(layout.trials, layout.trained, layout.logits, layout.by_row, layout.kernels)
+        forms = layout.problem.forms
+        return Trials(layout.trials, layout.trained, layout.logits, layout.by_row, layout.kernels, forms)
 
     def init(self, seeds: UInt32[Array, "R"], numbers: dict[str, Float[Array, "R T"]]) -> tuple[State, Replicas]:
         """Initial state of every replica."""

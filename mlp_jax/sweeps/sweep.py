@@ -18,6 +18,7 @@ from mlp_jax.datasets.dataset import Dataset, ImageForm
 from mlp_jax.errors import InputError, instance, listed, shown, whole
 from mlp_jax.machine.backend import require_jax
 from mlp_jax.machine.distributed import cores, make_cpu_devices, several
+from mlp_jax.machine.forms import CPU, FORMS, Forms
 from mlp_jax.networks.layers import Network, layers_of, parameter_count, perceptron
 from mlp_jax.networks.layouts import Layout, Problem, make_layout
 from mlp_jax.networks.models import MLP
@@ -289,7 +290,7 @@ def _sharing(layout: Layout, grid: Grid, examples: int, epochs: int, devices: in
     if not all(packing.stacked for _, packing in layout.packings) or several():
         return undivided(layout, replicas, devices)
     by_slot = [layout.problem.operations(network) for network in layout.networks]
-    unit = 4 * layout.problem.trained or 1  # of a row of a first layer
+    unit = 4 * layout.problem.useful or 1  # of a row of a first layer
     rows = [max(1, round(each / unit)) for each in by_slot]
     return share_out(rows, replicas, devices, sum(by_slot) * examples * epochs)
 
@@ -312,9 +313,9 @@ def device_a_core(
     make_cpu_devices(len(sharing.slots) * sharing.devices)
 
 
-def _problem(grid: Grid, dataset: Dataset, use_bias: bool, recipe: Recipe) -> Problem:
+def _problem(grid: Grid, dataset: Dataset, use_bias: bool, recipe: Recipe, forms: Forms = CPU) -> Problem:
     live = tuple(range(dataset.features)) if grid.decays else live_features(dataset.train.features)
-    return Problem((dataset.features,), dataset.outputs, use_bias, live, recipe.precision)
+    return Problem((dataset.features,), dataset.outputs, use_bias, live, recipe.precision, forms)
 
 
 def network_of(trial: Trial, outputs: int, use_bias: bool) -> Network:
@@ -338,15 +339,18 @@ def make_program(
         at_once: how many replicas run side by side on a device.
         devices: as for ``sweep``.
     """
+    mesh = make_mesh(devices, len(setup.grid.replicas))
+    forms = FORMS.get(mesh.devices.flat[0].platform, CPU)
+    problem = _problem(setup.grid, dataset, setup.use_bias, setup.recipe, forms)
     return Program(
-        layout=_arranged(setup.layout, setup.grid, _problem(setup.grid, dataset, setup.use_bias, setup.recipe)),
+        layout=_arranged(setup.layout, setup.grid, problem),
         numbers=tuple(setup.grid.numbers),
         task=setup.task,
         recipe=setup.recipe,
         examples=setup.examples,
         dtype=np.dtype(setup.dtype),
         at_once=at_once,
-        mesh=make_mesh(devices, len(setup.grid.replicas)),
+        mesh=mesh,
     )
 
 

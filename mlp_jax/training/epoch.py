@@ -19,10 +19,11 @@ from jax.sharding import Sharding
 from jaxtyping import Array, Bool, Float, Int, Num, PRNGKeyArray, UInt32
 
 from mlp_jax.datasets.dataset import Split
+from mlp_jax.machine.forms import CPU, Forms
 from mlp_jax.networks.keys import drawing
 from mlp_jax.networks.models import scale_features
-from mlp_jax.tasks import Task
-from mlp_jax.training.optimizers import make_optimizer
+from mlp_jax.tasks import Task, classes_apart
+from mlp_jax.training.optimizers import Corrections, corrections_ahead, counted, make_optimizer
 from mlp_jax.training.recipe import Recipe
 
 Logits = Callable[[Any, Float[Array, "B C"]], Float[Array, "T B K"]]
@@ -75,6 +76,13 @@ class Scored(NamedTuple):
     hits: Bool[Array, "T kept"] | Float[Array, "T kept"]
 
 
+class Ahead(NamedTuple):
+    """What is known of the steps of an epoch before the first: how many examples each has, and Adam's corrections."""
+
+    examples: Float[Array, "*steps"]
+    corrections: dict[str, Corrections | None]
+
+
 class State(NamedTuple):
     """What an epoch changes: parameters and optimizer state, pytrees."""
 
@@ -87,7 +95,8 @@ def stack_splits(splits: Sequence[Split], columns: Sequence[int] | None = None) 
 
     Args:
         splits: with the same features.
-        columns: feature columns to take, in this order; −1 for a column that the model sees as 1. None for all.
+        columns: feature columns to take, in this order; −1 for a column that the model sees as 1, −2 for one of zeros.
+            None for all.
     """
     some = [split.features for split in splits]
     if len({each.dtype == np.uint8 for each in some}) > 1:  # scaled here, as floats would not be scaled in the step
@@ -99,7 +108,8 @@ def stack_splits(splits: Sequence[Split], columns: Sequence[int] | None = None) 
     for each, first, last in zip(some, rows, rows[1:], strict=False):
         # An array as index would take four times as long, and so would a look at whether every place is there.
         each.astype(dtype, copy=False).take(np.maximum(wanted, 0), axis=1, out=stacked[first:last], mode="clip")
-    stacked[:, wanted < 0] = 255 if dtype == np.uint8 else 1
+    stacked[:, wanted == -1] = 255 if dtype == np.uint8 else 1
+    stacked[:, wanted == -2] = 0
     targets = np.concatenate([split.targets for split in splits])
     return stacked, targets.astype(dtypes.canonicalize_dtype(targets.dtype), copy=False)
 
@@ -197,6 +207,7 @@ class Trials:
         by_row: from numbers ``[T]`` and parameters, by optimizer, to a pytree like the parameters: the number of the
             trial that each of them belongs to, to be broadcast.
         kernels: a pytree like the parameters: 1 for weights, 0 for biases.
+        forms: how the backend's compiler wants it.
     """
 
     count: int
@@ -204,10 +215,11 @@ class Trials:
     logits: Logits
     by_row: Callable[[Float[Array, "T"], Any], Any]
     kernels: Any
+    forms: Forms = CPU
 
     def optimizers(
         self, recipe: Recipe, numbers: Numbers, params: Mapping[str, Any]
-    ) -> dict[str, optax.GradientTransformation]:
+    ) -> dict[str, optax.GradientTransformationExtraArgs]:
         """The optimizer of each part of the parameters, by its name."""
         rows = {name: self.by_row(each, params) for name, each in numbers.items()}
         return {
@@ -257,33 +269,59 @@ def train_minibatches(
     optimizers = trials.optimizers(recipe, numbers, state.params)
     dtype = jnp.result_type(*jax.tree.leaves(state.params))
     smoothing = numbers.get("label_smoothing")
+    if trials.forms.classes_apart:
+        task = classes_apart(task)
 
-    def objective(params: Any, x: Array, y: Array, weight: Float[Array, "B"]) -> tuple[Array, Means]:
+    def objective(
+        params: Any, x: Array, y: Array, weight: Float[Array, "B"], ahead: Ahead | None
+    ) -> tuple[Array, Means]:
         with jax.default_matmul_precision("highest"):  # GPUs would multiply less precisely than asked for
             out = trials.logits(params, x)
         # where, not a product alone: a row past the end must not turn an overflow into 0 · inf = NaN.
         present = jnp.broadcast_to(weight > 0, out.shape[:-1])
         losses = task.loss(out, y) if smoothing is None else task.smoothed_loss(out, y, smoothing)
-        loss = jnp.where(present, losses, 0).sum(axis=1)
-        hit = jnp.where(present, task.hit(out, y), 0).sum(axis=1)
-        return jnp.sum(loss / weight.sum()), Means(loss, hit)
+        loss, hit = jnp.where(present, losses, 0), jnp.where(present, task.hit(out, y), 0)
+        sums = Means(loss.sum(axis=1), hit.sum(axis=1))
+        count = weight.sum() if ahead is None else ahead.examples
+        return jnp.sum(sums.loss / count), Means(loss, hit) if trials.forms.sums_last else sums
 
-    def step(carry: tuple[State, Means], batch: Int[Array, "B"]) -> tuple[tuple[State, Means], None]:
+    def step(
+        carry: tuple[State, Means], given: tuple[Int[Array, "B"], Ahead | None]
+    ) -> tuple[tuple[State, Means], None]:
         (params, opt_state), sums = carry
+        batch, ahead = given
         weight = (batch < examples).astype(dtype)
         rows = jnp.minimum(batch, examples - 1)
-        x = scale_features(data.features[rows, : trials.columns], dtype)
-        gradients, new = jax.grad(objective, has_aux=True)(params, x, data.targets[rows], weight)
+        if trials.forms.whole_rows:
+            # Without the barrier XLA would put the two in one gather of a part of each row: on a TPU a loop over rows.
+            taken = lax.optimization_barrier(data.features[rows])[:, : trials.columns]
+        else:
+            taken = data.features[rows, : trials.columns]
+        x = scale_features(taken, dtype)
+        gradients, new = jax.grad(objective, has_aux=True)(params, x, data.targets[rows], weight, ahead)
         stepped = {}
         for name, optimizer in optimizers.items():
             with jax.numpy_dtype_promotion("standard"):  # optax raises its decays to the power of an integer
-                updates, after = optimizer.update(gradients[name], opt_state[name], params[name])
+                corrections = None if ahead is None else ahead.corrections[name]
+                updates, after = optimizer.update(
+                    gradients[name], opt_state[name], params[name], corrections=corrections
+                )
             stepped[name] = optax.apply_updates(params[name], updates), after
         state = State(*({name: each[i] for name, each in stepped.items()} for i in (0, 1)))
         return (state, jax.tree.map(jnp.add, sums, new)), None
 
-    zero = jnp.zeros(trials.count, dtype)
-    (state, sums), _ = lax.scan(step, (state, Means(zero, zero)), batches)
+    zero = jnp.zeros((trials.count, *batches.shape[1:]) if trials.forms.sums_last else trials.count, dtype)
+    ahead = None
+    if trials.forms.ahead:
+        corrections = {
+            name: corrections_ahead(recipe, each, len(batches), dtype) for name, each in state.opt_state.items()
+        }
+        ahead = Ahead(jnp.sum(batches < examples, axis=1).astype(dtype), corrections)
+    (state, sums), _ = lax.scan(step, (state, Means(zero, zero)), (batches, ahead))
+    if trials.forms.ahead:
+        state = state._replace(opt_state=counted(state.opt_state, len(batches)))
+    if trials.forms.sums_last:
+        sums = jax.tree.map(lambda each: each.sum(axis=1), sums)
     count = jnp.sum(batches < examples).astype(dtype)
     return state, jax.tree.map(lambda total: total / count, sums)
 

@@ -6,16 +6,46 @@ in an update is elementwise, hence a trial's update is what it would be alone.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
 
 from mlp_jax.training.recipe import Recipe
 
 ByRow = Mapping[str, Any]
 """By name of a number: a pytree like the parameters, of arrays to be broadcast against them."""
+
+
+class Corrections(NamedTuple):
+    """What Adam divides its moments by at a step t from 1: 1 − β₁ᵗ and 1 − β₂ᵗ."""
+
+    mean: Float[Array, "*steps"]
+    square: Float[Array, "*steps"]
+
+
+def corrections_ahead(recipe: Recipe, opt_state: Any, steps: int, dtype: DTypeLike) -> Corrections | None:
+    """Those of the next steps, for a state of Adam; None for other optimizers."""
+    states = [each for each in jax.tree.leaves(opt_state, is_leaf=_is_adam) if _is_adam(each)]
+    if not states:
+        return None
+    count = states[0].count
+    step = (count + 1 + jnp.arange(steps, dtype=count.dtype)).astype(dtype)
+    return Corrections(1 - recipe.beta1**step, 1 - recipe.beta2**step)
+
+
+def counted(opt_state: Any, steps: int) -> Any:
+    """A state after so many steps with corrections that were given."""
+    return jax.tree.map(
+        lambda node: node._replace(count=node.count + steps) if _is_adam(node) else node, opt_state, is_leaf=_is_adam
+    )
+
+
+def _is_adam(node: Any) -> bool:
+    return isinstance(node, optax.ScaleByAdamState)
 
 
 @dataclass(frozen=True)
@@ -33,8 +63,22 @@ class Optimizer:
 
 
 def _adam(recipe: Recipe, numbers: ByRow) -> optax.GradientTransformation:
-    """Adam (Kingma and Ba, 2015)."""
-    return optax.scale_by_adam(b1=recipe.beta1, b2=recipe.beta2, eps=recipe.epsilon)
+    """Adam (Kingma and Ba, 2015); its corrections for the bias of the first steps may be given, if they are known."""
+    adam = optax.scale_by_adam(b1=recipe.beta1, b2=recipe.beta2, eps=recipe.epsilon)
+
+    def update(
+        gradients: Any, state: optax.ScaleByAdamState, params: Any = None, *, corrections: Corrections | None, **_: Any
+    ) -> tuple[Any, optax.ScaleByAdamState]:
+        if corrections is None:
+            return adam.update(gradients, state, params)
+        mu = optax.tree.update_moment(gradients, state.mu, recipe.beta1, 1)
+        nu = optax.tree.update_moment_per_elem_norm(gradients, state.nu, recipe.beta2, 2)
+        updates = jax.tree.map(
+            lambda m, v: (m / corrections.mean) / (jnp.sqrt(v / corrections.square) + recipe.epsilon), mu, nu
+        )
+        return updates, state._replace(mu=mu, nu=nu)  # whoever knows the corrections counts the steps: ``counted``
+
+    return optax.GradientTransformationExtraArgs(adam.init, update)
 
 
 def _adamw(recipe: Recipe, numbers: ByRow) -> optax.GradientTransformation:
@@ -59,8 +103,8 @@ OPTIMIZERS: dict[str, Optimizer] = {
 }
 
 
-def make_optimizer(name: str, recipe: Recipe, numbers: ByRow, kernels: Any) -> optax.GradientTransformation:
-    """The optimizer of that name.
+def make_optimizer(name: str, recipe: Recipe, numbers: ByRow, kernels: Any) -> optax.GradientTransformationExtraArgs:
+    """The optimizer of that name; ``update`` may be given ``Corrections``.
 
     Args:
         name: in ``OPTIMIZERS``.
@@ -72,11 +116,12 @@ def make_optimizer(name: str, recipe: Recipe, numbers: ByRow, kernels: Any) -> o
     if "l2" in numbers:
         penalty = jax.tree.map(lambda each, kernel: each * jnp.asarray(kernel, each.dtype), numbers["l2"], kernels)
     rates = numbers["learning_rate"]
-    return optax.chain(
+    chained = optax.chain(
         _plus(penalty),
         OPTIMIZERS[name].direction(recipe, numbers),
         optax.stateless(lambda updates, _: jax.tree.map(lambda u, rate: -rate * u, updates, rates)),
     )
+    return optax.with_extra_args_support(chained)
 
 
 def _plus(factors: Any) -> optax.GradientTransformation:

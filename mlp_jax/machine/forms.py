@@ -1,0 +1,43 @@
+"""Forms: how a backend's compiler wants a step of training to be written.
+
+The same arithmetic can be written in several ways, and compilers for a CPU, a GPU and a TPU make fast programs of
+different ones (benchmarks/accelerators.py reads which). What a sweep computes is the same in all of them but for
+rounding.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Forms:
+    """What a compiler makes fast.
+
+    Attributes:
+        columns: the columns that training reads are padded with zeros to a multiple of this.
+        row: and the rows of the examples, as they lie on the device, to a multiple of this.
+        whole_rows: whether a minibatch takes whole rows of the examples, and leaves columns out afterwards.
+        joint: how the second layers of networks of different widths are multiplied: ``apart``, a product for each
+            width; ``padded``, a batch of products as wide as the widest; ``blocks``, one product with a matrix that has
+            the layers' weights on its diagonal and zeros elsewhere.
+        classes_apart: whether what is done over few classes is written out, class by class.
+        ahead: whether what depends on a step's number alone is computed for all steps of an epoch beforehand.
+        sums_last: whether losses are added up example by example during an epoch, and over examples at its end.
+    """
+
+    columns: int = 1
+    row: int = 1
+    whole_rows: bool = False
+    joint: Literal["apart", "padded", "blocks"] = "apart"
+    classes_apart: bool = False
+    ahead: bool = False
+    sums_last: bool = False
+
+
+CPU = Forms()
+FORMS = {
+    "cpu": CPU,
+    "gpu": Forms(columns=32, joint="padded", classes_apart=True, ahead=True, sums_last=True),
+    "tpu": Forms(columns=128, row=128, whole_rows=True, joint="blocks", ahead=True, sums_last=True),
+}
+"""By ``jax.Device.platform``."""

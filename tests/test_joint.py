@@ -1,0 +1,83 @@
+"""Second layers of networks of different widths in one product: the sum of each over its own units, and no other's."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mlp_jax.networks.joint import JOINT, MOST_PADDING, MOST_ROWS, lots
+
+WIDTHS = (3, 1, 5, 5, 2)
+owner = np.repeat(np.arange(len(WIDTHS)), WIDTHS)
+K, B = 4, 6
+
+pytestmark = pytest.mark.parametrize("form", JOINT)
+
+
+def plain(weights, units):
+    return jnp.stack([weights[owner == t].T @ units[owner == t] for t in range(len(WIDTHS))])
+
+
+def examples():
+    rng = np.random.default_rng(0)
+    weights, units = rng.normal(size=(len(owner), K)), rng.normal(size=(len(owner), B))
+    return tuple(map(jnp.asarray, (weights, units, rng.normal(size=(len(WIDTHS), K, B)))))
+
+
+def test_logits_and_gradients_are_those_of_networks_apart(form, float64):
+    weights, units, cotangent = examples()
+    for function in (JOINT[form](WIDTHS), jax.jit(JOINT[form](WIDTHS))):
+        expected, back = jax.vjp(plain, weights, units)
+        found, joint_back = jax.vjp(function, weights, units)
+        np.testing.assert_allclose(found, expected, atol=1e-12)
+        for mine, its in zip(joint_back(cotangent), back(cotangent), strict=True):
+            np.testing.assert_allclose(mine, its, atol=1e-12)
+
+
+def test_it_can_be_mapped(form, float64):
+    weights, units, _ = examples()
+    two = [jnp.stack([each, 2 * each]) for each in (weights, units)]
+    np.testing.assert_allclose(jax.vmap(JOINT[form](WIDTHS))(*two), jax.vmap(plain)(*two), atol=1e-12)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("trial", range(len(WIDTHS)))
+@pytest.mark.parametrize("where", ["weights", "units", "cotangent"])
+def test_what_is_not_finite_stays_where_it_is(form, where, trial, value, float64):
+    """In the trial that it is of, all that another trial makes and gets is as it was."""
+    weights, units, cotangent = examples()
+    rows, others = owner == trial, np.arange(len(WIDTHS)) != trial
+    expected, back = jax.vjp(JOINT[form](WIDTHS), weights, units)
+    grads = back(cotangent)
+    if where == "weights":
+        weights = weights.at[np.flatnonzero(rows)[0], 1].set(value)
+    elif where == "units":
+        units = units.at[np.flatnonzero(rows)[0], 2].set(value)
+    else:
+        cotangent = cotangent.at[trial, 1, 2].set(value)
+    found, joint_back = jax.vjp(JOINT[form](WIDTHS), weights, units)
+    np.testing.assert_array_equal(found[others], expected[others])
+    if where != "cotangent":
+        assert not np.isfinite(found[trial]).all()
+    of_weights, of_units = joint_back(cotangent)
+    np.testing.assert_array_equal(of_weights[~rows], grads[0][~rows])
+    np.testing.assert_array_equal(of_units[~rows], grads[1][~rows])
+    assert not (np.isfinite(of_weights[rows]).all() and np.isfinite(of_units[rows]).all())
+
+
+def test_lots_are_consecutive_and_not_too_large(form):
+    widths, members = [1, 2, 3, 200, 150, 400, 1000], [1, 1, 40, 1, 2, 1, 1]
+    sizes = lots(form, widths, members, 10)
+    assert sum(sizes) == len(widths)
+    first = 0
+    for size in sizes:
+        lot = range(first, first + size)
+        networks = sum(members[g] for g in lot)
+        if size > 1 and form == "padded":
+            own = sum(members[g] * widths[g] for g in lot)
+            assert networks * max(widths[g] for g in lot) <= MOST_PADDING * own
+        elif size > 1:
+            assert networks * 10 <= MOST_ROWS
+        first += size
+    assert 1 < len(sizes) < len(widths)
+    assert lots(form, [10, 25, 50, 100, 150, 200], [1] * 6, 10) == [6]
