@@ -241,12 +241,17 @@ def foreseen(built: Built) -> int:
     return memory_need(built.program, built.host).total(share, built.program.at_once)
 
 
-def taken(program: Any) -> int:
-    """Bytes that the compiler says a program takes."""
-    sizes = program.memory_analysis()
-    return int(
-        sizes.argument_size_in_bytes + sizes.output_size_in_bytes + sizes.temp_size_in_bytes - sizes.alias_size_in_bytes
-    )
+def taken(built: Built, programs: Mapping[str, Any]) -> dict[str, int]:
+    """Bytes of a device while each program runs, as the compiler has it; scoring goes on beside the moments of Adam."""
+    found = {}
+    for name, program in programs.items():
+        said = program.memory_analysis()
+        own = said.argument_size_in_bytes + said.output_size_in_bytes + said.temp_size_in_bytes
+        found[name] = int(own - said.alias_size_in_bytes)
+    state, _ = built.program.shapes(len(built.learning_rates))
+    moments = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state.opt_state))
+    found["evaluate"] += moments // built.program.mesh.size
+    return found
 
 
 def target_of(device: jax.Device) -> str | None:

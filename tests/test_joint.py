@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mlp_jax.networks.joint import JOINT, MOST_PADDING, MOST_ROWS, lots
+from mlp_jax.networks.joint import JOINT, MOST_PADDING, MOST_ROWS, divide
 
 WIDTHS = (3, 1, 5, 5, 2)
 owner = np.repeat(np.arange(len(WIDTHS)), WIDTHS)
@@ -67,7 +67,7 @@ def test_what_is_not_finite_stays_where_it_is(form, where, trial, value, float64
 
 def test_lots_are_consecutive_and_not_too_large(form):
     widths, members = [1, 2, 3, 200, 150, 400, 1000], [1, 1, 40, 1, 2, 1, 1]
-    sizes = lots(form, widths, members, 10)
+    sizes = divide(form, widths, members, 10)
     assert sum(sizes) == len(widths)
     first = 0
     for size in sizes:
@@ -80,4 +80,4 @@ def test_lots_are_consecutive_and_not_too_large(form):
             assert networks * 10 <= MOST_ROWS
         first += size
     assert 1 < len(sizes) < len(widths)
-    assert lots(form, [10, 25, 50, 100, 150, 200], [1] * 6, 10) == [6]
+    assert divide(form, [10, 25, 50, 100, 150, 200], [1] * 6, 10) == [6]

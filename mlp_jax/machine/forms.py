@@ -22,6 +22,8 @@ class Forms:
             the layers' weights on its diagonal and zeros elsewhere.
         classes_apart: whether what is done over few classes is written out, class by class.
         ahead: whether what depends on a step's number alone is computed for all steps of an epoch beforehand.
+        in_place: whether an epoch's state takes the place of the last one's in memory, as it was offered to.
+        copies: whether the compiler makes a copy of the state all the same, to move parts of it to the chip and back.
         sums_last: whether losses are added up example by example during an epoch, and over examples at its end.
     """
 
@@ -31,13 +33,17 @@ class Forms:
     joint: Literal["apart", "padded", "blocks"] = "apart"
     classes_apart: bool = False
     ahead: bool = False
+    in_place: bool = False
+    copies: bool = False
     sums_last: bool = False
 
 
 CPU = Forms()
 FORMS = {
     "cpu": CPU,
-    "gpu": Forms(columns=32, joint="padded", classes_apart=True, ahead=True, sums_last=True),
-    "tpu": Forms(columns=128, row=128, whole_rows=True, joint="blocks", ahead=True, sums_last=True),
+    "gpu": Forms(columns=32, joint="padded", classes_apart=True, ahead=True, in_place=True, sums_last=True),
+    "tpu": Forms(
+        columns=128, row=128, whole_rows=True, joint="blocks", ahead=True, in_place=True, copies=True, sums_last=True
+    ),
 }
 """By ``jax.Device.platform``."""

@@ -26,7 +26,7 @@ MOST_ROWS = 128
 """Rows of a matrix with blocks on its diagonal: a TPU's unit multiplies that many, needed or not."""
 
 
-def lots(form: str, widths: Sequence[int], members: Sequence[int], outputs: int) -> list[int]:
+def divide(form: str, widths: Sequence[int], members: Sequence[int], outputs: int) -> list[int]:
     """Divide consecutive groups of networks into lots, to be multiplied together.
 
     Args:

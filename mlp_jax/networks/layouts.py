@@ -28,7 +28,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from mlp_jax.machine.forms import CPU, Forms
-from mlp_jax.networks.joint import JOINT, lots
+from mlp_jax.networks.joint import JOINT, divide
 from mlp_jax.networks.layers import (
     ACTIVATIONS,
     Dense,
@@ -272,7 +272,7 @@ class Packing:
         for number, group in enumerate(self.groups):
             if self._lot_of[number] != number:
                 continue
-            lot = self._lots[number]
+            lot = self.lots[number]
             if len(lot) > 1:
                 widths = tuple(self.groups[g].network[0].units for g in lot for _ in self.groups[g].members)
                 out.append(JOINT[self.problem.forms.joint](widths)(by_group[number][1]["kernel"], hidden[number]))
@@ -293,13 +293,13 @@ class Packing:
         return logits.transpose(0, 2, 1)
 
     @cached_property
-    def _lots(self) -> dict[int, list[int]]:
+    def lots(self) -> dict[int, list[int]]:
         """Groups whose last layers are multiplied together, by the first of them; a group alone where ``apart``."""
         form, found = self.problem.forms.joint, {}
         joined = [g for g in self.firsts if form != "apart" and len(self.groups[g].network) == 2]
         for _, some in groupby(enumerate(joined), key=lambda each: each[1] - each[0]):  # runs of consecutive ones
             run = [g for _, g in some]
-            sizes = lots(
+            sizes = divide(
                 form,
                 [self.groups[g].network[0].units for g in run],
                 [len(self.groups[g].members) for g in run],
@@ -313,7 +313,7 @@ class Packing:
     @cached_property
     def _lot_of(self) -> dict[int, int]:
         """The first group of the lot that each group is in."""
-        return {g: first for first, lot in self._lots.items() for g in lot}
+        return {g: first for first, lot in self.lots.items() for g in lot}
 
     def _first_units(self, params: Arrays, x: Float[Array, "B C"]) -> dict[int, Array]:
         """Outputs of the stacked first layers, as ``_own_units`` has them, by the first group of each lot."""
@@ -327,7 +327,7 @@ class Packing:
             lots = [list(some) for _, some in groupby(block, key=self._lot_of.__getitem__)]
             for lot, units in zip(lots, lax.split(z, [sum(sizes[g] for g in lot) for lot in lots]), strict=True):
                 found[self._lot_of[lot[0]]].append(units)
-        return {first: self._own_units(self._lots[first], parts) for first, parts in found.items()}
+        return {first: self._own_units(self.lots[first], parts) for first, parts in found.items()}
 
     def _own_units(self, lot: Sequence[int], parts: Sequence[Array]) -> Array:
         """The units of a lot, 0 where they are padding before another layer: ``[T, M, B]`` of a group alone."""
