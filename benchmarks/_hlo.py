@@ -346,6 +346,9 @@ class Module:
             return 2 * operation.shape[0].size * math.prod(left.dims[int(axis)] for axis in axes if axis)
         if operation.opcode == "convolution":
             return _convolved(operation, *(self.operations[name].shape[0] for name in operation.operands[:2]))
+        if _own_kernel(operation):  # those of mlp_jax multiply their first two operands, and each number of the first
+            left, right = (self.operations[name].shape[0] for name in operation.operands[:2])
+            return 2 * left.size * right.dims[-1]
         if _library_product(operation):
             left = self.operations[operation.operands[0]].shape[0]
             inner = re.search(r'"lhs_contracting_dimensions":\["?(\d+)', operation.rest)
@@ -357,7 +360,7 @@ class Module:
             return "loop"
         inside = [each for each in self._deep([operation]) if each.opcode not in (*_FREE, "fusion")]
         opcodes = {each.opcode for each in inside}
-        if opcodes & {*_PRODUCTS} or any(map(_library_product, inside)):
+        if opcodes & {*_PRODUCTS} or any(_library_product(each) or _own_kernel(each) for each in inside):
             return "product"
         if "pad" in opcodes:
             return "padding"
@@ -387,6 +390,11 @@ def _bytes(shape: Sequence[Array], anywhere: bool = False) -> int:
 def _room(operation: Operation) -> bool:
     """Whether it is only a place in memory."""
     return operation.opcode == "custom-call" and 'custom_call_target="AllocateBuffer"' in operation.rest
+
+
+def _own_kernel(operation: Operation) -> bool:
+    """Whether it is a kernel written in Pallas for a GPU."""
+    return operation.opcode == "custom-call" and 'custom_call_target="__gpu$xla.gpu.triton"' in operation.rest
 
 
 def _library_product(operation: Operation) -> bool:

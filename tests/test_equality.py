@@ -24,6 +24,7 @@ from mlp_jax.networks.layers import layers_of, perceptron
 from mlp_jax.networks.layouts import NAMES, Problem, make_layout
 from mlp_jax.networks.models import parameter_key
 from mlp_jax.tasks import TASKS, get_task
+from mlp_jax.training import fused
 from mlp_jax.training.axes import NUMBERS
 from mlp_jax.training.epoch import Trials, live_features, minibatches, to_device, train_minibatches
 
@@ -93,7 +94,7 @@ def layout_trainer(name, points, dataset, recipe, dtype, forms=CPU):
     data = to_device(list(dataset.splits.values()), layout.columns)
     init = jax.jit(lambda key: layout.init(key, dtype))
     task, examples = get_task(dataset.task), len(dataset.train)
-    trials = Trials(layout.trials, layout.trained, layout.logits, layout.by_row, layout.kernels, forms)
+    trials = Trials(layout.trials, layout.trained, layout.logits, layout.by_row, layout.kernels, forms, layout.products)
     numbers = {}
     for number in NUMBERS:
         values = np.array([getattr(points[i], number) for i in layout.order])
@@ -243,7 +244,28 @@ def test_the_forms_of_accelerators_follow_the_network_alone_in_float64(task, bac
 
 @pytest.mark.parametrize("backend", ["gpu", "tpu"])
 def test_the_forms_of_accelerators_follow_the_network_alone_in_float32(backend):
-    lockstep("multiclass", ARTICLE, jnp.float32, F32_TOLERANCE, layouts=("packed",), forms=FORMS[backend])
+    """A GPU's kernels interpreted, as a CPU has no compiler for them."""
+    forms = FORMS[backend]
+    forms = replace(forms, kernels="interpreted" if forms.kernels else "")
+    lockstep("multiclass", ARTICLE, jnp.float32, F32_TOLERANCE, layouts=("packed",), forms=forms)
+
+
+def test_kernels_follow_the_forms_that_xla_compiles(monkeypatch):
+    """With every optimizer and number beside those that kernels train, and one minibatch that is not full."""
+    dataset, recipe = make_dataset(), Recipe(batch_size=16)
+    points = [point for point in POINTS if not point.weight_decay and not point.l2]
+    batches = minibatches(root_key(0), 0, 70, 16)
+    forms = [replace(FORMS["gpu"], kernels=kernels) for kernels in ("", "interpreted")]
+    calls = []
+    kernel = fused.adam_on_product
+    monkeypatch.setattr(fused, "adam_on_product", lambda *args: calls.append(args[2].shape) or kernel(*args))
+    plain, own = (
+        list(layout_trainer("packed", points, dataset, recipe, jnp.float32, each)(0, batches)) for each in forms
+    )
+    assert len(calls) == 1  # traced once, of one of the two
+    for step, (expected, found) in enumerate(zip(plain, own, strict=True)):
+        for i, point in enumerate(points):
+            assert_close(found[i], expected[i], F32_TOLERANCE, f"step {step}, {point}")
 
 
 def test_packed_layout_follows_the_textbook(float64):

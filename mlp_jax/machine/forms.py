@@ -5,7 +5,8 @@ different ones (benchmarks/accelerators.py reads which). What a sweep computes i
 rounding.
 """
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
 from typing import Literal
 
 
@@ -24,6 +25,8 @@ class Forms:
         ahead: whether what depends on a step's number alone is computed for all steps of an epoch beforehand.
         in_place: whether an epoch's state takes the place of the last one's in memory, as it was offered to.
         copies: whether the compiler makes a copy of the state all the same, to move parts of it to the chip and back.
+        kernels: whether what compilers make several kernels of has one that is written by hand, ``compiled``, or
+            ``interpreted`` where there is no compiler for it; see ``forms_of``.
         sums_last: whether losses are added up example by example during an epoch, and over examples at its end.
     """
 
@@ -35,15 +38,24 @@ class Forms:
     ahead: bool = False
     in_place: bool = False
     copies: bool = False
+    kernels: Literal["", "compiled", "interpreted"] = ""
     sums_last: bool = False
 
 
 CPU = Forms()
 FORMS = {
     "cpu": CPU,
-    "gpu": Forms(columns=32, joint="padded", classes_apart=True, ahead=True, in_place=True, sums_last=True),
+    "gpu": Forms(
+        columns=32, joint="padded", classes_apart=True, ahead=True, in_place=True, kernels="compiled", sums_last=True
+    ),
     "tpu": Forms(
         columns=128, row=128, whole_rows=True, joint="blocks", ahead=True, in_place=True, copies=True, sums_last=True
     ),
 }
 """By ``jax.Device.platform``."""
+
+
+def forms_of(platform: str) -> Forms:
+    """Those of a ``jax.Device.platform``; with MLP_JAX_KERNELS=0 in the environment without kernels written by hand."""
+    forms = FORMS.get(platform, CPU)
+    return replace(forms, kernels="") if os.environ.get("MLP_JAX_KERNELS") == "0" else forms

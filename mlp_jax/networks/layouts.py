@@ -14,7 +14,7 @@ Two layouts differ in what a group is, and in the first layers:
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby, pairwise
@@ -28,7 +28,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from mlp_jax.machine.forms import CPU, Forms
-from mlp_jax.networks.joint import JOINT, divide
+from mlp_jax.networks.joint import divide, joint_layers
 from mlp_jax.networks.layers import (
     ACTIVATIONS,
     Dense,
@@ -256,8 +256,20 @@ class Packing:
         """The parameters that ``logits`` needs for examples with all columns."""
         return params | {key: jnp.concatenate([params[key], rest], axis=1) for key, rest in frozen.items()}
 
-    def logits(self, params: Arrays, x: Float[Array, "B C"]) -> Float[Array, "T B K"]:
-        """Logits of every trial for the same examples, which have all columns, or the trained ones."""
+    def product(self, params: Arrays, x: Float[Array, "B C"]) -> Float[Array, "S B"]:
+        """That of all stacked first layers, before their activations; there are some."""
+        return first_product(params[FIRST], x, self.problem.precision)
+
+    def logits(
+        self, params: Arrays, x: Float[Array, "B C"], product: Float[Array, "S B"] | None = None
+    ) -> Float[Array, "T B K"]:
+        """Logits of every trial for the same examples, which have all columns, or the trained ones.
+
+        Args:
+            params: of the trials.
+            x: the examples.
+            product: ``product`` of both, if it is known.
+        """
         by_group: list[list[dict[str, Array]]] = [[{} for _ in group.network] for group in self.groups]
         for key, leaves in groupby(self.leaves, key=lambda leaf: leaf.key):
             each = [list(some) for _, some in groupby(leaves, key=lambda leaf: self._lot_of[leaf.group])]
@@ -266,7 +278,9 @@ class Packing:
             for (leaf, *more), rows in zip(each, lax.split(params[key], sizes), strict=True):
                 joined = rows if more else rows.reshape(-1, *leaf.shape)
                 by_group[leaf.group][leaf.place][leaf.name] = joined
-        hidden = self._first_units(params, x) if self.firsts else {}
+        if product is None and self.firsts:
+            product = self.product(params, x)
+        hidden = {} if product is None else self._first_units(product)
         features = self.problem.features
         out = []
         for number, group in enumerate(self.groups):
@@ -275,7 +289,10 @@ class Packing:
             lot = self.lots[number]
             if len(lot) > 1:
                 widths = tuple(self.groups[g].network[0].units for g in lot for _ in self.groups[g].members)
-                out.append(JOINT[self.problem.forms.joint](widths)(by_group[number][1]["kernel"], hidden[number]))
+                forms = self.problem.forms
+                kernels = forms.kernels if x.dtype == jnp.float32 else ""
+                layers = joint_layers(forms.joint, widths, self.problem.outputs, x.shape[0], kernels)
+                out.append(layers(by_group[number][1]["kernel"], hidden[number]))
             elif number in hidden:
                 z, rest = hidden[number], slice(1, None)
                 out.append(_group_logits(group, 1, by_group[number][rest], z))
@@ -315,12 +332,11 @@ class Packing:
         """The first group of the lot that each group is in."""
         return {g: first for first, lot in self.lots.items() for g in lot}
 
-    def _first_units(self, params: Arrays, x: Float[Array, "B C"]) -> dict[int, Array]:
+    def _first_units(self, product: Float[Array, "S B"]) -> dict[int, Array]:
         """Outputs of the stacked first layers, as ``_own_units`` has them, by the first group of each lot."""
         # One activation a block, not a group: fewer kernels to compile and to start.
         blocks = [list(block) for _, block in groupby(self.firsts, key=lambda g: self.groups[g].network[0].activation)]
         sizes = {g: len(self.groups[g].members) * self.groups[g].network[0].units for g in self.firsts}
-        product = first_product(params[FIRST], x, self.problem.precision)
         found: dict[int, list[Array]] = {self._lot_of[g]: [] for g in self.firsts}
         for block, rows in zip(blocks, lax.split(product, [sum(sizes[g] for g in b) for b in blocks]), strict=True):
             z = ACTIVATIONS[self.groups[block[0]].network[0].activation](rows)
@@ -520,9 +536,22 @@ class Layout:
         """The parameters that ``logits`` needs for examples with all columns."""
         return {name: packing.merge(params[name], frozen[name]) for name, packing in self.packings}
 
-    def logits(self, params: Params, x: Float[Array, "B C"]) -> Float[Array, "T B K"]:
-        """Logits of every trial for the same examples, which have all columns, or the trained ones."""
-        return jnp.concatenate([packing.logits(params[name], x) for name, packing in self.packings])
+    def products(self, params: Params, x: Float[Array, "B C"]) -> dict[str, Float[Array, "S B"]]:
+        """Of each optimizer's stacked first layers, if it has some, the product before their activations."""
+        return {name: packing.product(params[name], x) for name, packing in self.packings if packing.firsts}
+
+    def logits(
+        self, params: Params, x: Float[Array, "B C"], products: Mapping[str, Float[Array, "S B"]] | None = None
+    ) -> Float[Array, "T B K"]:
+        """Logits of every trial for the same examples, which have all columns, or the trained ones.
+
+        Args:
+            params: of the trials.
+            x: the examples.
+            products: ``products`` of both, those that are known.
+        """
+        known = products or {}
+        return jnp.concatenate([packing.logits(params[name], x, known.get(name)) for name, packing in self.packings])
 
     def finite(self, params: Params) -> Bool[Array, "T"]:
         """Whether all parameters of a trial are finite."""

@@ -117,8 +117,15 @@ class Program:
     def trials(self) -> Trials:
         """The trials of a replica, as training knows them."""
         layout = self.layout
-        forms = layout.problem.forms
-        return Trials(layout.trials, layout.trained, layout.logits, layout.by_row, layout.kernels, forms)
+        return Trials(
+            layout.trials,
+            layout.trained,
+            layout.logits,
+            layout.by_row,
+            layout.kernels,
+            layout.problem.forms,
+            layout.products,
+        )
 
     def init(self, seeds: UInt32[Array, "R"], numbers: dict[str, Float[Array, "R T"]]) -> tuple[State, Replicas]:
         """Initial state of every replica."""

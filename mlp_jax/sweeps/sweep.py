@@ -18,7 +18,7 @@ from mlp_jax.datasets.dataset import Dataset, ImageForm
 from mlp_jax.errors import InputError, instance, listed, shown, whole
 from mlp_jax.machine.backend import require_jax
 from mlp_jax.machine.distributed import cores, make_cpu_devices, several
-from mlp_jax.machine.forms import CPU, FORMS, Forms
+from mlp_jax.machine.forms import CPU, Forms, forms_of
 from mlp_jax.networks.layers import Network, layers_of, parameter_count, perceptron
 from mlp_jax.networks.layouts import Layout, Problem, make_layout
 from mlp_jax.networks.models import MLP
@@ -340,7 +340,7 @@ def make_program(
         devices: as for ``sweep``.
     """
     mesh = make_mesh(devices, len(setup.grid.replicas))
-    forms = FORMS.get(mesh.devices.flat[0].platform, CPU)
+    forms = forms_of(mesh.devices.flat[0].platform)
     problem = _problem(setup.grid, dataset, setup.use_bias, setup.recipe, forms)
     return Program(
         layout=_arranged(setup.layout, setup.grid, problem),

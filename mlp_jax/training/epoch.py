@@ -21,12 +21,15 @@ from jaxtyping import Array, Bool, Float, Int, Num, PRNGKeyArray, UInt32
 from mlp_jax.datasets.dataset import Split
 from mlp_jax.machine.forms import CPU, Forms
 from mlp_jax.networks.keys import drawing
+from mlp_jax.networks.layouts import FIRST
 from mlp_jax.networks.models import scale_features
 from mlp_jax.tasks import Task, classes_apart
+from mlp_jax.training.fused import FUSED, fuses, step_first_layers
 from mlp_jax.training.optimizers import Corrections, corrections_ahead, counted, make_optimizer
 from mlp_jax.training.recipe import Recipe
 
-Logits = Callable[[Any, Float[Array, "B C"]], Float[Array, "T B K"]]
+Logits = Callable[..., Float[Array, "T B K"]]
+"""From parameters and examples ``[B, C]`` to logits; and, where ``Trials`` has ``products``, from those besides."""
 
 Numbers = Mapping[str, Float[Array, "T"]]
 """By name of a number axis, one number for each trial; those that are 0 for all may be left out."""
@@ -208,6 +211,8 @@ class Trials:
             trial that each of them belongs to, to be broadcast.
         kernels: a pytree like the parameters: 1 for weights, 0 for biases.
         forms: how the backend's compiler wants it.
+        products: from parameters and examples to the products of first layers that ``logits`` may be given, by
+            optimizer; None if it takes none.
     """
 
     count: int
@@ -216,6 +221,7 @@ class Trials:
     by_row: Callable[[Float[Array, "T"], Any], Any]
     kernels: Any
     forms: Forms = CPU
+    products: Callable[[Any, Float[Array, "B C"]], dict[str, Array]] | None = None
 
     def optimizers(
         self, recipe: Recipe, numbers: Numbers, params: Mapping[str, Any]
@@ -272,11 +278,15 @@ def train_minibatches(
     if trials.forms.classes_apart:
         task = classes_apart(task)
 
+    rates = None
+    if trials.products is not None and fuses(trials.forms, recipe, numbers, state.params):
+        rates = trials.by_row(numbers["learning_rate"], state.params)[FUSED][FIRST]
+
     def objective(
-        params: Any, x: Array, y: Array, weight: Float[Array, "B"], ahead: Ahead | None
+        params: Any, products: dict[str, Array], x: Array, y: Array, weight: Float[Array, "B"], ahead: Ahead | None
     ) -> tuple[Array, Means]:
         with jax.default_matmul_precision("highest"):  # GPUs would multiply less precisely than asked for
-            out = trials.logits(params, x)
+            out = trials.logits(params, x, products) if products else trials.logits(params, x)
         # where, not a product alone: a row past the end must not turn an overflow into 0 · inf = NaN.
         present = jnp.broadcast_to(weight > 0, out.shape[:-1])
         losses = task.loss(out, y) if smoothing is None else task.smoothed_loss(out, y, smoothing)
@@ -298,7 +308,13 @@ def train_minibatches(
         else:
             taken = data.features[rows, : trials.columns]
         x = scale_features(taken, dtype)
-        gradients, new = jax.grad(objective, has_aux=True)(params, x, data.targets[rows], weight, ahead)
+        products: dict[str, Array] = {}
+        if rates is not None and trials.products is not None:
+            x = lax.optimization_barrier(x)  # or XLA would write it twice, once as it is and once scaled
+            with jax.default_matmul_precision("highest"):
+                products = {FUSED: trials.products(params, x)[FUSED]}
+        slopes = jax.grad(objective, argnums=(0, 1), has_aux=True)
+        (gradients, cotangents), new = slopes(params, products, x, data.targets[rows], weight, ahead)
         stepped = {}
         for name, optimizer in optimizers.items():
             with jax.numpy_dtype_promotion("standard"):  # optax raises its decays to the power of an integer
@@ -307,6 +323,12 @@ def train_minibatches(
                     gradients[name], opt_state[name], params[name], corrections=corrections
                 )
             stepped[name] = optax.apply_updates(params[name], updates), after
+        if rates is not None and ahead is not None and (corrections := ahead.corrections[FUSED]) is not None:
+            # The gradient of the first layers was not asked for; what was made of none is not used.
+            before, interpret = (params[FUSED], opt_state[FUSED]), trials.forms.kernels == "interpreted"
+            stepped[FUSED] = step_first_layers(
+                stepped[FUSED], before, cotangents[FUSED], x, rates, corrections, recipe, interpret
+            )
         state = State(*({name: each[i] for name, each in stepped.items()} for i in (0, 1)))
         return (state, jax.tree.map(jnp.add, sums, new)), None
 

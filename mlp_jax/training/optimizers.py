@@ -6,7 +6,7 @@ in an update is elementwise, hence a trial's update is what it would be alone.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,31 +20,29 @@ ByRow = Mapping[str, Any]
 """By name of a number: a pytree like the parameters, of arrays to be broadcast against them."""
 
 
-class Corrections(NamedTuple):
-    """What Adam divides its moments by at a step t from 1: 1 − β₁ᵗ and 1 − β₂ᵗ."""
-
-    mean: Float[Array, "*steps"]
-    square: Float[Array, "*steps"]
+Corrections = Float[Array, "*steps 2"]
+"""What Adam divides its moments by at a step t from 1: 1 − β₁ᵗ and 1 − β₂ᵗ."""
 
 
 def corrections_ahead(recipe: Recipe, opt_state: Any, steps: int, dtype: DTypeLike) -> Corrections | None:
     """Those of the next steps, for a state of Adam; None for other optimizers."""
-    states = [each for each in jax.tree.leaves(opt_state, is_leaf=_is_adam) if _is_adam(each)]
+    states = [each for each in jax.tree.leaves(opt_state, is_leaf=is_adam) if is_adam(each)]
     if not states:
         return None
     count = states[0].count
     step = (count + 1 + jnp.arange(steps, dtype=count.dtype)).astype(dtype)
-    return Corrections(1 - recipe.beta1**step, 1 - recipe.beta2**step)
+    return jnp.stack([1 - recipe.beta1**step, 1 - recipe.beta2**step], axis=-1)
 
 
 def counted(opt_state: Any, steps: int) -> Any:
     """A state after so many steps with corrections that were given."""
     return jax.tree.map(
-        lambda node: node._replace(count=node.count + steps) if _is_adam(node) else node, opt_state, is_leaf=_is_adam
+        lambda node: node._replace(count=node.count + steps) if is_adam(node) else node, opt_state, is_leaf=is_adam
     )
 
 
-def _is_adam(node: Any) -> bool:
+def is_adam(node: Any) -> bool:
+    """Whether a node of an optimizer's state is Adam's."""
     return isinstance(node, optax.ScaleByAdamState)
 
 
@@ -74,7 +72,7 @@ def _adam(recipe: Recipe, numbers: ByRow) -> optax.GradientTransformation:
         mu = optax.tree.update_moment(gradients, state.mu, recipe.beta1, 1)
         nu = optax.tree.update_moment_per_elem_norm(gradients, state.nu, recipe.beta2, 2)
         updates = jax.tree.map(
-            lambda m, v: (m / corrections.mean) / (jnp.sqrt(v / corrections.square) + recipe.epsilon), mu, nu
+            lambda m, v: (m / corrections[0]) / (jnp.sqrt(v / corrections[1]) + recipe.epsilon), mu, nu
         )
         return updates, state._replace(mu=mu, nu=nu)  # whoever knows the corrections counts the steps: ``counted``
 
