@@ -9,6 +9,8 @@ import os
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import jax
+
 
 @dataclass(frozen=True)
 class Forms:
@@ -54,8 +56,15 @@ FORMS = {
 }
 """By ``jax.Device.platform``."""
 
+OLDEST = 8.0
+"""Compute capability of the GPUs from which on Triton compiles for them."""
 
-def forms_of(platform: str) -> Forms:
-    """Those of a ``jax.Device.platform``; with MLP_JAX_KERNELS=0 in the environment without kernels written by hand."""
-    forms = FORMS.get(platform, CPU)
-    return replace(forms, kernels="") if os.environ.get("MLP_JAX_KERNELS") == "0" else forms
+
+def forms_of(device: jax.Device) -> Forms:
+    """What a device's compiler makes fast.
+
+    Kernels written by hand are left out with MLP_JAX_KERNELS=0 in the environment, and on GPUs that Triton is not for.
+    """
+    forms = FORMS.get(device.platform, CPU)
+    able = float(getattr(device, "compute_capability", OLDEST)) >= OLDEST
+    return forms if able and os.environ.get("MLP_JAX_KERNELS") != "0" else replace(forms, kernels="")

@@ -6,9 +6,8 @@ would be compiled to a handful of kernels each; here all of them are one product
 gradient of their own, so that nothing that is not finite in one network can reach another by way of a zero.
 """
 
-import math
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -125,8 +124,8 @@ def block_layers(widths: tuple[int, ...]) -> JointLayers:
     return layers
 
 
-_TILE = 32
-"""Rows of a network that a block of threads takes at a time."""
+_ROWS, _EXAMPLES = 32, 128
+"""Rows of a network that a block of threads takes at a time, and examples that it has in all, at most."""
 
 
 @cache
@@ -142,10 +141,11 @@ def kernel_layers(widths: tuple[int, ...], interpret: bool) -> JointLayers:
 
     def layers(weights: Float[Array, "S K"], units: Float[Array, "S B"]) -> Float[Array, "T K B"]:
         outputs, examples = weights.shape[1], units.shape[1]
+        sides = _side(outputs), min(_side(examples), _EXAMPLES)
         return pl.pallas_call(
-            _network_logits,
+            partial(_network_logits, sides=sides),
             out_shape=jax.ShapeDtypeStruct((len(widths), outputs, examples), weights.dtype),
-            grid=(len(widths),),
+            grid=(len(widths), pl.cdiv(examples, sides[1])),
             compiler_params=plgpu.CompilerParams(num_warps=4, num_stages=2),
             interpret=interpret,
             name="joint_layers",
@@ -154,50 +154,48 @@ def kernel_layers(widths: tuple[int, ...], interpret: bool) -> JointLayers:
     return _with_gradient_by_owner(layers, widths)
 
 
-def _network_logits(weights: Any, units: Any, bounds: Any, logits: Any) -> None:
-    """Those of the network that is this block of threads' own."""
-    network = pl.program_id(0)
+def _network_logits(weights: Any, units: Any, bounds: Any, logits: Any, *, sides: tuple[int, int]) -> None:
+    """Those of the network and the examples that are this block of threads' own."""
+    network, some = pl.program_id(0), pl.program_id(1) * sides[1]
     (_, outputs), (_, examples) = weights.shape, units.shape
-    size = _sides(outputs, examples)
-    classes, batch = (pl.ds(0, side) for side in size)
-    of_classes, of_batch = jnp.arange(size[0]) < outputs, jnp.arange(size[1]) < examples
-    places = jnp.arange(_TILE, dtype=jnp.int32)
+    classes, batch = pl.ds(0, sides[0]), pl.ds(some, sides[1])
+    of_classes = jnp.arange(sides[0]) < outputs
+    of_batch = some + jnp.arange(sides[1], dtype=jnp.int32) < examples
+    places = jnp.arange(_ROWS, dtype=jnp.int32)
     first, end = bounds[network, 0], bounds[network, 1]
 
     def add(turn: Array, sums: Array) -> Array:
-        start = first + turn * _TILE
+        start = first + turn * _ROWS
         own = (start + places < end)[:, None]
-        w = plgpu.load(weights.at[pl.ds(start, _TILE), classes], mask=own & of_classes, other=0.0)
-        z = plgpu.load(units.at[pl.ds(start, _TILE), batch], mask=own & of_batch, other=0.0)
+        w = plgpu.load(weights.at[pl.ds(start, _ROWS), classes], mask=own & of_classes, other=0.0)
+        z = plgpu.load(units.at[pl.ds(start, _ROWS), batch], mask=own & of_batch, other=0.0)
         return sums + plgpu.dot(w.T, z, allow_tf32=False)
 
-    zero = jnp.zeros(size, weights.dtype)
-    turns = lax.div(end - first + jnp.int32(_TILE - 1), jnp.int32(_TILE))
-    found = lax.fori_loop(jnp.int32(0), turns, add, zero)
+    turns = lax.div(end - first + jnp.int32(_ROWS - 1), jnp.int32(_ROWS))
+    found = lax.fori_loop(jnp.int32(0), turns, add, jnp.zeros(sides, weights.dtype))
     plgpu.store(logits.at[network, classes, batch], found, mask=of_classes[:, None] & of_batch)
 
 
-def _sides(outputs: int, examples: int) -> tuple[int, int]:
-    """Of the tile that holds a network's logits: powers of 2, and no smaller than a product can be."""
-    return pl.next_power_of_2(max(outputs, 16)), pl.next_power_of_2(max(examples, 16))
+def _side(size: int) -> int:
+    """Of a tile that holds so many: a power of 2, and no smaller than a product can be."""
+    return int(pl.next_power_of_2(max(size, 16)))
 
 
-MOST_NUMBERS = 2**15
-"""Of the logits of a network, padded: what fits in the registers of a block of threads."""
+MOST_OUTPUTS = 128
+"""K whose logits of a tile of examples fit in the registers of a block of threads."""
 
 
-def joint_layers(form: str, widths: tuple[int, ...], outputs: int, examples: int, kernels: str) -> JointLayers:
+def joint_layers(form: str, widths: tuple[int, ...], outputs: int, kernels: str) -> JointLayers:
     """The second layers of networks in a lot.
 
     Args:
         form: as in ``Forms.joint``.
         widths: hidden units of each network.
         outputs: K.
-        examples: B.
         kernels: as in ``Forms.kernels``.
     """
     if form == "blocks":
         return block_layers(widths)
-    if kernels and math.prod(_sides(outputs, examples)) <= MOST_NUMBERS:
+    if kernels and outputs <= MOST_OUTPUTS:
         return kernel_layers(widths, kernels == "interpreted")
     return padded_layers(widths)

@@ -318,6 +318,11 @@ def _problem(grid: Grid, dataset: Dataset, use_bias: bool, recipe: Recipe, forms
     return Problem((dataset.features,), dataset.outputs, use_bias, live, recipe.precision, forms)
 
 
+def _padding(problem: Problem) -> dict[str, int]:
+    """What a checkpoint holds besides, on this backend: it is no state for one that pads otherwise."""
+    return {"columns_on_this_backend": problem.trained} if problem.trained != problem.useful else {}
+
+
 def network_of(trial: Trial, outputs: int, use_bias: bool) -> Network:
     """The layers of a trial."""
     return perceptron(layers_of(trial.hidden_units), outputs, trial.activation, use_bias)
@@ -340,7 +345,7 @@ def make_program(
         devices: as for ``sweep``.
     """
     mesh = make_mesh(devices, len(setup.grid.replicas))
-    forms = forms_of(mesh.devices.flat[0].platform)
+    forms = forms_of(mesh.devices.flat[0])
     problem = _problem(setup.grid, dataset, setup.use_bias, setup.recipe, forms)
     return Program(
         layout=_arranged(setup.layout, setup.grid, problem),
@@ -424,7 +429,8 @@ def sweep(
     place = checkpoints if resume is None else resume
     saver = None
     if place is not None:
-        saver = Checkpoints(Path(place), setup.identity, resume=resume is not None, every=checkpoint_every)
+        identity = setup.identity | _padding(parts.whole.layout.problem)
+        saver = Checkpoints(Path(place), identity, resume=resume is not None, every=checkpoint_every)
     # A sweep is compiled ahead, which jax.disable_jit, for looking at a program step by step, has no part in.
     with jax.disable_jit(False), saver or contextlib.nullcontext():
         loop = Loop(grid, dataset, parts, plan, saver, stop or (lambda: False), on_epoch)
