@@ -134,8 +134,12 @@ def devices(target: str, count: int) -> list[jax.Device]:
     else:
         if importlib.util.find_spec("libtpu") is None:
             raise MissingExtraError("compiling for a TPU", "libtpu", "accelerators")
-        # Said here, libtpu does not ask a cloud what machine this is.
-        os.environ |= {"TPU_SKIP_MDS_QUERY": "1", "TPU_WORKER_HOSTNAMES": "localhost"}
+        # So that libtpu asks no cloud what machine this is, and several processes can compile at a time.
+        os.environ |= {
+            "TPU_SKIP_MDS_QUERY": "1",
+            "TPU_WORKER_HOSTNAMES": "localhost",
+            "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+        }
         os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-4")
         shape = "2x2" if count <= 4 else "2x4"
         found = topologies.get_topology_desc(topology_name=f"{target}:{shape}", platform="tpu").devices
@@ -237,12 +241,17 @@ def foreseen(built: Built) -> int:
     return memory_need(built.program, built.host).total(share, built.program.at_once)
 
 
-def taken(program: Any) -> int:
-    """Bytes that the compiler says a program takes."""
-    sizes = program.memory_analysis()
-    return int(
-        sizes.argument_size_in_bytes + sizes.output_size_in_bytes + sizes.temp_size_in_bytes - sizes.alias_size_in_bytes
-    )
+def taken(built: Built, programs: Mapping[str, Any]) -> dict[str, int]:
+    """Bytes of a device while each program runs, as the compiler has it; scoring goes on beside the moments of Adam."""
+    found = {}
+    for name, program in programs.items():
+        said = program.memory_analysis()
+        own = said.argument_size_in_bytes + said.output_size_in_bytes + said.temp_size_in_bytes
+        found[name] = int(own - said.alias_size_in_bytes)
+    state, _ = built.program.shapes(len(built.learning_rates))
+    moments = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state.opt_state))
+    found["evaluate"] += moments // built.program.mesh.size
+    return found
 
 
 def target_of(device: jax.Device) -> str | None:

@@ -25,6 +25,7 @@ _MOVES = _SLICES | {
     "convert",
     "copy",
     "copy-start",
+    "slice-start",
     "dynamic-update-slice",
     "pad",
     "reshape",
@@ -283,6 +284,8 @@ class Module:
             return sum(min(size, self._taken(operation, place)) for place, size in enumerate(given))
         if operation.opcode == "dynamic-update-slice":
             return self._bytes(operation.operands[1])
+        if operation.opcode == "slice-start":
+            return _bytes(operation.shape[1:2], anywhere=True) if self._bytes(operation.operands[0]) else 0
         if operation.opcode in _SLICES:
             rows = _bytes(operation.shape, anywhere=True) if self._bytes(operation.operands[0]) else 0
             return rows + sum(map(self._bytes, operation.operands[1:]))
@@ -311,9 +314,11 @@ class Module:
         return taken
 
     def _written(self, operation: Operation) -> int:
-        # Of a copy its source, too, and what tells that it is done; of a product by cuBLAS room to work in.
+        # A copy's shape has its source too, and what tells that it is done; a product's by cuBLAS room to work in.
         if operation.opcode == "copy-start" or _library_product(operation):
             return _bytes(operation.shape[:1])
+        if operation.opcode == "slice-start":  # its source first
+            return _bytes(operation.shape[1:2])
         results = [operation]
         if operation.opcode == "fusion":
             root = next(each for each in self._fused(operation) if each.root)
@@ -341,6 +346,9 @@ class Module:
             return 2 * operation.shape[0].size * math.prod(left.dims[int(axis)] for axis in axes if axis)
         if operation.opcode == "convolution":
             return _convolved(operation, *(self.operations[name].shape[0] for name in operation.operands[:2]))
+        if _own_kernel(operation):  # those of mlp_jax multiply their first two operands, and each number of the first
+            left, right = (self.operations[name].shape[0] for name in operation.operands[:2])
+            return 2 * left.size * right.dims[-1]
         if _library_product(operation):
             left = self.operations[operation.operands[0]].shape[0]
             inner = re.search(r'"lhs_contracting_dimensions":\["?(\d+)', operation.rest)
@@ -352,7 +360,7 @@ class Module:
             return "loop"
         inside = [each for each in self._deep([operation]) if each.opcode not in (*_FREE, "fusion")]
         opcodes = {each.opcode for each in inside}
-        if opcodes & {*_PRODUCTS} or any(map(_library_product, inside)):
+        if opcodes & {*_PRODUCTS} or any(_library_product(each) or _own_kernel(each) for each in inside):
             return "product"
         if "pad" in opcodes:
             return "padding"
@@ -382,6 +390,11 @@ def _bytes(shape: Sequence[Array], anywhere: bool = False) -> int:
 def _room(operation: Operation) -> bool:
     """Whether it is only a place in memory."""
     return operation.opcode == "custom-call" and 'custom_call_target="AllocateBuffer"' in operation.rest
+
+
+def _own_kernel(operation: Operation) -> bool:
+    """Whether it is a kernel written in Pallas for a GPU."""
+    return operation.opcode == "custom-call" and 'custom_call_target="__gpu$xla.gpu.triton"' in operation.rest
 
 
 def _library_product(operation: Operation) -> bool:

@@ -125,7 +125,7 @@ def look(target: str, case: str, layout: str, texts: Path | None) -> dict[str, A
         texts.mkdir(parents=True, exist_ok=True)
         for name, program in programs.items():
             (texts / f"{target}-{case}-{layout}-{name}.txt").write_text(program.as_text(), encoding="utf-8")
-    sizes = {name: taken(program) for name, program in programs.items()}
+    sizes = taken(built, programs)
     found = {
         "case": case,
         "title": sweep.title,

@@ -3,8 +3,9 @@
 Logits are ``[..., B, K]``: any number of leading axes (trials), a minibatch of B examples, K outputs.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -137,6 +138,66 @@ def _one_hot_error(logits: Logits, labels: Targets, smoothing: Float[Array, "T"]
 def _correct_class(logits: Logits, labels: Targets) -> PerExample:
     predicted = jnp.argmax(logits, axis=-1).astype(labels.dtype)
     return (predicted == jnp.broadcast_to(labels, predicted.shape)).astype(logits.dtype)
+
+
+MOST_APART = 16
+"""Classes that are written out one by one; with more, the program would be long and slow to compile."""
+
+
+def classes_apart(task: Task) -> Task:
+    """The same task, where there are few classes with every class written out.
+
+    A maximum and a sum over classes are reductions, each of them a kernel of its own on a GPU, with another to read
+    what it made; written out they are elementwise, and all of it is one. The same but for rounding.
+    """
+    if task.name != "multiclass":
+        return task
+
+    def few(logits: Logits) -> bool:
+        return logits.shape[-1] <= MOST_APART
+
+    def loss(logits: Logits, labels: Targets, smoothing: Float[Array, "T"] | None) -> PerExample:
+        if few(logits) and smoothing is None:
+            return _cross_entropy_apart(logits, labels)
+        return task.loss(logits, labels, smoothing)
+
+    def hit(logits: Logits, labels: Targets) -> PerExample:
+        return (_correct_class_apart if few(logits) else task.hit)(logits, labels)
+
+    return replace(task, losses={**task.losses, "likelihood": loss}, hit=hit)
+
+
+@jax.custom_vjp
+def _cross_entropy_apart(logits: Logits, labels: Targets) -> PerExample:
+    return _cross_entropy_and_share(logits, labels)[0]
+
+
+def _cross_entropy_and_share(logits: Logits, labels: Targets) -> tuple[PerExample, Logits]:
+    """The loss, and its gradient by the logits: softmax less one at the label."""
+    each = [logits[..., k] for k in range(logits.shape[-1])]
+    most = functools.reduce(jnp.maximum, each)
+    powers = [jnp.exp(logit - most) for logit in each]
+    total = functools.reduce(jnp.add, powers)
+    at_label = [jnp.broadcast_to(labels == k, most.shape) for k in range(len(each))]
+    # A where, as a product would turn an infinite logit of another class into NaN.
+    own = functools.reduce(jnp.add, [jnp.where(at, logit, 0) for at, logit in zip(at_label, each, strict=True)])
+    share = [power / total - at.astype(power.dtype) for power, at in zip(powers, at_label, strict=True)]
+    return jnp.log(total) + most - own, jnp.stack(share, axis=-1)
+
+
+_cross_entropy_apart.defvjp(
+    lambda logits, labels: _cross_entropy_and_share(logits, labels),
+    lambda share, cotangent: (share * cotangent[..., None], None),
+)
+
+
+def _correct_class_apart(logits: Logits, labels: Targets) -> PerExample:
+    """``_correct_class``, a NaN being the greatest as ``argmax`` has it."""
+    most, best = logits[..., 0], jnp.zeros(logits.shape[:-1], labels.dtype)
+    for k in range(1, logits.shape[-1]):
+        better = (logits[..., k] > most) | (jnp.isnan(logits[..., k]) & ~jnp.isnan(most))
+        most, best = jnp.where(better, logits[..., k], most), jnp.where(better, jnp.asarray(k, labels.dtype), best)
+    return (best == jnp.broadcast_to(labels, best.shape)).astype(logits.dtype)
 
 
 def _binary_cross_entropy(logits: Logits, labels: Targets, smoothing: Float[Array, "T"] | None) -> PerExample:

@@ -102,6 +102,8 @@ def trials_of(layout, points, dataset, recipe):
         task=get_task(dataset.task),
         recipe=recipe,
         examples=len(dataset.train),
+        forms=layout.problem.forms,
+        products=layout.products,
     )
 
 

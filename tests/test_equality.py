@@ -18,11 +18,13 @@ from conftest import make_dataset, trials_of
 from flax import nnx
 
 from mlp_jax import MLP, Grid, Recipe, Trial, fit, sweep
+from mlp_jax.machine.forms import CPU, FORMS
 from mlp_jax.networks.keys import root_key
 from mlp_jax.networks.layers import layers_of
 from mlp_jax.networks.layouts import NAMES, Problem, make_layout
 from mlp_jax.networks.models import parameter_key
 from mlp_jax.tasks import TASKS
+from mlp_jax.training import fused
 from mlp_jax.training.axes import numbers_of
 from mlp_jax.training.epoch import (
     DROPOUT,
@@ -107,17 +109,17 @@ def numpy_trial(weights, activation, x, y, batches, learning_rate, recipe):
         yield w
 
 
-def problem_of(dataset, points):
+def problem_of(dataset, points, forms=CPU):
     live = live_features(dataset.train.features)
     if any(point.weight_decay or point.l2 for point in points):
         live = tuple(range(dataset.features))
-    return Problem((dataset.features,), dataset.outputs, True, live)
+    return Problem((dataset.features,), dataset.outputs, True, live, forms=forms)
 
 
-def layout_trainer(name, points, dataset, recipe, dtype):
+def layout_trainer(name, points, dataset, recipe, dtype, forms=CPU):
     """A function that trains a layout step by step, and yields the weights of every point after each step."""
     networks = [network_of(point, dataset.outputs, True) for point in points]
-    layout = make_layout(name, networks, problem_of(dataset, points), [point.optimizer for point in points])
+    layout = make_layout(name, networks, problem_of(dataset, points, forms), [point.optimizer for point in points])
     data = to_device(list(dataset.splits.values()), layout.columns)
     trials = trials_of(layout, [points[i] for i in layout.order], dataset, recipe)
     numbers = numbers_of([points[i] for i in layout.order])
@@ -301,18 +303,18 @@ def assert_close(found, expected, tolerance, what):
         assert difference <= tolerance, f"{what}: {symbol} differs by {difference:.3g}"
 
 
-def lockstep(task, points, dtype, tolerance, epochs=2):
+def lockstep(task, points, dtype, tolerance, epochs=2, layouts=NAMES, forms=CPU):
     dataset = make_dataset(task)
     if task == "regression":
         points = [point for point in points if not point.label_smoothing and not point.label_noise]
     assert len(live_features(dataset.train.features)) == dataset.features - 2
     recipe = Recipe(epochs=epochs, batch_size=16)  # 70 examples: 4 minibatches of 16, one of 6
-    forms = {name: layout_trainer(name, points, dataset, recipe, dtype) for name in NAMES}
+    trained = {name: layout_trainer(name, points, dataset, recipe, dtype, forms) for name in layouts}
     alone = [module_trainer(point, dataset, recipe, dtype) for point in points]
     for seed in (0, 5):
         batches = np.concatenate([minibatches(root_key(seed), epoch, 70, recipe.batch_size) for epoch in range(epochs)])
         expected = [list(train(seed, batches)) for train in alone]
-        for name, train in forms.items():
+        for name, train in trained.items():
             for step, found in enumerate(train(seed, batches)):
                 for i, point in enumerate(points):
                     assert_close(found[i], expected[i][step], tolerance, f"{name}, step {step}, {point}, seed {seed}")
@@ -321,6 +323,38 @@ def lockstep(task, points, dtype, tolerance, epochs=2):
 @pytest.mark.parametrize("task", TASKS)
 def test_layouts_follow_the_network_alone_in_float64(task, float64):
     lockstep(task, POINTS, jnp.float64, 1e-9)
+
+
+@pytest.mark.parametrize("backend", ["gpu", "tpu"])
+@pytest.mark.parametrize("task", TASKS)
+def test_the_forms_of_accelerators_follow_the_network_alone_in_float64(task, backend, float64):
+    lockstep(task, POINTS, jnp.float64, 1e-9, layouts=("packed",), forms=FORMS[backend])
+
+
+@pytest.mark.parametrize("backend", ["gpu", "tpu"])
+def test_the_forms_of_accelerators_follow_the_network_alone_in_float32(backend):
+    """A GPU's kernels interpreted, as a CPU has no compiler for them."""
+    forms = FORMS[backend]
+    forms = replace(forms, kernels="interpreted" if forms.kernels else "")
+    lockstep("multiclass", ARTICLE, jnp.float32, F32_TOLERANCE, layouts=("packed",), forms=forms)
+
+
+def test_kernels_follow_the_forms_that_xla_compiles(monkeypatch):
+    """With every optimizer and number beside those that kernels train, and one minibatch that is not full."""
+    dataset, recipe = make_dataset(), Recipe(batch_size=16)
+    points = [point for point in POINTS if not point.weight_decay and not point.l2]
+    batches = minibatches(root_key(0), 0, 70, 16)
+    forms = [replace(FORMS["gpu"], kernels=kernels) for kernels in ("", "interpreted")]
+    calls = []
+    kernel = fused.adam_on_product
+    monkeypatch.setattr(fused, "adam_on_product", lambda *args: calls.append(args[2].shape) or kernel(*args))
+    plain, own = (
+        list(layout_trainer("packed", points, dataset, recipe, jnp.float32, each)(0, batches)) for each in forms
+    )
+    assert len(calls) == 1  # traced once, of one of the two
+    for step, (expected, found) in enumerate(zip(plain, own, strict=True)):
+        for i, point in enumerate(points):
+            assert_close(found[i], expected[i], F32_TOLERANCE, f"step {step}, {point}")
 
 
 def test_packed_layout_follows_the_textbook(float64):

@@ -9,7 +9,7 @@ from flax import nnx
 
 from mlp_jax import MLP, Dataset, InputError, Recipe, Split, SweepWarning, evaluate, evaluate_model, fit
 from mlp_jax.networks.models import parameter_key
-from mlp_jax.tasks import TASKS
+from mlp_jax.tasks import MOST_APART, TASKS, classes_apart, get_task
 from mlp_jax.training import epoch as training
 from mlp_jax.training.epoch import minibatches
 
@@ -149,3 +149,23 @@ def test_compiler_options_are_those_that_the_compiler_knows(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "here")
     monkeypatch.setitem(training._COMPILER_OPTIONS, ("here", False), known | {"xla_no_such_option": 1})
     assert training.compiler_options.__wrapped__("float32") == known
+
+
+@pytest.mark.parametrize("classes", [2, 10, MOST_APART, MOST_APART + 1])
+def test_classes_written_out_are_the_same_task(classes, float64):
+    """Losses, gradients and hits, ties and values that are not finite included."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(3, 40, classes)).round(1)  # with ties
+    logits[0, 0, 1], logits[1, 1, 0], logits[2, 2, :] = np.nan, np.inf, -np.inf
+    logits[2, 3, 1], logits[2, 3, 0], logits[2, 4] = np.nan, np.inf, np.nan
+    labels = jnp.asarray(rng.integers(0, classes, 40), jnp.int32)
+    plain = get_task("multiclass")
+    apart = classes_apart(plain)
+    np.testing.assert_array_equal(apart.hit(jnp.asarray(logits), labels), plain.hit(jnp.asarray(logits), labels))
+    fine = jnp.asarray(logits[:, 5:])
+    np.testing.assert_allclose(apart.loss(fine, labels[5:]), plain.loss(fine, labels[5:]), atol=1e-12)
+    slopes = [jax.grad(lambda z, task=task: task.loss(z, labels[5:]).sum())(fine) for task in (apart, plain)]
+    np.testing.assert_allclose(*slopes, atol=1e-12)
+    finite = [np.isfinite(task.loss(jnp.asarray(logits), labels)) for task in (apart, plain)]
+    assert not (finite[0] & ~finite[1]).any()  # whatever is not finite is not made so
+    assert classes_apart(get_task("binary")) is get_task("binary")

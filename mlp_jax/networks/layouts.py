@@ -14,7 +14,7 @@ Two layouts differ in what a group is, and in the first layers:
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby, pairwise
@@ -27,6 +27,8 @@ from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from mlp_jax.machine.forms import CPU, Forms
+from mlp_jax.networks.joint import divide, joint_layers
 from mlp_jax.networks.keys import drawing
 from mlp_jax.networks.layers import (
     ACTIVATIONS,
@@ -58,6 +60,9 @@ LAST_BIAS = "bias-1"
 ONES = -1
 """Stands for the column of ones among the feature columns."""
 
+ZEROS = -2
+"""Stands for a column of zeros, there for the compiler's sake alone."""
+
 MOST_GROUPS = 32
 """Groups that a packed layout compiles kernels for; where a grid has more networks, neighbouring ones are padded to
 common widths, chosen so that the padding is least (3 % of the units for widths 10, 20, ..., 4000)."""
@@ -74,6 +79,7 @@ class Problem:
         live: the features that are not 0 in every training example, or all of them where weights decay. The weights of
             the others get no gradient and so no update: a layout may leave them out of training.
         precision: of the first layers' products, as in ``Recipe``.
+        forms: how the backend's compiler wants it.
     """
 
     shape: Shape
@@ -81,6 +87,7 @@ class Problem:
     use_bias: bool
     live: tuple[int, ...]
     precision: str = "float32"
+    forms: Forms = CPU
 
     @property
     def features(self) -> int:
@@ -89,14 +96,24 @@ class Problem:
 
     @cached_property
     def columns(self) -> tuple[int, ...]:
-        """The columns C that examples need: live features, ``ONES`` if there are biases, the other features."""
+        """The columns C that examples are to have: live features, ``ONES`` if there are biases, the other features.
+
+        Before the others, and at the end, ``ZEROS`` as ``forms`` has it.
+        """
         dead = sorted(set(range(self.features)) - set(self.live))
-        return (*self.live, *([ONES] if self.use_bias else []), *dead)
+        columns = [*self.live, *([ONES] if self.use_bias else [])]
+        columns += [ZEROS] * (self.trained - len(columns)) + dead
+        return (*columns, *[ZEROS] * (-len(columns) % self.forms.row))
+
+    @property
+    def useful(self) -> int:
+        """How many columns get a gradient."""
+        return len(self.live) + self.use_bias
 
     @property
     def trained(self) -> int:
-        """Number of columns, from the left, that training needs."""
-        return len(self.live) + self.use_bias
+        """How many of the columns, from the left, training reads: those that get a gradient, and zeros."""
+        return self.useful + -self.useful % self.forms.columns
 
     def operations(self, network: Network) -> int:
         """Useful floating-point operations of training on one example, 2 for a multiplication and addition.
@@ -106,7 +123,7 @@ class Problem:
         2 (2 C M + 3 M K). Nothing padded counts.
         """
         (first, before), *rest = walk(network, self.shape)
-        of_first = 2 * (self.trained * first.units if first.stackable else first.products(before))
+        of_first = 2 * (self.useful * first.units if first.stackable else first.products(before))
         return 2 * (of_first + sum(3 * layer.products(each) for layer, each in rest))
 
 
@@ -252,7 +269,11 @@ class Packing:
                 for member in group.members
             ]
             wide = jnp.concatenate(units)  # [ΣM, D + 1]: the bias is the last column, as ONES is in Python
-            a = wide[:, np.array(self.problem.columns)]
+            columns = np.array(self.problem.columns)
+            if ZEROS in columns:
+                wide = jnp.pad(wide, [(0, 0), (0, 1)])
+                columns = np.where(columns < 0, self.problem.features + ONES - columns, columns)
+            a = wide[:, columns]
             params[FIRST] = a[:, : self.problem.trained]
             if self.problem.trained < a.shape[1]:
                 frozen[FIRST] = a[:, self.problem.trained :]
@@ -272,21 +293,53 @@ class Packing:
         """The parameters that ``logits`` needs for examples with all columns."""
         return params | {key: jnp.concatenate([params[key], rest], axis=1) for key, rest in frozen.items()}
 
-    def logits(self, params: Arrays, x: Float[Array, "B C"], dropout: "Dropout | None" = None) -> Float[Array, "T B K"]:
-        """Logits of every trial for the same examples, which have all columns, or the trained ones."""
+    def product(self, params: Arrays, x: Float[Array, "B C"]) -> Float[Array, "S B"]:
+        """The product of all stacked first layers, before their activations; there are some."""
+        return first_product(params[FIRST], x, self.problem.precision)
+
+    def logits(
+        self,
+        params: Arrays,
+        x: Float[Array, "B C"],
+        dropout: "Dropout | None" = None,
+        product: Float[Array, "S B"] | None = None,
+    ) -> Float[Array, "T B K"]:
+        """Logits of every trial for the same examples, which have all columns, or the trained ones.
+
+        Args:
+            params: of the trials.
+            x: the examples.
+            dropout: of the step, if there is any.
+            product: ``product`` of both, if it is known.
+        """
         masks = self._dropped(dropout, len(x))
         by_group: list[list[dict[str, Array]]] = [[{} for _ in group.network] for group in self.groups]
         for key, leaves in groupby(self.leaves, key=lambda leaf: leaf.key):
-            each = list(leaves)
-            sizes = [len(self.groups[leaf.group].members) * leaf.shape[0] for leaf in each]
+            each = [list(some) for _, some in groupby(leaves, key=lambda leaf: self._lot_of[leaf.group])]
+            sizes = [sum(len(self.groups[leaf.group].members) * leaf.shape[0] for leaf in some) for some in each]
             # lax.split, not slices: its gradient is one concatenation, where slices' is a sum of padded arrays.
-            for leaf, rows in zip(each, lax.split(params[key], sizes), strict=True):
-                by_group[leaf.group][leaf.place][leaf.name] = rows.reshape(-1, *leaf.shape)
-        hidden = self._first_units(params, x) if self.firsts else {}
+            for (leaf, *more), rows in zip(each, lax.split(params[key], sizes), strict=True):
+                joined = rows if more else rows.reshape(-1, *leaf.shape)
+                by_group[leaf.group][leaf.place][leaf.name] = joined
+        if product is None and self.firsts:
+            product = self.product(params, x)
+        hidden = {} if product is None else self._first_units(product)
         features = self.problem.features
         out = []
         for number, group in enumerate(self.groups):
-            if number in hidden:
+            if self._lot_of[number] != number:
+                continue
+            lot = self.lots[number]
+            if len(lot) > 1:
+                z = hidden[number]
+                if masks is not None:
+                    z = z * jnp.concatenate([masks[g][0].reshape(-1, x.shape[0]) for g in lot])
+                widths = tuple(self.groups[g].network[0].units for g in lot for _ in self.groups[g].members)
+                forms = self.problem.forms
+                kernels = forms.kernels if x.dtype == jnp.float32 else ""
+                layers = joint_layers(forms.joint, widths, self.problem.outputs, kernels)
+                out.append(layers(by_group[number][1]["kernel"], z))
+            elif number in hidden:
                 z = hidden[number]
                 if masks is not None and len(group.network) > 1:
                     z = z * masks[number][0]
@@ -307,21 +360,53 @@ class Packing:
             logits += biases[:, :, None]
         return logits.transpose(0, 2, 1)
 
-    def _first_units(self, params: Arrays, x: Float[Array, "B C"]) -> dict[int, Float[Array, "T M B"]]:
-        """Outputs of the stacked first layers, by group; a row per unit."""
+    @cached_property
+    def lots(self) -> dict[int, list[int]]:
+        """Groups whose last layers are multiplied together, by the first of them; a group alone where ``apart``."""
+        form, found = self.problem.forms.joint, {}
+        joined = [g for g in self.firsts if form != "apart" and len(self.groups[g].network) == 2]
+        for _, some in groupby(enumerate(joined), key=lambda each: each[1] - each[0]):  # runs of consecutive ones
+            run = [g for _, g in some]
+            sizes = divide(
+                form,
+                [self.groups[g].network[0].units for g in run],
+                [len(self.groups[g].members) for g in run],
+                self.problem.outputs,
+            )
+            for first, last in pairwise(np.cumsum([0, *sizes])):
+                found[run[first]] = run[first:last]
+        alone = set(range(len(self.groups))) - {g for lot in found.values() for g in lot}
+        return found | {g: [g] for g in alone}
+
+    @cached_property
+    def _lot_of(self) -> dict[int, int]:
+        """The first group of the lot that each group is in."""
+        return {g: first for first, lot in self.lots.items() for g in lot}
+
+    def _first_units(self, product: Float[Array, "S B"]) -> dict[int, Array]:
+        """Outputs of the stacked first layers, as ``_own_units`` has them, by the first group of each lot."""
         # One activation a block, not a group: fewer kernels to compile and to start.
         blocks = [list(block) for _, block in groupby(self.firsts, key=lambda g: self.groups[g].network[0].activation)]
         sizes = {g: len(self.groups[g].members) * self.groups[g].network[0].units for g in self.firsts}
-        product = first_product(params[FIRST], x, self.problem.precision)
-        found = {}
+        found: dict[int, list[Array]] = {self._lot_of[g]: [] for g in self.firsts}
         for block, rows in zip(blocks, lax.split(product, [sum(sizes[g] for g in b) for b in blocks]), strict=True):
             z = ACTIVATIONS[self.groups[block[0]].network[0].activation](rows)
-            for g, units in zip(block, lax.split(z, [sizes[g] for g in block]), strict=True):
-                group = self.groups[g]
-                found[g] = units.reshape(len(group.members), -1, x.shape[0])
-                if len(group.network) > 1 and group.padded:
-                    found[g] = jnp.where(group.mask(0)[:, :, None], found[g], 0)
-        return found
+            lots = [list(some) for _, some in groupby(block, key=self._lot_of.__getitem__)]
+            for lot, units in zip(lots, lax.split(z, [sum(sizes[g] for g in lot) for lot in lots]), strict=True):
+                found[self._lot_of[lot[0]]].append(units)
+        return {first: self._own_units(self.lots[first], parts) for first, parts in found.items()}
+
+    def _own_units(self, lot: Sequence[int], parts: Sequence[Array]) -> Array:
+        """The units of a lot, 0 where they are padding before another layer: ``[T, M, B]`` of a group alone."""
+        units = jnp.concatenate(parts) if len(parts) > 1 else parts[0]
+        first = self.groups[lot[0]]
+        if len(lot) == 1:
+            units = units.reshape(len(first.members), -1, units.shape[1])
+        if len(first.network) > 1 and any(self.groups[g].padded for g in lot):
+            own = [self.groups[g].mask(0) for g in lot]
+            mask = own[0] if len(lot) == 1 else np.concatenate([each.ravel() for each in own])
+            units = jnp.where(mask[..., None], units, 0)
+        return units
 
     def _dropped(self, dropout: "Dropout | None", examples: int) -> list[list[Float[Array, "T _ B"]]] | None:
         """Dropout factors of hidden units, by group and place."""
@@ -577,17 +662,34 @@ class Layout:
         """The parameters that ``logits`` needs for examples with all columns."""
         return {name: packing.merge(params[name], frozen[name]) for name, packing in self.packings}
 
-    def logits(self, params: Params, x: Float[Array, "B C"], dropout: Dropout | None = None) -> Float[Array, "T B K"]:
-        """Logits of every trial for the same examples, which have all columns, or the trained ones."""
-        return jnp.concatenate(
-            [
-                packing.logits(params[name], x, dropout and dropout._replace(share=dropout.share[self._span(name)]))
-                for name, packing in self.packings
-            ]
-        )
+    def products(self, params: Params, x: Float[Array, "B C"]) -> dict[str, Float[Array, "S B"]]:
+        """The product of each optimizer's stacked first layers, if it has some, before their activations."""
+        return {name: packing.product(params[name], x) for name, packing in self.packings if packing.firsts}
 
-    def _span(self, name: str) -> slice:
-        return slice(self._slots[name].start, self._slots[name].stop)
+    def logits(
+        self,
+        params: Params,
+        x: Float[Array, "B C"],
+        dropout: Dropout | None = None,
+        products: Mapping[str, Float[Array, "S B"]] | None = None,
+    ) -> Float[Array, "T B K"]:
+        """Logits of every trial for the same examples, which have all columns, or the trained ones.
+
+        Args:
+            params: of the trials.
+            x: the examples.
+            dropout: of the step, if there is any.
+            products: ``products`` of both, those that are known.
+        """
+        known = products or {}
+
+        def own(name: str) -> Dropout | None:
+            slots = self._slots[name]
+            return dropout and dropout._replace(share=dropout.share[slots.start : slots.stop])
+
+        return jnp.concatenate(
+            [packing.logits(params[name], x, own(name), known.get(name)) for name, packing in self.packings]
+        )
 
     def finite(self, params: Params) -> Bool[Array, "T"]:
         """Whether all parameters of a trial are finite."""

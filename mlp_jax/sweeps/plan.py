@@ -31,10 +31,11 @@ class Need:
 
     Attributes:
         fixed: the data.
-        kept: per replica in memory: parameters, Adam's two moments and weights that are not trained, twice over, since
-            an epoch's state cannot always reuse the buffers of the last one's.
+        kept: per replica in memory: parameters, Adam's two moments and weights that are not trained; twice over on a
+            CPU, where an epoch's state cannot always reuse the buffers of the last one's.
         begun: per replica before its trials are divided among devices; like ``kept`` where they are not.
-        working: per running replica: gradients, activations, the order of the minibatches.
+        working: per replica that runs beside others: gradients, activations, the order of the minibatches.
+        alone: the same for one that runs by itself, and whose state is taken out of that of all.
         saved: per replica in a checkpoint.
     """
 
@@ -42,11 +43,14 @@ class Need:
     kept: int
     begun: int
     working: int
+    alone: int
     saved: int
 
     def total(self, replicas: int, at_once: int) -> int:
         """Bytes for that many replicas on a device, ``at_once`` of which run side by side."""
-        return self.fixed + max(replicas * self.begun, replicas * self.kept + min(replicas, at_once) * self.working)
+        beside = min(replicas, at_once)
+        running = self.alone if beside == 1 else beside * self.working
+        return self.fixed + max(replicas * self.begun, replicas * self.kept + running)
 
 
 @dataclass(frozen=True)
@@ -166,14 +170,35 @@ def memory_need(program: Program, host: tuple[np.ndarray, np.ndarray]) -> Need:
     itemsize = np.dtype(program.dtype).itemsize
     columns = host[0].shape[1]
     units = _units(program)
-    training, scoring = (columns + 4 * units) * program.recipe.batch_size, (columns + 2 * units) * ROWS_AT_ONCE
-    activations = max(training, scoring) * itemsize
     order = 4 * 4 * program.examples[0]  # random numbers, indices, and what sorting them takes
     # What each example made, of the split that is scored, and while it is written with a chunk more on either side.
     hits = len(program.layout.networks) * max(program.examples[1:]) * (4 if get_task(program.task).graded else 1)
     saved = _bytes(state) // one
+    training = (columns + 4 * units) * program.recipe.batch_size * itemsize
+    if program.layout.problem.forms.in_place:
+        # All replicas are scored on the same rows. Weights that are not trained are put into one array with the others.
+        merged = params + frozen if frozen else 0
+        scoring = merged + (2 * units + _padded_units(program)) * ROWS_AT_ONCE * itemsize + hits
+        training += params + order
+        fixed, kept = _bytes(host) + columns * ROWS_AT_ONCE * itemsize, saved + frozen + hits
+        beside = max(training + (saved if program.layout.problem.forms.copies else 0), scoring)
+        return Need(fixed, kept, kept, beside, max(training + saved, scoring), saved)
     kept = 2 * (saved + frozen) + hits
-    return Need(_bytes(host), kept, kept, 3 * params + frozen + activations + order + hits, saved)
+    working = max(training, (columns + 2 * units) * ROWS_AT_ONCE * itemsize) + 3 * params + frozen + order + hits
+    return Need(_bytes(host), kept, kept, working, working, saved)
+
+
+def _padded_units(program: Program) -> int:
+    """Units that second layers of several widths are padded to, where they are multiplied as a batch."""
+    if program.layout.problem.forms.joint != "padded":
+        return 0
+    found = 0
+    for _, packing in program.layout.packings:
+        for lot in packing.lots.values():
+            some = [packing.groups[g] for g in lot]
+            if len(some) > 1:
+                found += sum(len(group.members) for group in some) * max(group.network[0].units for group in some)
+    return found
 
 
 def _units(program: Program) -> int:
@@ -232,10 +257,10 @@ def make_plan(
 def _greatest_need(parts: Parts, host: tuple[np.ndarray, np.ndarray]) -> Need:
     """Bytes on the device that needs most."""
     needs, whole = [memory_need(program, host) for program in parts.programs], memory_need(parts.whole, host)
-    kept, working = (max(getattr(need, name) for need in needs) for name in ("kept", "working"))
+    kept, working, alone = (max(getattr(need, name) for need in needs) for name in ("kept", "working", "alone"))
     # All trials begin on the devices of the first part; those of a CPU have one memory.
     begun = whole.kept // (len(needs) if parts.devices[0].platform == "cpu" else 1)
-    return Need(whole.fixed, kept, max(kept, begun), working, whole.saved)
+    return Need(whole.fixed, kept, max(kept, begun), working, alone, whole.saved)
 
 
 def _parameter_bytes(program: Program) -> int:

@@ -133,6 +133,8 @@ class Program:
             task=get_task(self.task),
             recipe=self.recipe,
             examples=self.trained_on,
+            forms=layout.problem.forms,
+            products=layout.products,
         )
 
     def init(

@@ -18,6 +18,7 @@ from mlp_jax.datasets.dataset import Dataset, ImageForm
 from mlp_jax.errors import InputError, instance, listed, shown, whole
 from mlp_jax.machine.backend import require_jax
 from mlp_jax.machine.distributed import cores, make_cpu_devices, several
+from mlp_jax.machine.forms import CPU, Forms, forms_of
 from mlp_jax.networks.layers import Shape, layers_of, parameter_count
 from mlp_jax.networks.layouts import Layout, Problem, make_layout
 from mlp_jax.networks.models import Model, model_from_weights
@@ -342,7 +343,7 @@ def _sharing(program: Program, replicas: int, devices: int) -> Sharing:
 def _shared_out(layout: Layout, replicas: int, devices: int, examples: int) -> Sharing:
     """Which trials to train where, given the number of examples trained on, counting every epoch."""
     by_slot = [layout.problem.operations(network) for network in layout.networks]
-    unit = 4 * layout.problem.trained or 1  # of a row of a first layer
+    unit = 4 * layout.problem.useful or 1  # of a row of a first layer
     rows = [max(1, round(each / unit)) for each in by_slot]
     return share_out(rows, replicas, devices, sum(by_slot) * examples)
 
@@ -370,12 +371,17 @@ def device_a_core(
     make_cpu_devices(most)
 
 
-def _problem(grid: Grid, dataset: Dataset, use_bias: bool, recipe: Recipe) -> Problem:
+def _problem(grid: Grid, dataset: Dataset, use_bias: bool, recipe: Recipe, forms: Forms = CPU) -> Problem:
     """What all trials share; raises InputError if some are convolutions but the examples are not images."""
     shape = shape_given(grid, dataset)
     decaying = any(decays(trial) for trial in grid.trials)
     live = tuple(range(dataset.features)) if decaying else live_features(dataset.train.features)
-    return Problem(shape, dataset.outputs, use_bias, live, recipe.precision)
+    return Problem(shape, dataset.outputs, use_bias, live, recipe.precision, forms)
+
+
+def _padding(problem: Problem) -> dict[str, int]:
+    """What a checkpoint holds besides on this backend: its state is of no use to one that pads otherwise."""
+    return {"columns_on_this_backend": problem.trained} if problem.trained != problem.useful else {}
 
 
 def shape_given(grid: Grid, dataset: Dataset) -> Shape:
@@ -408,7 +414,10 @@ def make_program(
         at_once: number of replicas that run side by side on a device.
         devices: as for ``sweep``.
     """
-    layout = _arranged(setup.layout, block.shapes, _problem(setup.grid, dataset, setup.use_bias, setup.recipe))
+    mesh = make_mesh(devices, block.replicas)
+    forms = forms_of(mesh.devices.flat[0])
+    problem = _problem(setup.grid, dataset, setup.use_bias, setup.recipe, forms)
+    layout = _arranged(setup.layout, block.shapes, problem)
     return Program(
         layout=layout,
         slots=tuple(block.shapes[i] for i in layout.order),
@@ -419,7 +428,7 @@ def make_program(
         trained_on=examples_of(block.order, setup.examples[0]),
         dtype=np.dtype(setup.dtype),
         at_once=at_once,
-        mesh=make_mesh(devices, block.replicas),
+        mesh=mesh,
     )
 
 
@@ -492,7 +501,8 @@ def sweep(
     place = checkpoints if resume is None else resume
     saver = None
     if place is not None:
-        saver = Checkpoints(Path(place), setup.identity, resume=resume is not None, every=checkpoint_every)
+        identity = setup.identity | _padding(stages[0].parts.whole.layout.problem)
+        saver = Checkpoints(Path(place), identity, resume=resume is not None, every=checkpoint_every)
     # A sweep is compiled ahead, which jax.disable_jit, for looking at a program step by step, has no part in.
     with jax.disable_jit(False), saver or contextlib.nullcontext():
         loop = Loop(stages, dataset, saver, stop or (lambda: False), on_plan, on_epoch)

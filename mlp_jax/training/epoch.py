@@ -19,17 +19,19 @@ from jax.sharding import Sharding
 from jaxtyping import Array, Bool, Float, Int, Num, PRNGKeyArray, UInt32
 
 from mlp_jax.datasets.dataset import Split
+from mlp_jax.machine.forms import CPU, Forms
 from mlp_jax.networks.keys import drawing
-from mlp_jax.networks.layouts import Dropout
+from mlp_jax.networks.layouts import FIRST, Dropout
 from mlp_jax.networks.models import scale_features
-from mlp_jax.tasks import Loss, Task, loss_of_each
+from mlp_jax.tasks import Loss, Task, classes_apart, loss_of_each
 from mlp_jax.training.axes import Trial
-from mlp_jax.training.optimizers import OPTIMIZERS, make_optimizer
+from mlp_jax.training.fused import FUSED, fuses, step_first_layers
+from mlp_jax.training.optimizers import OPTIMIZERS, Corrections, corrections_ahead, counted, make_optimizer
 from mlp_jax.training.recipe import Recipe
 from mlp_jax.training.schedules import factors, scheduled
 
 Logits = Callable[..., Float[Array, "T B K"]]
-"""Logits from parameters, examples ``[B, C]`` and, with dropout, the ``Dropout`` of the step."""
+"""Logits from parameters and examples ``[B, C]``; perhaps from the ``Dropout`` of the step and known products."""
 
 Numbers = Mapping[str, Float[Array, "T"]]
 """One number per trial, by the name of the number axis; axes on which every trial has the default are left out."""
@@ -82,6 +84,13 @@ class Scored(NamedTuple):
     hits: Bool[Array, "T kept"] | Float[Array, "T kept"]
 
 
+class Ahead(NamedTuple):
+    """What is known of the steps of an epoch before the first: how many examples each has, and Adam's corrections."""
+
+    examples: Float[Array, "*steps"]
+    corrections: dict[str, Corrections | None]
+
+
 class State(NamedTuple):
     """What an epoch changes: parameters and optimizer state, pytrees."""
 
@@ -94,7 +103,8 @@ def stack_splits(splits: Sequence[Split], columns: Sequence[int] | None = None) 
 
     Args:
         splits: with the same features.
-        columns: feature columns to take, in this order; −1 for a column that the model sees as 1. None for all.
+        columns: feature columns to take, in this order; −1 for a column that the model sees as 1, −2 for one of zeros.
+            None for all.
     """
     some = [split.features for split in splits]
     if len({each.dtype == np.uint8 for each in some}) > 1:  # scaled here, as floats would not be scaled in the step
@@ -106,7 +116,8 @@ def stack_splits(splits: Sequence[Split], columns: Sequence[int] | None = None) 
     for each, first, last in zip(some, rows, rows[1:], strict=False):
         # An array as index would take four times as long, and so would a look at whether every place is there.
         each.astype(dtype, copy=False).take(np.maximum(wanted, 0), axis=1, out=stacked[first:last], mode="clip")
-    stacked[:, wanted < 0] = 255 if dtype == np.uint8 else 1
+    stacked[:, wanted == -1] = 255 if dtype == np.uint8 else 1
+    stacked[:, wanted == -2] = 0
     targets = np.concatenate([split.targets for split in splits])
     return stacked, targets.astype(dtypes.canonicalize_dtype(targets.dtype), copy=False)
 
@@ -243,6 +254,9 @@ class Trials:
         task: of all of them.
         recipe: likewise.
         examples: N, how many are trained on; the first rows of the data.
+        forms: how the backend's compiler wants it.
+        products: from parameters and examples to the products of first layers that ``logits`` may be given, by
+            optimizer; None if it takes none.
     """
 
     shapes: tuple[Trial, ...]
@@ -255,6 +269,8 @@ class Trials:
     task: Task
     recipe: Recipe
     examples: int
+    forms: Forms = CPU
+    products: Callable[[Any, Float[Array, "B C"]], dict[str, Array]] | None = None
 
     @property
     def loss(self) -> Loss:
@@ -351,50 +367,102 @@ def train_minibatches(
     examples, task, loss_of = trials.examples, trials.task, trials.loss
     dtype = jnp.result_type(*jax.tree.leaves(state.params))
     steps = first + jnp.arange(len(batches), dtype=jnp.int32)
+    forms, recipe = trials.forms, trials.recipe
+    if forms.classes_apart:
+        task = classes_apart(task)
+        loss_of = loss_of_each(task, [shape.objective for shape in trials.shapes])
     # Here and not in the step: of each parameter its numbers, once.
     rows_of = trials.rows_of(numbers, state.params)
     schedules = [shape.schedule for shape in trials.shapes]
     changing = scheduled(schedules, numbers)
-    total = trials.recipe.epochs * trials.steps
+    total = recipe.epochs * trials.steps
     factor = factors(schedules, numbers, steps, total) if changing else jnp.zeros((len(batches), 0), dtype)
     relabelling, dropout_key = trials.relabelling(key, numbers, data), jax.random.fold_in(key, DROPOUT)
+    fused = trials.products if fuses(forms, recipe, numbers, state.params) else None
 
-    def objective(params: Any, x: Array, y: Array, weight: Float[Array, "B"], step: Array) -> tuple[Array, Means]:
-        dropout = None
+    def objective(
+        params: Any,
+        products: dict[str, Array],
+        x: Array,
+        y: Array,
+        weight: Float[Array, "B"],
+        number: Int[Array, ""],
+        ahead: Ahead | None,
+    ) -> tuple[Array, Means]:
+        extra: dict[str, Any] = {"products": products} if products else {}
         if "dropout" in numbers:
-            dropout = Dropout(jax.random.fold_in(dropout_key, step), numbers["dropout"])
+            extra["dropout"] = Dropout(jax.random.fold_in(dropout_key, number), numbers["dropout"])
         with jax.default_matmul_precision("highest"):  # GPUs would multiply less precisely than asked for
-            out = trials.logits(params, x, dropout)
+            out = trials.logits(params, x, **extra)
         # where, not a product alone: a row past the end must not turn an overflow into 0 · inf = NaN.
         present = jnp.broadcast_to(weight > 0, out.shape[:-1])
-        loss = jnp.where(present, loss_of(out, y, numbers.get("label_smoothing")), 0).sum(axis=1)
-        hit = jnp.where(present, task.hit(out, y), 0).sum(axis=1)
-        return jnp.sum(loss / weight.sum()), Means(loss, hit)
+        loss = jnp.where(present, loss_of(out, y, numbers.get("label_smoothing")), 0)
+        hit = jnp.where(present, task.hit(out, y), 0)
+        sums = Means(loss.sum(axis=1), hit.sum(axis=1))
+        count = weight.sum() if ahead is None else ahead.examples
+        return jnp.sum(sums.loss / count), Means(loss, hit) if forms.sums_last else sums
 
-    def update(name: str, state: State, gradients: Any, factor: Float[Array, "T"]) -> tuple[Any, Any]:
-        mine = rows_of[name]
-        if changing:
-            by_row = trials.by_row(factor, state.params)[name]
-            mine = mine | {"learning_rate": jax.tree.map(jnp.multiply, mine["learning_rate"], by_row)}
-        optimizer, params = trials.optimizer(name, mine), state.params[name]
-        with jax.numpy_dtype_promotion("standard"):  # optax raises its decays to the power of an integer
-            updates, after = optimizer.update(gradients[name], state.opt_state[name], params)
-        return optax.apply_updates(params, updates), after
+    def minibatch(rows: Int[Array, "B"]) -> Float[Array, "B C"]:
+        if forms.whole_rows:
+            # Without the barrier XLA would put the two in one gather of a part of each row: on a TPU a loop over rows.
+            taken = lax.optimization_barrier(data.features[rows])[:, : trials.columns]
+        else:
+            taken = data.features[rows, : trials.columns]
+        x = scale_features(taken, dtype)
+        return x if fused is None else lax.optimization_barrier(x)  # or XLA would write it twice: before scaling, after
 
-    def step(carry: tuple[State, Means], each: tuple[Array, Array, Array]) -> tuple[tuple[State, Means], None]:
-        (state, sums), (batch, number, factor) = carry, each
+    def numbers_now(name: str, factor: Float[Array, "T"], params: Any) -> dict[str, Any]:
+        if not changing:
+            return rows_of[name]
+        by_row = trials.by_row(factor, params)[name]
+        return rows_of[name] | {"learning_rate": jax.tree.map(jnp.multiply, rows_of[name]["learning_rate"], by_row)}
+
+    Given = tuple[Int[Array, "B"], Int[Array, ""], Float[Array, "_"], Ahead | None]
+
+    def step(carry: tuple[State, Means], given: Given) -> tuple[tuple[State, Means], None]:
+        ((params, opt_state), sums), (batch, number, factor, ahead) = carry, given
         weight = (batch < examples).astype(dtype)
         rows = jnp.minimum(batch, examples - 1)
-        x, y = scale_features(data.features[rows, : trials.columns], dtype), data.targets[rows]
+        x, y = minibatch(rows), data.targets[rows]
         if relabelling is not None:
             y = relabelling.of(rows, y, numbers["label_noise"])
-        gradients, new = jax.grad(objective, has_aux=True)(state.params, x, y, weight, number)
-        stepped = {name: update(name, state, gradients, factor) for name in state.params}
+        products: dict[str, Array] = {}
+        if fused is not None:
+            with jax.default_matmul_precision("highest"):
+                products = {FUSED: fused(params, x)[FUSED]}
+        slopes = jax.grad(objective, argnums=(0, 1), has_aux=True)
+        (gradients, cotangents), new = slopes(params, products, x, y, weight, number, ahead)
+        stepped = {}
+        for name in params:
+            mine = numbers_now(name, factor, params)
+            optimizer, corrections = trials.optimizer(name, mine), None if ahead is None else ahead.corrections[name]
+            with jax.numpy_dtype_promotion("standard"):  # optax raises its decays to the power of an integer
+                updates, after = optimizer.update(
+                    gradients[name], opt_state[name], params[name], corrections=corrections
+                )
+            stepped[name] = optax.apply_updates(params[name], updates), after
+            if name == FUSED and fused is not None and corrections is not None:
+                # The gradient of the first layers was not asked for; what was made of none is not used.
+                before, interpret = (params[name], opt_state[name]), forms.kernels == "interpreted"
+                rates = mine["learning_rate"][FIRST]  # µP leaves the first layers' as they are
+                stepped[name] = step_first_layers(
+                    stepped[name], before, cotangents[name], x, rates, corrections, recipe, interpret
+                )
         state = State(*({name: each[i] for name, each in stepped.items()} for i in (0, 1)))
         return (state, jax.tree.map(jnp.add, sums, new)), None
 
-    zero = jnp.zeros(len(trials.shapes), dtype)
-    (state, sums), _ = lax.scan(step, (state, Means(zero, zero)), (batches, steps, factor))
+    zero = jnp.zeros((len(trials.shapes), *(batches.shape[1:] if forms.sums_last else ())), dtype)
+    ahead = None
+    if forms.ahead:
+        corrections = {
+            name: corrections_ahead(recipe, each, len(batches), dtype) for name, each in state.opt_state.items()
+        }
+        ahead = Ahead(jnp.sum(batches < examples, axis=1).astype(dtype), corrections)
+    (state, sums), _ = lax.scan(step, (state, Means(zero, zero)), (batches, steps, factor, ahead))
+    if forms.ahead:
+        state = state._replace(opt_state=counted(state.opt_state, len(batches)))
+    if forms.sums_last:
+        sums = jax.tree.map(lambda each: each.sum(axis=1), sums)
     count = jnp.sum(batches < examples).astype(dtype)
     return state, jax.tree.map(lambda total: total / count, sums)
 

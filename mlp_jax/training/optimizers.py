@@ -12,11 +12,39 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
 
 from mlp_jax.training.recipe import Recipe
 
 ByRow = Mapping[str, Any]
 """Numbers by name: pytrees like the parameters, of arrays that broadcast against them."""
+
+
+Corrections = Float[Array, "*steps 2"]
+"""What Adam divides its moments by at a step t from 1: 1 − β₁ᵗ and 1 − β₂ᵗ."""
+
+
+def corrections_ahead(recipe: Recipe, opt_state: Any, steps: int, dtype: DTypeLike) -> Corrections | None:
+    """Those of the next steps, for a state of Adam; None for other optimizers."""
+    states = [each for each in jax.tree.leaves(opt_state, is_leaf=is_adam) if is_adam(each)]
+    if not states:
+        return None
+    count = states[0].count
+    step = (count + 1 + jnp.arange(steps, dtype=count.dtype)).astype(dtype)
+    return jnp.stack([1 - recipe.beta1**step, 1 - recipe.beta2**step], axis=-1)
+
+
+def counted(opt_state: Any, steps: int) -> Any:
+    """A state after so many steps with corrections that were given."""
+    return jax.tree.map(
+        lambda node: node._replace(count=node.count + steps) if is_adam(node) else node, opt_state, is_leaf=is_adam
+    )
+
+
+def is_adam(node: Any) -> bool:
+    """Whether a node of an optimizer's state is Adam's."""
+    return isinstance(node, optax.ScaleByAdamState)
 
 
 @dataclass(frozen=True)
@@ -36,8 +64,22 @@ class Optimizer:
 
 
 def _adam(recipe: Recipe, numbers: ByRow) -> optax.GradientTransformation:
-    """Adam (Kingma and Ba, 2015)."""
-    return optax.scale_by_adam(b1=recipe.beta1, b2=recipe.beta2, eps=recipe.epsilon)
+    """Adam (Kingma and Ba, 2015); its corrections for the bias of the first steps may be given, if they are known."""
+    adam = optax.scale_by_adam(b1=recipe.beta1, b2=recipe.beta2, eps=recipe.epsilon)
+
+    def update(
+        gradients: Any, state: optax.ScaleByAdamState, params: Any = None, *, corrections: Corrections | None, **_: Any
+    ) -> tuple[Any, optax.ScaleByAdamState]:
+        if corrections is None:
+            return adam.update(gradients, state, params)
+        mu = optax.tree.update_moment(gradients, state.mu, recipe.beta1, 1)
+        nu = optax.tree.update_moment_per_elem_norm(gradients, state.nu, recipe.beta2, 2)
+        updates = jax.tree.map(
+            lambda m, v: (m / corrections[0]) / (jnp.sqrt(v / corrections[1]) + recipe.epsilon), mu, nu
+        )
+        return updates, state._replace(mu=mu, nu=nu)  # whoever knows the corrections counts the steps: ``counted``
+
+    return optax.GradientTransformationExtraArgs(adam.init, update)
 
 
 def _adamw(recipe: Recipe, numbers: ByRow) -> optax.GradientTransformation:
@@ -64,8 +106,8 @@ OPTIMIZERS: dict[str, Optimizer] = {
 
 def make_optimizer(
     name: str, recipe: Recipe, numbers: ByRow, kernels: Any, rate_factors: Any = None
-) -> optax.GradientTransformation:
-    """The optimizer of that name.
+) -> optax.GradientTransformationExtraArgs:
+    """The optimizer of that name; ``update`` may be given ``Corrections``.
 
     Args:
         name: in ``OPTIMIZERS``.
@@ -81,11 +123,12 @@ def make_optimizer(
         rates = _times(rates, rate_factors)
         if "weight_decay" in numbers:
             numbers = {**numbers, "weight_decay": _times(numbers["weight_decay"], jax.tree.map(_inverse, rate_factors))}
-    return optax.chain(
+    chained = optax.chain(
         _plus(penalty),
         OPTIMIZERS[name].direction(recipe, numbers),
         optax.stateless(lambda updates, _: jax.tree.map(lambda u, rate: -rate * u, updates, rates)),
     )
+    return optax.with_extra_args_support(chained)
 
 
 def _times(numbers: Any, constants: Any) -> Any:
