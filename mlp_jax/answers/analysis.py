@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from mlp_jax.answers.contests import Step
+from mlp_jax.answers.deciding import looks_of
 from mlp_jax.answers.learning import LateLearning, best_epochs, late_learning
 from mlp_jax.answers.points import Summary, best_point, by_setting, summarize
 from mlp_jax.answers.rates import BestRate, Interaction, best_rates, interactions
@@ -78,6 +79,7 @@ class Analysis:
         measure_name: what choices are based on: the score, or ``loss`` if it cannot be computed.
         undefined: why a score cannot be computed, by split; empty if all can.
         examples: number of examples by split; empty if the run does not say.
+        looks: number of planned looks at which seeds could have stopped being added; 1 if all were asked for.
         sure_of: sources of chance in words: seeds and examples, or seeds alone if results by example are not known.
         rows: one summary per point of the grid.
         best_epoch: for each row, the median of ``best_epochs`` over its trials; NaN if there is none.
@@ -93,6 +95,7 @@ class Analysis:
     measure_name: str
     undefined: dict[str, str]
     examples: dict[str, int]
+    looks: int
     sure_of: str
     rows: list[Summary]
     best_epoch: list[float]
@@ -158,6 +161,7 @@ def analyse(
         measure_name=measure_name(trials, config["score_name"]),
         undefined=undefined_scores(trials, examples),
         examples=examples,
+        looks=looks_of(config),
         sure_of=_chance_of(outcomes),
         rows=rows,
         best_epoch=best,
@@ -166,7 +170,7 @@ def analyse(
         best_rates=best_rates(trials, outcomes) if several_rates else [],
         interactions=interactions(trials, outcomes),
         late_learning=late_learning(history),
-        verdicts=verdicts(trials, history, outcomes),
+        verdicts=verdicts(trials, history, outcomes, looks_of(config)),
     )
 
 
@@ -179,6 +183,7 @@ def analysis_record(analysis: Analysis) -> dict[str, Any]:
         "undefined": analysis.undefined,
         "confidence": CONFIDENCE,
         "chance_of": analysis.sure_of,
+        "looks": analysis.looks,
         "widths": [
             row.record | {"best_epoch": epoch, "seconds_alone": analysis.seconds_alone.get(row.hidden_units)}
             for row, epoch in columns

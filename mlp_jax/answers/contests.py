@@ -30,13 +30,17 @@ class Contest:
         by: Criterion,
         split: str,
         outcomes: Outcomes | None,
+        looks: int = 1,
     ) -> None:
-        """Make a contest from the row of each alternative's trial by seed, the measure, the split and the outcomes."""
+        """Make a contest from the row of each alternative's trial by seed, the measure, the split and the outcomes.
+
+        ``looks`` is the number of planned looks at the results (``mlp_jax.answers.deciding``).
+        """
         self.alternatives, self._by, self._split, self._outcomes = alternatives, by, split, outcomes
         self._values = by.merit(trials[f"{split}_{by.measure}"].astype(float))
         self._numbers = trials["trial"]
-        self.comparisons = max(1, math.comb(len(alternatives), 2))
-        """Number of comparisons that intervals hold for together: all pairs, as results decide which are looked at."""
+        self.comparisons = max(1, math.comb(len(alternatives), 2)) * looks
+        """Number of comparisons that intervals hold for together: all pairs, at each planned look."""
 
     @property
     def measure(self) -> str:
@@ -115,14 +119,14 @@ class Contest:
         return Spread(float(scores.mean()), len(scores), count, over_seeds, chance, 0.0)
 
 
-def contests(trials: Table, split: str, outcomes: Outcomes | None) -> dict[tuple[str, float], Contest]:
+def contests(trials: Table, split: str, outcomes: Outcomes | None, looks: int = 1) -> dict[tuple[str, float], Contest]:
     """One contest per setting, between the widths, ascending, at which some trial did not diverge."""
     settings: dict[tuple[Any, ...], dict[int, BySeed]] = {}
     for (*setting, width), rows in by_seed(trials, *SETTING, "hidden_units").items():
         settings.setdefault(tuple(setting), {})[width] = rows
     order = list(groups(trials, *SETTING))
     by = criterion(trials)
-    return {key: Contest(settings[key], trials, by, split, outcomes) for key in order if key in settings}
+    return {key: Contest(settings[key], trials, by, split, outcomes, looks) for key in order if key in settings}
 
 
 @dataclass(frozen=True)

@@ -87,16 +87,17 @@ class Verdict(OfSetting):
         return max(0.0, *known) if known else None
 
 
-def verdicts(trials: Table, history: Table, outcomes: Outcomes | None = None) -> list[Verdict]:
+def verdicts(trials: Table, history: Table, outcomes: Outcomes | None = None, looks: int = 1) -> list[Verdict]:
     """The verdict on each setting.
 
     Args:
         trials: table with one row per trial.
         history: table with one row per trial and epoch.
         outcomes: results by example; None if they are not known, so that only seeds count.
+        looks: number of planned looks at the results (``mlp_jax.answers.deciding``).
     """
     late = late_learning(history)
-    by_split = {split: contests(trials, split, outcomes) for split in SPLITS}
+    by_split = {split: contests(trials, split, outcomes, looks) for split in SPLITS}
     said = []
     for setting, rows in by_setting(summarize(trials, outcomes)).items():
         slow = (each.hidden_units for each in late if each.setting == setting and each.still_learning)

@@ -200,7 +200,10 @@ def _luck(analysis: Analysis, verdict: Verdict) -> str:
     if verdict.enough is None:
         return ""
     of = "other seeds alone" if analysis.sure_of == "seeds" else "other seeds and other examples"
-    said = f"Luck is what {of} might change; what is more than luck is so at 95 %, for all pairs of widths together."
+    said = f"Luck is what {of} might change; what is more than luck is so at 95 %, for all pairs of widths together"
+    said += (
+        f" and all {analysis.looks} looks at which no more seeds might have been added." if analysis.looks > 1 else "."
+    )
     if analysis.sure_of.endswith("independently)"):
         said += (
             " What each example makes is not known of this run: models count as if they were wrong independently of "
@@ -364,9 +367,13 @@ def _gain_table(analysis: Analysis, which: str, what: str, title: str) -> TextTa
     lower = ", by how much the loss is lower" if name == "loss" else ""
     note = (
         f"Gain: mean difference of validation {name}{lower}, by seed and example. 95 % and p: by the luck of "
-        f"{analysis.sure_of}, for all pairs of widths together (Bonferroni)."
+        f"{analysis.sure_of}, for all pairs of widths together{_at_looks(analysis)} (Bonferroni)."
     )
     return _by_setting_table(title, headings, lines, steps, [note])
+
+
+def _at_looks(analysis: Analysis) -> str:
+    return f" at {analysis.looks} looks" if analysis.looks > 1 else ""
 
 
 def _rate_table(analysis: Analysis) -> TextTable:

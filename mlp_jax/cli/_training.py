@@ -6,7 +6,7 @@ import math
 import shlex
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -34,6 +34,7 @@ from mlp_jax.runs.directory import (
     read_run,
     read_wanted,
     sweep_config,
+    write_json,
     write_run,
 )
 from mlp_jax.runs.extending import begun as begun_extension
@@ -104,6 +105,8 @@ def train_run(
     *,
     resume: bool = False,
     extension: Extension | None = None,
+    looks: Sequence[int] = (),
+    figures: bool = True,
 ) -> tuple[SweepResult, Dataset]:
     """Train a grid, showing its progress on the console, and write its run directory.
 
@@ -114,6 +117,8 @@ def train_run(
         console: to show progress on.
         resume: whether the run directory is there, and training goes on from what it holds.
         extension: that has those trials to be added to a run, which ``out`` is to hold as well.
+        looks: seeds at each look at the results, if these are to say when there are enough.
+        figures: whether to draw them.
 
     Raises:
         InputError: the run cannot be started, or would be resumed with another configuration.
@@ -130,6 +135,8 @@ def train_run(
     beginning: Callable[[], contextlib.AbstractContextManager[None]]
     if extension is None:
         config = sweep_config(make_setup(grid, dataset, **asked), options.dataset, place)
+        looks = looks or (begun or {}).get("looks", ())
+        config |= {"looks": list(looks)} if looks else {}
         beginning = partial(new_run, out, config)
     else:
         check_data(extension, extension.base, dataset)
@@ -175,6 +182,7 @@ def train_run(
                     write_extended(result, directory, extension, config)
                 else:
                     write_run(result, directory, config["dataset"], config["dataset_path"])
+                    write_json(directory / "config.json", config)  # which says more, where looks are planned
                     drawn = _to_draw(result)  # now: it may be read from checkpoints, which go with this block
             if extension is not None:
                 run = read_run(out)
@@ -182,7 +190,8 @@ def train_run(
                 outcomes, drawn = run.outcomes, _to_draw_of(run)
             else:
                 tables, outcomes = (trials_table(result), history_table(result), config), result.outcomes
-            draw_lacking(out, *tables, outcomes=outcomes, dataset=dataset, **drawn)
+            if figures:
+                draw_lacking(out, *tables, outcomes=outcomes, dataset=dataset, **drawn)
     return result, dataset
 
 

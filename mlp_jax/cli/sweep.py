@@ -13,6 +13,7 @@ import tyro
 from rich.console import Console
 
 from mlp_jax.answers.analysis import Analysis, analyse
+from mlp_jax.answers.deciding import looks_until, undecided
 from mlp_jax.answers.terminal import forecast_record, print_forecast, print_summary, summary_record
 from mlp_jax.cli._axes import axes_of, of_recipe, options_of, values_of, widths, with_axes
 from mlp_jax.cli._output import console_for, print_json
@@ -74,6 +75,11 @@ class Sweep(TrainingOptions):
     asked for at once; options that are not given are its own, and those that are name all values that are wanted."""
     in_place: bool = False
     """With --extend: write to that run's own directory, once everything is trained."""
+    until_decided: bool = False
+    """Add seeds (twice as many in all each time) to the widths whose order is not settled, until the smallest that is
+    enough is also the smallest that cannot be excluded, or --most-seeds is reached. Intervals allow for every look."""
+    most_seeds: int | None = None
+    """With --until-decided: how many seeds a width may get."""
     plan: bool = False
     """Only say what the sweep will take (memory, operations, time from a short trial run), without training."""
     distributed: bool = False
@@ -143,6 +149,8 @@ def run(options: Sweep) -> int:
         if is_extending(out):
             extension = pending(out)
         grid = extension.lacking if extension is not None else grid_of(read_config(out))
+        if is_finished(out) and extension is None and "looks" in read_config(out):
+            return _until_decided(options, out, console)
         if is_finished(out) and extension is None:
             run = _resume_finished(out, console)
             if options.json:
@@ -164,10 +172,14 @@ def run(options: Sweep) -> int:
         return _plan(options, grid, extension)
     if extension is not None:
         console.print(f"{extension}", highlight=False, soft_wrap=True)
+    looks = _looks(options)
     with contextlib.nullcontext(out) if out is not None else place(options, "sweep") as out:
-        result, _ = train_run(options, grid, out, console, resume=options.resume is not None, extension=extension)
+        how: dict[str, Any] = {"resume": options.resume is not None, "extension": extension}
+        result, _ = train_run(options, grid, out, console, **how, looks=looks, figures=not looks)
     if not distributed.leads():
         return 0
+    if "looks" in read_config(out):
+        return _until_decided(options, out, console)
     if extension is not None:
         run = read_run(out)
         analysis = analyse(run.trials, run.history, run.config, outcomes=run.outcomes)
@@ -202,10 +214,49 @@ def _check_together(options: Sweep) -> None:
         raise InputError("resume and extend are both given: expected one (an extension is resumed with --resume)")
     if options.resume is not None and options.out is not None:
         raise InputError(f"out is {options.out}: expected none, as {options.resume} is resumed where it is")
+    if options.until_decided and (options.extend, options.resume) != (None, None):
+        raise InputError("until decided with extend or resume: expected a new sweep (one that was begun so resumes so)")
+    if options.until_decided and options.distributed:
+        raise InputError("until decided with distributed: expected one process")
+    if options.until_decided != (options.most_seeds is not None):
+        raise InputError("until decided and most seeds are given apart: expected --until-decided --most-seeds N")
+    if options.most_seeds is not None:
+        least = max(2, whole("seeds", options.seeds, 1, MOST_TRIALS))
+        whole("most_seeds", options.most_seeds, least, MOST_TRIALS)
     if options.in_place and options.extend is None:
         raise InputError("in place without extend: expected --extend RUN as well")
     if options.in_place and options.out is not None:
         raise InputError(f"out is {options.out}: expected none, as {options.extend} is extended in place")
+
+
+def _looks(options: Sweep) -> tuple[int, ...]:
+    """Seeds at each look at the results; none where these do not decide."""
+    if not options.until_decided:
+        return ()
+    assert options.most_seeds is not None
+    return looks_until(options.seeds, options.most_seeds)
+
+
+def _until_decided(options: Sweep, out: Path, console: Console) -> int:
+    """Add seeds to a finished run as long as its results ask for more, and say what was found."""
+    while True:
+        tidy_finished(out)
+        run = sound_run(out)
+        more = undecided(run.trials, run.history, run.outcomes, run.config["looks"])
+        if not more.widths or more.seeds is None:
+            break
+        console.print(f"{more}", highlight=False, soft_wrap=True)
+        trials, first = grid_of(run.config).trials, min(run.trials["seed"].tolist())
+        seeds = range(first, first + more.seeds)
+        grid = Grid.of([trial for row in more.rows for trial in (trials[row]._replace(seed=seed) for seed in seeds)])
+        extension = extension_of(run, grid)
+        train_run(options, extension.lacking, out, console, extension=extension, figures=False)
+    draw_lacking(out, **figure_arguments(run, lambda note: warnings.warn(note, SweepWarning, stacklevel=2)))
+    analysis = analyse(run.trials, run.history, run.config, outcomes=run.outcomes)
+    _say(options, analysis, run.config, run.environment, out, console)
+    if not options.json:
+        console.print(f"{more}", highlight=False, soft_wrap=True)
+    return 0
 
 
 def _grid(options: Sweep) -> Grid:

@@ -507,6 +507,9 @@ def _checked_config(config: dict[str, Any], path: Path) -> dict[str, Any]:
     names = config.get("class_names", [])  # which older runs lack
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise DataError(f"{path}: class_names is {shown(names)}: expected a list of names")
+    looks = config.get("looks", [1])
+    if not isinstance(looks, list) or not looks or not all(type(each) is int and each > 0 for each in looks):
+        raise DataError(f"{path}: looks is {shown(looks)}: expected numbers of seeds")
     if not isinstance(transpose := config.get("transpose"), bool | None):
         raise DataError(f"{path}: transpose is {shown(transpose)}: expected true, false or null")
     return config

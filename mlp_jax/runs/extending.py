@@ -87,7 +87,7 @@ def configs(
         sweep_config(make_setup(grid, dataset, **extension.how), name, place)
         for grid in (extension.grid, extension.lacking)
     )
-    return whole, lacking
+    return whole | {key: extension.config[key] for key in ("looks",) if key in extension.config}, lacking
 
 
 def begun(

@@ -7,6 +7,7 @@ import numpy as np
 from flax import nnx
 
 from mlp_jax.answers.analysis import Verdict, best_point, by_setting, measure_name, score_text, summarize, verdicts
+from mlp_jax.answers.deciding import looks_of
 from mlp_jax.answers.plots.curves import learning_curves
 from mlp_jax.answers.plots.model import confusion_matrix, hidden_units, mistakes, predicted_against_true
 from mlp_jax.answers.plots.settings import Setting, join
@@ -61,7 +62,7 @@ def run_figures(
     several_widths, several_rates = (len(set(trials[k].tolist())) > 1 for k in ("hidden_units", "learning_rate"))
     name = str(config.get("dataset_name", ""))
     if several_widths:
-        enough = what_is_enough(verdicts(trials, history, outcomes))
+        enough = what_is_enough(verdicts(trials, history, outcomes, looks_of(config)))
         figure = accuracy_against_width(
             trials, score_name, references(config), outcomes=outcomes, enough=enough, title=name
         )
