@@ -1,0 +1,92 @@
+"""What the studies share: records of what they found, and the table and figure that a page shows of each.
+
+A study is a module with ``NAME``, ``table(record)`` and ``figure(record)``. A record says what was asked for, so that a
+table made of it can't claim more.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from mlp_jax.answers import plots
+from mlp_jax.answers.plots.style import Figure
+
+ROOT = Path(__file__).parents[1]
+PUBLISHED, RECORDS = ROOT / "experiments" / "published", ROOT / "experiments" / "records"
+FIGURES, PAGE = ROOT / "docs" / "studies", ROOT / "docs" / "studies.md"
+
+sys.path.append(str(ROOT / "benchmarks"))
+
+from _record import environment, filled, markdown, read_record, write_record  # noqa: E402
+
+__all__ = ["PUBLISHED", "begin", "finish", "markdown", "percent", "progress", "signed"]
+
+Record = dict[str, Any]
+
+
+def begin(**asked: Any) -> Record:
+    """A record to be filled: what was asked for, and with what; to be called before anything is trained."""
+    return {"asked": asked, "environment": environment()}
+
+
+def finish(
+    name: str,
+    record: Record | None,
+    table: Callable[[Record], str],
+    figure: Callable[[Record], Figure],
+    *,
+    out: Path,
+    page: bool,
+) -> None:
+    """Write a study's record and figure, print its table and, if asked to, show all three in the repository's page.
+
+    Args:
+        name: of the study, and of its files.
+        record: what was found; None for what the repository's own record says.
+        table: of a record, as Markdown.
+        figure: of a record.
+        out: directory for record and figure.
+        page: also put them into the repository, and the table into docs/studies.md.
+    """
+    if record is None:
+        record = read_record(RECORDS, name)
+    print(table(record))
+    for directory, pictures in ((out / name, out / name), *([(RECORDS, FIGURES)] if page else [])):
+        pictures.mkdir(parents=True, exist_ok=True)
+        path = write_record(record, directory, name)
+        plots.save(figure(record), pictures / f"{name}.png")
+        print(f"record: {path}; figure: {pictures / name}.png")
+    if page:
+        text = filled(PAGE.read_text(encoding="utf-8"), {name: lambda: table(record)})
+        PAGE.write_text(text, encoding="utf-8")
+
+
+def progress(what: str) -> Callable[[Any], None]:
+    """Prints how far a sweep has come, at most every ten seconds; to be given to ``sweep`` as ``on_epoch``."""
+    began = last = time.perf_counter()
+
+    def say(now: Any) -> None:
+        nonlocal last
+        if time.perf_counter() - last >= 10:
+            last = time.perf_counter()
+            spent = last - began
+            left = spent * (1 - now.done) / now.done if now.done else 0
+            print(f"{what}: {100 * now.done:.0f} % in {spent:.0f} s, about {left:.0f} s left", flush=True)
+
+    return say
+
+
+def percent(values: Sequence[float], digits: int = 2) -> str:
+    """Mean and standard deviation of shares, in percent; the mean alone of one."""
+    mean = 100 * sum(values) / len(values)
+    if len(values) < 2:
+        return f"{mean:.{digits}f}"
+    deviation = (sum((100 * value - mean) ** 2 for value in values) / (len(values) - 1)) ** 0.5
+    return f"{mean:.{digits}f} ± {deviation:.{digits}f}"
+
+
+def signed(value: float, digits: int = 2) -> str:
+    """A difference, with its sign."""
+    return f"{value:+.{digits}f}".replace("-", "−")
