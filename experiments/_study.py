@@ -10,6 +10,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
 from mlp_jax.answers import plots
 from mlp_jax.answers.plots.style import Figure
 
@@ -21,7 +24,7 @@ sys.path.append(str(ROOT / "benchmarks"))
 
 from _record import environment, filled, markdown, read_record, write_record  # noqa: E402
 
-__all__ = ["PUBLISHED", "begin", "finish", "markdown", "percent", "progress", "signed"]
+__all__ = ["PUBLISHED", "begin", "count_of", "finish", "log_axis", "markdown", "percent", "progress", "signed"]
 
 Record = dict[str, Any]
 
@@ -90,3 +93,17 @@ def percent(values: Sequence[float], digits: int = 2) -> str:
 def signed(value: float, digits: int = 2) -> str:
     """A difference, with its sign."""
     return f"{value:+.{digits}f}".replace("-", "−")
+
+
+def count_of(number: int, thing: str) -> str:
+    """A number of things, which are more than one unless it is 1."""
+    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
+
+
+def log_axis(axes: Axes) -> None:
+    """A vertical log axis with plain numbers."""
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 300 * low else (1,)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_locator(NullLocator())

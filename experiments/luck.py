@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import tyro
-from _study import begin, finish, markdown, progress
+from _study import begin, count_of, finish, markdown, progress
 from scipy import stats
 
 import mlp_jax
@@ -94,7 +94,7 @@ def table(record: dict[str, Any]) -> str:
     deviation = spread(both["test_accuracy"])[0]
     env = record["environment"]
     lines = [
-        f"M = {asked['hidden_units']}, {asked['epochs']} epochs; test accuracy in percent, of 10,000 examples.",
+        f"M = {asked['hidden_units']}, {count_of(asked['epochs'], 'epoch')}; test accuracy in percent, of 10,000 examples.",
         f"- The test set's size alone leaves one network's accuracy uncertain by {100 * both['sampling']:.3f} points "
         f"(binomial), {both['sampling'] / deviation:.1f} times the spread over seeds.",
         f"- Two networks that differ by nothing but luck are apart by {100 * deviation * 2**0.5 * 1.96:.2f} points or more in "
@@ -139,10 +139,10 @@ def figure(record: dict[str, Any]) -> Figure:
     ends = np.array(right.get_xlim())
     right.plot(ends, ends, color=GREY, linewidth=0.8, zorder=0)
     right.set_xlabel("normal quantile")
-    right.set_ylabel("accuracy (standard deviations from its mean)")
+    right.set_ylabel("standard deviations from the mean")
     right.legend(fontsize=8, loc="upper left")
     asked = record["asked"]
-    drawn.suptitle(f"MNIST, M = {asked['hidden_units']}, {asked['epochs']} epochs: luck of the seed", fontsize="medium")
+    drawn.suptitle(f"MNIST, M = {asked['hidden_units']}, {count_of(asked['epochs'], 'epoch')}: luck of the seed", fontsize="medium")
     return drawn
 
 
