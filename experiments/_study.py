@@ -10,9 +10,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import tyro
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
+import mlp_jax
 from mlp_jax.answers import plots
 from mlp_jax.answers.plots.style import Figure
 
@@ -24,9 +27,28 @@ sys.path.append(str(ROOT / "benchmarks"))
 
 from _record import environment, filled, markdown, read_record, write_record  # noqa: E402
 
-__all__ = ["PUBLISHED", "begin", "count_of", "finish", "log_axis", "markdown", "percent", "progress", "signed"]
+__all__ = [
+    *("PUBLISHED", "begin", "chosen", "count_of", "finish", "log_axis", "markdown", "peak", "percent", "progress"),
+    *("run", "signed"),
+]
 
 Record = dict[str, Any]
+
+
+def run(main: Callable[..., None], said: str | None) -> None:
+    """Run a study from the command line; a user's mistake is one line and exit code 2."""
+    try:
+        tyro.cli(main, description=said)
+    except mlp_jax.InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def chosen(what: str, values: Sequence[float], known: Sequence[float]) -> None:
+    """Raise InputError unless something was published for each of the values."""
+    for value in values:
+        if value not in known:
+            raise mlp_jax.InputError(f"{what} {value}: expected some of {', '.join(map(str, known))}")
 
 
 def begin(**asked: Any) -> Record:
@@ -79,6 +101,12 @@ def progress(what: str) -> Callable[[Any], None]:
             print(f"{what}: {100 * now.done:.0f} % in {spent:.0f} s, about {left:.0f} s left", flush=True)
 
     return say
+
+
+def peak(widths: Sequence[int], errors: Sequence[float]) -> int | None:
+    """The width whose error lies farthest above the least of a narrower network; None where error only falls."""
+    rise = np.array(errors) - np.minimum.accumulate(errors)
+    return widths[int(rise.argmax())] if rise.max() > 0 else None
 
 
 def percent(values: Sequence[float], digits: int = 2) -> str:

@@ -28,8 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tyro
-from _study import PUBLISHED, begin, finish, markdown, percent, progress, signed
+from _study import PUBLISHED, begin, chosen, finish, markdown, peak, percent, progress, run, signed
 
 import mlp_jax
 from mlp_jax.answers.plots.style import MARKERS, WIDTH, Figure, colours, styled, width_axis
@@ -40,6 +39,7 @@ WIDTHS = (
     *(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 18, 20, 22, 25, 30, 35, 40, 45, 50, 55, 60, 70, 80, 90, 100),
     *(120, 150, 200, 400, 600, 800, 1000),
 )
+NOISES = (0.0, 0.2)
 MEASURES = ("train_accuracy", "test_accuracy", "test_loss")
 
 
@@ -115,12 +115,6 @@ def standard_errors(ours: Sequence[float], theirs: Sequence[float]) -> float:
     """Difference of the means in standard errors of that difference, theirs and ours together."""
     square = np.var(ours, ddof=1) / len(ours) + np.var(theirs, ddof=1) / len(theirs) if len(ours) > 1 else np.nan
     return float((np.mean(ours) - np.mean(theirs)) / np.sqrt(square)) if square > 0 else math.nan
-
-
-def peak(widths: Sequence[int], errors: Sequence[float]) -> int | None:
-    """The width whose error lies farthest above the least of a narrower network; None where error only falls."""
-    rise = np.array(errors) - np.minimum.accumulate(errors)
-    return widths[int(rise.argmax())] if rise.max() > 0 else None
 
 
 def product_rate() -> float:
@@ -217,7 +211,9 @@ def table(record: dict[str, Any]) -> str:
         )
     env = record["environment"]
     lines.append(f"- {env['cores']} cores of {env['cpu']}, {record['product_rate']:.0f} GFLOP/s of matrix products.")
-    return "\n".join([*lines, "", "Test accuracy (%), mean ± standard deviation:", "", markdown(headings, list(cells.values()))])
+    return "\n".join(
+        [*lines, "", "Test accuracy (%), mean ± standard deviation:", "", markdown(headings, list(cells.values()))]
+    )
 
 
 @styled
@@ -267,7 +263,7 @@ def main(
     quick: bool = False,
     seeds: int = 3,
     epochs: int = EPOCHS,
-    noises: tuple[float, ...] = (0.0, 0.2),
+    noises: tuple[float, ...] = NOISES,
     widths: tuple[int, ...] = WIDTHS,
     pytorch: bool = False,
     from_record: bool = False,
@@ -291,6 +287,8 @@ def main(
         seeds, epochs, widths = 2, 10, (1, 4, 16, 60, 200)
     record = None
     if not from_record:
+        chosen("width", widths, WIDTHS)
+        chosen("label noise", noises, NOISES)
         record = begin(seeds=seeds, epochs=epochs, widths=widths) | {"product_rate": product_rate()}
         dataset = first_images()
         grid = published_grid(widths, noises[0], seeds)
@@ -302,4 +300,4 @@ def main(
 
 
 if __name__ == "__main__":
-    tyro.cli(main, description=__doc__)
+    run(main, __doc__)

@@ -21,8 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tyro
-from _study import begin, count_of, finish, markdown, progress
+from _study import begin, count_of, finish, markdown, progress, run
 from scipy import stats
 
 import mlp_jax
@@ -142,7 +141,9 @@ def figure(record: dict[str, Any]) -> Figure:
     right.set_ylabel("standard deviations from the mean")
     right.legend(fontsize=8, loc="upper left")
     asked = record["asked"]
-    drawn.suptitle(f"MNIST, M = {asked['hidden_units']}, {count_of(asked['epochs'], 'epoch')}: luck of the seed", fontsize="medium")
+    drawn.suptitle(
+        f"MNIST, M = {asked['hidden_units']}, {count_of(asked['epochs'], 'epoch')}: luck of the seed", fontsize="medium"
+    )
     return drawn
 
 
@@ -189,4 +190,4 @@ def main(
 
 
 if __name__ == "__main__":
-    tyro.cli(main, description=__doc__)
+    run(main, __doc__)

@@ -27,8 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tyro
-from _study import begin, count_of, finish, log_axis, markdown, progress, signed
+from _study import begin, count_of, finish, log_axis, markdown, progress, run, signed
 from flax import nnx
 from scipy import stats
 
@@ -233,4 +232,4 @@ def main(
 
 
 if __name__ == "__main__":
-    tyro.cli(main, description=__doc__)
+    run(main, __doc__)
