@@ -104,7 +104,7 @@ def markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def filled(text: str, tables: Mapping[str, Callable[[], str]]) -> str:
-    """A page with these tables in their places, between ``<!-- NAME -->`` and ``<!-- end -->``; others are left alone."""
+    """A page with these tables between their ``<!-- NAME -->`` and ``<!-- end -->``; other places are left alone."""
 
     def table(found: re.Match[str]) -> str:
         return f"{found[1]}\n{tables[found[2]]()}\n\n{found[3]}" if found[2] in tables else found[0]

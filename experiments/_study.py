@@ -25,17 +25,17 @@ FIGURES, PAGE = ROOT / "docs" / "studies", ROOT / "docs" / "studies.md"
 
 sys.path.append(str(ROOT / "benchmarks"))
 
-from _record import environment, filled, markdown, read_record, write_record  # noqa: E402
+from _record import environment, filled, read_record, write_record  # noqa: E402
 
 __all__ = [
-    *("PUBLISHED", "begin", "chosen", "count_of", "finish", "log_axis", "markdown", "peak", "percent", "progress"),
-    *("run", "signed"),
+    *("PUBLISHED", "begin", "chosen", "command_line", "count_of", "finish", "log_axis", "markdown", "peak", "percent"),
+    *("progress", "signed", "taken"),
 ]
 
 Record = dict[str, Any]
 
 
-def run(main: Callable[..., None], said: str | None) -> None:
+def command_line(main: Callable[..., None], said: str | None) -> None:
     """Run a study from the command line; a user's mistake is one line and exit code 2."""
     try:
         tyro.cli(main, description=said)
@@ -54,6 +54,12 @@ def chosen(what: str, values: Sequence[float], known: Sequence[float]) -> None:
 def begin(**asked: Any) -> Record:
     """A record to be filled: what was asked for, and with what; to be called before anything is trained."""
     return {"asked": asked, "environment": environment()}
+
+
+def taken(record: Record, seconds: float) -> str:
+    """How long it took, on what."""
+    env = record["environment"]
+    return f"{seconds / 60:.1f} minutes on {env['cores']} cores of {env['cpu']}"
 
 
 def finish(

@@ -4,15 +4,17 @@
     python experiments/batch_size.py --batch-sizes 16 64 256 1024 4096 # a quarter of an hour less
     python experiments/batch_size.py --quick                           # a look in half a minute
 
-Source: Shallue et al. (2019), "Measuring the Effects of Data Parallelism on Neural Network Training", arXiv:1811.03600.
-At the best rate for each batch size, twice the batch takes half the steps at first; then less is gained, and at last
-nothing. Where that bends depends on the network and the data. The exact network and goal of their "Simple MLP" on MNIST
-could not be looked up here, so that no number of theirs stands beside ours: what is compared is the form.
+Source: Shallue et al. (2019), "Measuring the Effects of Data Parallelism on Neural Network Training",
+arXiv:1811.03600. At the best rate for each batch size, twice the batch takes half the steps at first; then less is
+gained, and at last nothing. Where that bends depends on the network and the data. The exact network and goal of their
+"Simple MLP" on MNIST could not be looked up here, so that no number of theirs stands beside ours: what is compared is
+the form.
 
 Recipe: MNIST, one hidden ReLU layer of M = 100 units, He-uniform weights, zero biases, SGD without momentum, constant
-rates, a dozen for each batch size, 2⁻⁹ … 2². The goal is an error of 3 % on the 5,000 validation images, which are looked
-at after every epoch; steps in between are interpolated (log error against log steps), and a goal that is reached in the
-first epoch counts as reached at its end. Small batches are given 4 epochs, large ones as many as they may need.
+rates, a dozen for each batch size, 2⁻⁹ … 2². The goal is an error of 3 % on the 5,000 validation images, which are
+looked at after every epoch; steps in between are interpolated (log error against log steps), and a goal that is
+reached in the first epoch counts as reached at its end. Small batches are given 4 epochs, large ones as many as they
+may need.
 
 Takes about 25 minutes a seed on a 2-core CPU, 12 of them for batches of 1 and 2.
 """
@@ -24,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _study import begin, count_of, finish, log_axis, markdown, progress, run
+from _study import begin, command_line, count_of, finish, log_axis, markdown, progress, taken
 
 import mlp_jax
 from mlp_jax.answers.plots.style import GREY, WIDTH, Figure, colours, styled, width_axis
@@ -62,7 +64,7 @@ def best(record: dict[str, Any], place: int) -> tuple[int | None, np.ndarray]:
 
 def table(record: dict[str, Any]) -> str:
     """Steps and examples to the goal by batch size."""
-    asked, env = record["asked"], record["environment"]
+    asked = record["asked"]
     found = [best(record, place) for place in range(len(asked["batch_sizes"]))]
     needed = [
         size * float(np.exp(np.log(steps).mean())) if at is not None else math.inf
@@ -71,13 +73,13 @@ def table(record: dict[str, Any]) -> str:
     least = min(needed)
     straight = [size for size, each in zip(asked["batch_sizes"], needed, strict=True) if each <= 2 * least]
     lines = [
-        f"{count_of(asked['seeds'], 'seed')}, M = {asked['hidden_units']}, {asked['examples']:,} images, goal: a validation "
-        f"error of {100 * asked['goal']:g} %; {record['seconds'] / 60:.1f} minutes on {env['cores']} cores of {env['cpu']}."
+        (
+            f"{count_of(asked['seeds'], 'seed')}, M = {asked['hidden_units']}, {asked['examples']:,} images, goal: a "
+            f"validation error of {100 * asked['goal']:g} %; {taken(record, record['seconds'])}."
+        )
     ]
     if straight:
-        lines.append(
-            f"- Straight, in that the examples needed are at most twice the least: up to batches of {max(straight):,}."
-        )
+        lines.append(f"- The examples needed are at most twice the least up to batches of {max(straight):,}.")
     rows = []
     for size, (at, steps), each in zip(asked["batch_sizes"], found, needed, strict=True):
         if at is None:
@@ -194,4 +196,4 @@ def main(
 
 
 if __name__ == "__main__":
-    run(main, __doc__)
+    command_line(main, __doc__)

@@ -4,18 +4,18 @@
     python experiments/double_descent.py --pytorch   # the same, and PyTorch's time beside ours
     python experiments/double_descent.py --quick     # a look in half a minute
 
-Source: Gu, Zheng and Aste (2023), "Unraveling the Enigma of Double Descent", arXiv:2310.13572, whose code comes with the
-logs of 35 widths × 3 runs × label noise 0 and 20 % (experiments/published/).
+Source: Gu, Zheng and Aste (2023), "Unraveling the Enigma of Double Descent", arXiv:2310.13572, whose code comes with
+the logs of 35 widths × 3 runs × label noise 0 and 20 % (experiments/published/).
 
-Recipe, from the paper, that code and those logs: the first 4,000 of MNIST's 60,000 training images, pixels in [0, 1]; one
-hidden ReLU layer of M units; weights N(0, 0.1²), at M = 1 Glorot-uniform; PyTorch's biases; softmax cross-entropy; batches
-of 128, the last one of an epoch with the 32 images left; SGD without momentum; 3,125 epochs, which are 100,000 steps; with
-noise, a fifth of the labels drawn anew from all ten classes, the same for all widths of a run. Test accuracy of the
-finished networks on the 10,000 test images.
+Recipe, from the paper, that code and those logs: the first 4,000 of MNIST's 60,000 training images, pixels in [0, 1];
+one hidden ReLU layer of M units; weights N(0, 0.1²), at M = 1 Glorot-uniform; PyTorch's biases; softmax cross-entropy;
+batches of 128, the last one of an epoch with the 32 images left; SGD without momentum; 3,125 epochs, which are 100,000
+steps; with noise, a fifth of the labels drawn anew from all ten classes, the same for all widths of a run. Test
+accuracy of the finished networks on the 10,000 test images.
 
-Two differences are known. Their rate is 0.05 / √max(1, ⌊s / 512⌋) for the s-th step, ours 0.05 / √(1 + ⌊s / 512⌋): they
-train for another 512 steps at the full rate, 3.6 % of the sum of all rates. And they draw exactly 800 labels anew, we each
-one with probability 0.2 (800 ± 25).
+Two differences are known. Their rate is 0.05 / √max(1, ⌊s / 512⌋) for the s-th step, ours 0.05 / √(1 + ⌊s / 512⌋):
+they train for another 512 steps at the full rate, 3.6 % of the sum of all rates. And they draw exactly 800 labels
+anew, we each one with probability 0.2 (800 ± 25).
 
 Takes 35 to 75 minutes for each noise level on a 2-core CPU, by its speed.
 """
@@ -28,7 +28,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _study import PUBLISHED, begin, chosen, finish, markdown, peak, percent, progress, run, signed
+from _study import (
+    PUBLISHED,
+    begin,
+    chosen,
+    command_line,
+    count_of,
+    finish,
+    markdown,
+    peak,
+    percent,
+    progress,
+    signed,
+    taken,
+)
 
 import mlp_jax
 from mlp_jax.answers.plots.style import MARKERS, WIDTH, Figure, colours, styled, width_axis
@@ -60,19 +73,12 @@ def first_images() -> mlp_jax.Dataset:
 
 def published_grid(widths: Sequence[int], noise: float, seeds: int) -> mlp_jax.Grid:
     """The networks of one noise level."""
-    recipe: dict[str, Any] = {
-        **{"activations": ("relu",), "learning_rates": (RATE,), "seeds": seeds, "optimizers": ("sgd",)},
-        **{"schedules": ("rsqrt",), "decay_steps": (DECAY,), "bias_initializations": ("pytorch",)},
-        "label_noises": (noise,),
-    }
-    summands = [
-        mlp_jax.Grid(chosen, initializations=(initialization,), init_scales=(scale,), **recipe)
-        for initialization, scale, chosen in (
-            ("glorot", 1.0, [width for width in widths if width == 1]),
-            ("normal", 0.1, [width for width in widths if width > 1]),
-        )
-        if chosen
-    ]
+    recipe: dict[str, Any] = {"optimizers": ("sgd",), "schedules": ("rsqrt",), "decay_steps": (DECAY,)}
+    recipe |= {"bias_initializations": ("pytorch",), "label_noises": (noise,)}
+    glorot = {"initializations": ("glorot",)}
+    normal: dict[str, Any] = {"initializations": ("normal",), "init_scales": (0.1,)}
+    parts = (([width for width in widths if width == 1], glorot), ([width for width in widths if width > 1], normal))
+    summands = [mlp_jax.Grid(some, ("relu",), (RATE,), seeds, **recipe, **how) for some, how in parts if some]
     return sum(summands[1:], start=summands[0])
 
 
@@ -158,7 +164,7 @@ def pytorch_seconds(dataset: mlp_jax.Dataset, widths: Sequence[int], noise: floa
 
 
 def against_pytorch(dataset: mlp_jax.Dataset, widths: Sequence[int], seeds: int, epochs: int) -> dict[str, Any]:
-    """Seconds of ours and PyTorch's for the networks of one noise level, a hundredth of their steps, one after the other.
+    """Seconds of ours and PyTorch's for the networks of one noise level, one after the other.
 
     Ours are without compilation, which does not grow with the steps: 100 times as many are trained after it.
     """
@@ -195,22 +201,21 @@ def table(record: dict[str, Any]) -> str:
             peak(widths, [1 - float(np.mean(each)) for each in values])
             for values in ([logged[width] for width in widths], level["test_accuracy"])
         ]
-        hours = sum(map(sum, theirs[noise]["minutes"].values())) / 60
+        hours = sum(sum(theirs[noise]["minutes"][width]) for width in widths) / 60
         said = [f"M = {each}" if each else "nowhere" for each in peaks]
+        close = f"{sum(within)} of {len(within)} widths within two standard errors of the difference"
         lines.append(
-            f"- Label noise {noise} %: {sum(within)} of {len(within)} widths within two standard errors of the difference; "
-            f"peak of the test error: {said[0]} published, {said[1]} here. {level['seconds'] / 60:.1f} minutes; "
-            f"their logs add up to {hours:.0f} hours."
+            f"- Label noise {noise} %: {close}; peak of the test error: {said[0]} published, {said[1]} here. "
+            f"{taken(record, level['seconds'])}; their logs add up to {hours:.0f} hours."
         )
     if "pytorch" in record:
         took = record["pytorch"]
         lines.append(
-            f"- PyTorch, the same {took['networks']} networks one after another on the same cores, {took['epochs']} epochs: "
-            f"{took['pytorch']:.0f} s; ours {took['ours']:.0f} s and {took['compile']:.0f} s to compile: "
-            f"{took['pytorch'] / took['ours']:.1f} × as fast."
+            f"- PyTorch, the same {took['networks']} networks one after another on the same cores, "
+            f"{count_of(took['epochs'], 'epoch')}: {took['pytorch']:.0f} s; ours {took['ours']:.0f} s and "
+            f"{took['compile']:.0f} s to compile: {took['pytorch'] / took['ours']:.1f} × as fast."
         )
-    env = record["environment"]
-    lines.append(f"- {env['cores']} cores of {env['cpu']}, {record['product_rate']:.0f} GFLOP/s of matrix products.")
+    lines.append(f"- The machine's matrix products: {record['product_rate']:.0f} GFLOP/s.")
     return "\n".join(
         [*lines, "", "Test accuracy (%), mean ± standard deviation:", "", markdown(headings, list(cells.values()))]
     )
@@ -300,4 +305,4 @@ def main(
 
 
 if __name__ == "__main__":
-    run(main, __doc__)
+    command_line(main, __doc__)

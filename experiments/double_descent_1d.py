@@ -3,9 +3,9 @@
     python experiments/double_descent_1d.py          # 380 networks, 500 epochs (extra studies)
     python experiments/double_descent_1d.py --quick  # a look in half a minute
 
-Source: Greydanus and Kobak (2024), "Scaling Down Deep Learning with MNIST-1D", and the notebook that comes with the data,
-whose printed figures are in experiments/published/. The package mnist1d makes the data, as that notebook calls it: its
-seed 42, 16,000 examples of 40 numbers, 4,000 to train on and 12,000 to test.
+Source: Greydanus and Kobak (2024), "Scaling Down Deep Learning with MNIST-1D", and the notebook that comes with the
+data, whose printed figures are in experiments/published/. The package mnist1d makes the data, as that notebook calls
+it: its seed 42, 16,000 examples of 40 numbers, 4,000 to train on and 12,000 to test.
 
 Recipe, from the notebook: 40-H-H-10, ReLU, PyTorch's initial weights and biases (uniform within ±1 / √fan-in), softmax
 cross-entropy, SGD with rate 0.01 and momentum 0.9, batches of 100, 500 epochs, 19 widths from 2 to 300; once with the
@@ -24,7 +24,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _study import PUBLISHED, begin, chosen, finish, markdown, peak, percent, progress, run, signed
+from _study import (
+    PUBLISHED,
+    begin,
+    chosen,
+    command_line,
+    count_of,
+    finish,
+    markdown,
+    peak,
+    percent,
+    progress,
+    signed,
+    taken,
+)
 
 import mlp_jax
 from mlp_jax.answers.plots.style import MARKERS, WIDTH, Figure, colours, styled, width_axis
@@ -88,12 +101,13 @@ def highest(widths: Sequence[int], errors: np.ndarray) -> str:
 
 def table(record: dict[str, Any]) -> str:
     """Published and ours, width by width, below a summary."""
-    asked, theirs, env = record["asked"], published(), record["environment"]
+    asked, theirs = record["asked"], published()
     widths, levels = asked["widths"], record["levels"]
     lines = [
-        f"{asked['seeds']} seeds and {asked['epochs']} epochs of ours, one run and 500 epochs of theirs; "
-        f"{record['seconds'] / 60:.1f} minutes on {env['cores']} cores of {env['cpu']} for both noise levels, "
-        "23.9 minutes of theirs for one run of each."
+        (
+            f"{count_of(asked['seeds'], 'seed')} and {count_of(asked['epochs'], 'epoch')} of ours, one run and 500 "
+            f"epochs of theirs; {taken(record, record['seconds'])}, 23.9 minutes of theirs for one run of each noise level."
+        )
     ]
     if asked["epochs"] < 500:
         lines.append("**A reduced run: errors are not comparable yet.**")
@@ -110,12 +124,13 @@ def table(record: dict[str, Any]) -> str:
             apart.append(abs(each.mean() - error) <= 2 * reach)
         training = np.array(level["train_error"]).mean(axis=1).tolist()
         logged = {name: [theirs[noise][name][width] for width in widths] for name in ("train_error", "test_error")}
+        curves = (np.array(logged["test_error"]), ours.mean(axis=1))
+        tops = [highest(widths, each) for each in curves]
+        fitted = [first_without_error(widths, each) for each in (logged["train_error"], training)]
         lines.append(
-            f"- Label noise {noise} %: {sum(apart)} of {len(apart)} published figures within two standard deviations of a run "
-            f"of ours; peak of the test error at {highest(widths, np.array(logged['test_error']))} published, "
-            f"{highest(widths, ours.mean(axis=1))} here; no training error from "
-            f"{first_without_error(widths, logged['train_error'])} on published, "
-            f"{first_without_error(widths, training)} here."
+            f"- Label noise {noise} %: {sum(apart)} of {len(apart)} published figures within two standard deviations "
+            f"of a run of ours; peak of the test error: {tops[0]} published, {tops[1]} here; first without a training "
+            f"error: {fitted[0]} published, {fitted[1]} here."
         )
     rows = list(cells.values())
     return "\n".join([*lines, "", "Test error (%), mean ± standard deviation:", "", markdown(headings, rows)])
@@ -198,4 +213,4 @@ def main(
 
 
 if __name__ == "__main__":
-    run(main, __doc__)
+    command_line(main, __doc__)

@@ -5,10 +5,10 @@
 
 Questions and sources: Bouthillier et al. (2021), "Accounting for Variance in Machine Learning Benchmarks", ask what a
 benchmark's spread comes from: initial weights, the order of the examples, the test set's size. Jordan (2024), "On the
-Variance of Neural Network Training with respect to Test Sets and Distributions", arXiv:2304.01910, finds on CIFAR-10 and
-ImageNet that trained networks err on test examples about independently of each other, that most of the spread therefore
-is of this test set and would not be there on another one, and that any one source of randomness alone gives nearly all
-of it. Neither publishes figures of a perceptron on MNIST.
+Variance of Neural Network Training with respect to Test Sets and Distributions", arXiv:2304.01910, finds on CIFAR-10
+and ImageNet that trained networks err on test examples about independently of each other, that most of the spread
+therefore is of this test set and would not be there on another one, and that any one source of randomness alone gives
+nearly all of it. Neither publishes figures of a perceptron on MNIST.
 
 Recipe: the article's. M = 100 sigmoid units, Adam 0.001, batches of 128, 20 epochs of 55,000 images.
 
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _study import begin, count_of, finish, markdown, progress, run
+from _study import begin, command_line, count_of, finish, markdown, progress, taken
 from scipy import stats
 
 import mlp_jax
@@ -74,8 +74,8 @@ def table(record: dict[str, Any]) -> str:
     """Spread by source, and what it would be for other reasons."""
     asked, runs = record["asked"], record["runs"]
     rows = []
-    for name, run in runs.items():
-        accuracies = 100 * np.array(run["test_accuracy"])
+    for name, each in runs.items():
+        accuracies = 100 * np.array(each["test_accuracy"])
         deviation, low, high = spread(accuracies.tolist())
         rows.append(
             [
@@ -83,25 +83,32 @@ def table(record: dict[str, Any]) -> str:
                 str(len(accuracies)),
                 f"{accuracies.mean():.3f}",
                 f"{deviation:.3f} ({low:.3f} to {high:.3f})",
-                f"{100 * run['independent']:.3f}",
-                f"{100 * run['disagreement']:.2f}",
+                f"{100 * each['independent']:.3f}",
+                f"{100 * each['disagreement']:.2f}",
                 f"{stats.skew(accuracies):+.2f}, {stats.kurtosis(accuracies):+.2f}".replace("-", "−"),
                 f"{accuracies.min():.2f} … {accuracies.max():.2f}",
             ]
         )
     both = runs["both"]
     deviation = spread(both["test_accuracy"])[0]
-    env = record["environment"]
+    independent, sampling = 100 * both["independent"], 100 * both["sampling"]
+    apart = 100 * deviation * 2**0.5 * 1.96
+    beyond = max(0.0, (100 * deviation) ** 2 - independent**2) ** 0.5
     lines = [
-        f"M = {asked['hidden_units']}, {count_of(asked['epochs'], 'epoch')}; test accuracy in percent, of 10,000 examples.",
-        f"- The test set's size alone leaves one network's accuracy uncertain by {100 * both['sampling']:.3f} points "
-        f"(binomial), {both['sampling'] / deviation:.1f} times the spread over seeds.",
-        f"- Two networks that differ by nothing but luck are apart by {100 * deviation * 2**0.5 * 1.96:.2f} points or more in "
-        "one of twenty comparisons.",
-        f"- If networks erred independently on each example, at the rates measured, accuracies would spread by "
-        f"{100 * both['independent']:.3f} points; they do by {100 * deviation:.3f}. On a test set without end the spread "
-        f"would be {100 * max(0.0, deviation**2 - both['independent'] ** 2) ** 0.5:.3f}.",
-        f"- {sum(run['seconds'] for run in runs.values()) / 60:.1f} minutes on {env['cores']} cores of {env['cpu']}.",
+        (
+            f"M = {asked['hidden_units']}, {count_of(asked['epochs'], 'epoch')}; test accuracy in percent, of 10,000 "
+            f"examples. {taken(record, sum(each['seconds'] for each in runs.values()))}."
+        ),
+        (
+            f"- The test set's size alone leaves one network's accuracy uncertain by {sampling:.3f} points (binomial), "
+            f"{sampling / (100 * deviation):.1f} times the spread over seeds."
+        ),
+        f"- Of two networks that differ by luck alone, one in twenty pairs is {apart:.2f} points or more apart.",
+        (
+            f"- If networks erred independently on each example, at the rates measured, accuracies would spread by "
+            f"{independent:.3f} points; they do by {100 * deviation:.3f}. On a test set without end it would be "
+            f"{beyond:.3f}."
+        ),
     ]
     headings = ["what differs", "networks", "mean", "standard deviation (95 % interval)", "if errors were independent"]
     headings += ["two networks disagree (%)", "skewness, excess kurtosis", "range"]
@@ -130,8 +137,8 @@ def figure(record: dict[str, Any]) -> Figure:
     left.set_ylabel("density")
     left.set_ylim(0, 1.45 * left.get_ylim()[1])
     left.legend(fontsize=8, loc="upper left")
-    for (name, run), tone, marker in zip(runs.items(), tones, ("o", "s", "^"), strict=True):
-        accuracies = np.sort(100 * np.array(run["test_accuracy"]))
+    for (name, each), tone, marker in zip(runs.items(), tones, ("o", "s", "^"), strict=True):
+        accuracies = np.sort(100 * np.array(each["test_accuracy"]))
         places = (np.arange(len(accuracies)) + 0.5) / len(accuracies)
         scores = (accuracies - accuracies.mean()) / accuracies.std(ddof=1)
         right.plot(stats.norm.ppf(places), scores, marker, color=tone, markersize=3, label=SOURCES[name])
@@ -190,4 +197,4 @@ def main(
 
 
 if __name__ == "__main__":
-    run(main, __doc__)
+    command_line(main, __doc__)

@@ -5,17 +5,18 @@
     python experiments/rate_transfer.py --quick                                  # a look in half a minute
 
 Source: Yang et al. (2022), "Tensor Programs V: Tuning Large Neural Networks via Zero-Shot Hyperparameter Transfer",
-arXiv:2203.03466. There, perceptrons of standard parametrization want a smaller rate the wider they are, and those in the
-maximal update parametrization (µP) the same one. Their figures are curves for other data (CIFAR-10) without a table of
-numbers, so that what is compared is the claim: a shift that is 0 in µP and is not in the standard parametrization.
+arXiv:2203.03466. There, perceptrons of standard parametrization want a smaller rate the wider they are, and those in
+the maximal update parametrization (µP) the same one. Their figures are curves for other data (CIFAR-10) without a
+table of numbers, so that what is compared is the claim: a shift that is 0 in µP and is not in the standard
+parametrization.
 
-Recipe: MNIST, two hidden ReLU layers of M units each, He-uniform weights, zero biases, SGD without momentum, batches of
-128, 3 epochs of 55,000 images, constant rates 2⁻⁸ … 2³, 3 seeds; base width 64, where both parametrizations are the same.
-The loss is that of the finished networks on the training images. The best rate of a seed and width is the vertex of the
-parabola through log loss at the best of the rates and its two neighbours.
+Recipe: MNIST, two hidden ReLU layers of M units each, He-uniform weights, zero biases, SGD without momentum, batches
+of 128, 3 epochs of 55,000 images, constant rates 2⁻⁸ … 2³, 3 seeds; base width 64, where both parametrizations are the
+same. The loss is that of the finished networks on the training images. The best rate of a seed and width is the vertex
+of the parabola through log loss at the best of the rates and its two neighbours.
 
-The coordinate check trains on the first 128 images for a few steps at one rate, 0.1, and compares the mean size of what a
-layer's outputs have changed by since the start, over these images: its exponent in the width is 0 in µP.
+The coordinate check trains on the first 128 images for a few steps at one rate, 0.1, and compares the mean size of
+what a layer's outputs have changed by since the start, over these images: its exponent in the width is 0 in µP.
 
 Takes about 45 minutes on a 2-core CPU; the widths from 64 to 512 take 4.
 """
@@ -27,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _study import begin, count_of, finish, log_axis, markdown, progress, run, signed
+from _study import begin, command_line, count_of, finish, log_axis, markdown, progress, signed, taken
 from flax import nnx
 from scipy import stats
 
@@ -129,24 +130,28 @@ def exponent(widths: Sequence[int], sizes: np.ndarray) -> np.ndarray:
 
 def table(record: dict[str, Any]) -> str:
     """The best rates by width, how far they move, and the exponents of the coordinate check."""
-    asked, env = record["asked"], record["environment"]
-    widths = asked["widths"]
+    asked, widths = record["asked"], record["asked"]["widths"]
     rows, check = [], []
     for name, title in PARAMETRIZATIONS.items():
         best = optima(record, name)
         rows.append([title, *(signed(float(np.mean(each))) for each in best), interval(best[-1] - best[0])])
         changes = np.array(record["check"][name])[-1]
         check.append([title, *(interval(exponent(widths, each)) for each in changes)])
-    ends = {0: np.log2(asked["rates"][0]), 1: np.log2(asked["rates"][-1])}
-    at_the_end = sum(int(np.isin(optima(record, name), list(ends.values())).sum()) for name in PARAMETRIZATIONS)
+    ends = [float(np.log2(asked["rates"][place])) for place in (0, -1)]
+    at_the_end = sum(int(np.isin(optima(record, name), ends).sum()) for name in PARAMETRIZATIONS)
     lines = [
-        f"{asked['seeds']} seeds, {count_of(asked['epochs'], 'epoch')} of {asked['examples']:,} images, rates 2^{ends[0]:.0f} to "
-        f"2^{ends[1]:.0f}; {record['seconds'] / 60:.1f} minutes on {env['cores']} cores of {env['cpu']}.",
+        (
+            f"{count_of(asked['seeds'], 'seed')}, {count_of(asked['epochs'], 'epoch')} of {asked['examples']:,} "
+            f"images, {len(asked['rates'])} rates from 2^{ends[0]:.0f} to 2^{ends[1]:.0f}; {taken(record, record['seconds'])}."
+        )
     ]
     if at_the_end:
         lines.append(f"{at_the_end} of the best rates are the first or last one tried, and may lie beyond.")
     headings = ["log₂ of the best rate", *(f"M = {width}" for width in widths), f"from {widths[0]} to {widths[-1]}"]
-    said = f"Coordinate check, exponent in the width of the change after {asked['check_steps'][-1]} steps at a rate of {CHECK_RATE}:"
+    said = (
+        f"Coordinate check, exponent in the width of the change after {count_of(asked['check_steps'][-1], 'step')} at "
+        f"a rate of {CHECK_RATE}:"
+    )
     return "\n".join(
         [*lines, "", markdown(headings, rows), "", said, "", markdown(["exponent of the change", *LAYERS], check)]
     )
@@ -156,7 +161,7 @@ def table(record: dict[str, Any]) -> str:
 def figure(record: dict[str, Any]) -> Figure:
     """Loss against the rate by width, a panel for each parametrization; change of the logits against width."""
     asked = record["asked"]
-    widths, rates, powers = asked["widths"], asked["rates"], np.log2(asked["rates"])
+    widths, powers = asked["widths"], np.log2(asked["rates"])
     drawn = Figure(figsize=(WIDTH, 3.4))
     panels = drawn.subplots(1, 3)
     lowest = min(np.nanmin(np.array(record["losses"][name], float)) for name in PARAMETRIZATIONS)
@@ -183,7 +188,7 @@ def figure(record: dict[str, Any]) -> Figure:
     panels[2].set_ylabel("mean change of the logits")
     panels[2].legend(fontsize=8)
     drawn.suptitle(
-        f"MNIST, two hidden layers, SGD, {count_of(asked['epochs'], 'epoch')}, means of {asked['seeds']} seeds ({len(rates)} rates)",
+        f"MNIST, two hidden layers, SGD, {count_of(asked['epochs'], 'epoch')}, {count_of(asked['seeds'], 'seed')}",
         fontsize="medium",
     )
     return drawn
@@ -232,4 +237,4 @@ def main(
 
 
 if __name__ == "__main__":
-    run(main, __doc__)
+    command_line(main, __doc__)

@@ -4,17 +4,18 @@
     python experiments/squared_error.py --epochs 6000  # as published
     python experiments/squared_error.py --quick        # a look in half a minute
 
-Source: Belkin, Hsu, Ma and Mandal (2019), "Reconciling modern machine-learning practice and the classical bias–variance
-trade-off", arXiv:1812.11118, the perceptron on MNIST without reuse of weights: the test loss peaks where there are about
-as many parameters as training examples times classes, 40,000, which is M = 50. Its figures are curves without a table.
+Source: Belkin, Hsu, Ma and Mandal (2019), "Reconciling modern machine-learning practice and the classical
+bias–variance trade-off", arXiv:1812.11118, the perceptron on MNIST without reuse of weights: the test loss peaks where
+there are about as many parameters as training examples times classes, 40,000, which is M = 50. Its figures are curves
+without a table.
 
 Recipe: the first 4,000 of MNIST's 60,000 training images, pixels in [0, 1], one hidden ReLU layer of M units, the mean
-squared error of the 10 logits to one-hot labels, SGD with momentum 0.95, rate 0.01, 6,000 epochs; up to M = 50 the rate
-falls to nine tenths every 500 epochs. With fewer epochs, the rate falls as often, and so the sooner.
+squared error of the 10 logits to one-hot labels, SGD with momentum 0.95, rate 0.01, 6,000 epochs; up to M = 50 the
+rate falls to nine tenths every 500 epochs. With fewer epochs, the rate falls as often, and so the sooner.
 
 The paper's text leaves open what a published replication (github.com/songweige/double-descent-pytorch) settles with
-batches of 128, weights N(0, 0.1²) (Glorot-uniform at M = 1), PyTorch's biases, and the 27 widths: taken from there. Not
-done here: the paper's other curve, whose networks begin with the weights of narrower ones.
+batches of 128, weights N(0, 0.1²) (Glorot-uniform at M = 1), PyTorch's biases, and the 27 widths: taken from there.
+Not done here: the paper's other curve, whose networks begin with the weights of narrower ones.
 
 Takes 2 to 4 minutes a seed on a 2-core CPU, ten times as long as published.
 """
@@ -26,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _study import begin, count_of, finish, log_axis, markdown, peak, percent, progress, run
+from _study import begin, command_line, count_of, finish, log_axis, markdown, peak, percent, progress, taken
 from double_descent import BATCH, TRAINED_ON, first_images
 
 import mlp_jax
@@ -58,15 +59,17 @@ def published_grid(widths: Sequence[int], seeds: int, epochs: int) -> mlp_jax.Gr
 
 def table(record: dict[str, Any]) -> str:
     """Losses and error width by width, below a summary."""
-    asked, env, widths = record["asked"], record["environment"], record["asked"]["widths"]
+    asked, widths = record["asked"], record["asked"]["widths"]
     loss = np.array(record["test_loss"])
     means = loss.mean(axis=1).tolist()
     top = peak(widths, means)
     parameters = dict(zip(widths, record["parameters"], strict=True))
     where = f"at M = {top}, {parameters[top]:,} parameters" if top else "nowhere: it only falls"
     lines = [
-        f"{count_of(asked['seeds'], 'seed')}, {count_of(asked['epochs'], 'epoch')} (published: {EPOCHS:,}); "
-        f"{record['seconds'] / 60:.1f} minutes on {env['cores']} cores of {env['cpu']}.",
+        (
+            f"{count_of(asked['seeds'], 'seed')}, {count_of(asked['epochs'], 'epoch')} (published: {EPOCHS:,}); "
+            f"{taken(record, record['seconds'])}."
+        ),
         f"- Peak of the test loss: published where parameters are about 40,000 (M = 50); here {where}.",
     ]
     rows = []
@@ -151,4 +154,4 @@ def main(
 
 
 if __name__ == "__main__":
-    run(main, __doc__)
+    command_line(main, __doc__)
