@@ -25,11 +25,22 @@ FIGURES, PAGE = ROOT / "docs" / "studies", ROOT / "docs" / "studies.md"
 
 sys.path.append(str(ROOT / "benchmarks"))
 
-from _record import environment, filled, read_record, write_record  # noqa: E402
+from _record import environment, filled, markdown, read_record, write_record  # noqa: E402
 
 __all__ = [
-    *("PUBLISHED", "begin", "chosen", "command_line", "count_of", "finish", "log_axis", "markdown", "peak", "percent"),
-    *("progress", "signed", "taken"),
+    "PUBLISHED",
+    "begin",
+    "chosen",
+    "command_line",
+    "count_of",
+    "finish",
+    "log_axis",
+    "markdown",
+    "peak",
+    "percent",
+    "progress",
+    "signed",
+    "taken",
 ]
 
 Record = dict[str, Any]

@@ -106,7 +106,7 @@ def table(record: dict[str, Any]) -> str:
     lines = [
         (
             f"{count_of(asked['seeds'], 'seed')} and {count_of(asked['epochs'], 'epoch')} of ours, one run and 500 "
-            f"epochs of theirs; {taken(record, record['seconds'])}, 23.9 minutes of theirs for one run of each noise level."
+            f"epochs of theirs; {taken(record, record['seconds'])}, theirs took 23.9 for one run of each noise level."
         )
     ]
     if asked["epochs"] < 500:

@@ -142,7 +142,8 @@ def table(record: dict[str, Any]) -> str:
     lines = [
         (
             f"{count_of(asked['seeds'], 'seed')}, {count_of(asked['epochs'], 'epoch')} of {asked['examples']:,} "
-            f"images, {len(asked['rates'])} rates from 2^{ends[0]:.0f} to 2^{ends[1]:.0f}; {taken(record, record['seconds'])}."
+            f"images, {len(asked['rates'])} rates from 2^{ends[0]:.0f} to 2^{ends[1]:.0f}; "
+            f"{taken(record, record['seconds'])}."
         )
     ]
     if at_the_end:
@@ -216,7 +217,8 @@ def main(
         out: directory for record and figure.
         page: also write both, and the table, into the repository.
     """
-    rates, check_steps = RATES, (1, 2, 4, 8)
+    rates = RATES
+    check_steps: tuple[int, ...] = (1, 2, 4, 8)
     if quick:
         widths, rates, seeds, epochs, examples, check_steps = (32, 128), RATES[3::2], 2, 1, 2560, (4,)
     record = None
