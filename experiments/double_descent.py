@@ -42,6 +42,7 @@ from _study import (
     signed,
     taken,
 )
+from scipy import stats
 
 import mlp_jax
 from mlp_jax.answers.plots.style import MARKERS, WIDTH, Figure, colours, styled, width_axis
@@ -117,10 +118,14 @@ def published() -> dict[int, dict[str, dict[int, list[float]]]]:
     return found
 
 
-def standard_errors(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """Difference of the means in standard errors of that difference, theirs and ours together."""
-    square = np.var(ours, ddof=1) / len(ours) + np.var(theirs, ddof=1) / len(theirs) if len(ours) > 1 else np.nan
-    return float((np.mean(ours) - np.mean(theirs)) / np.sqrt(square)) if square > 0 else math.nan
+def compared(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float]:
+    """Difference of the means in standard errors of that difference, theirs and ours together; and the chance that it is
+    within two of them where there is no difference (Welch). NaN of a single run, or of runs that are all the same.
+    """
+    if len(ours) < 2 or np.ptp(ours) + np.ptp(theirs) == 0:
+        return math.nan, math.nan
+    found = stats.ttest_ind(ours, theirs, equal_var=False)
+    return float(found.statistic), float(1 - 2 * stats.t.sf(2, found.df))
 
 
 def product_rate() -> float:
@@ -190,20 +195,23 @@ def table(record: dict[str, Any]) -> str:
     for level in record["levels"]:
         noise = level["label_noise_percent"]
         headings += [f"noise {noise} %: published", "ours", "difference (points)", "(standard errors)"]
-        logged, errors = theirs[noise]["test_accuracy"], []
+        logged, pairs = theirs[noise]["test_accuracy"], []
         for width, ours in zip(widths, level["test_accuracy"], strict=True):
-            errors.append(standard_errors(ours, logged[width]))
+            pairs.append(compared(ours, logged[width]))
             difference = signed(100 * float(np.mean(ours) - np.mean(logged[width])))
-            apart = "" if math.isnan(errors[-1]) else signed(errors[-1], 1)
+            apart = "" if math.isnan(pairs[-1][0]) else signed(pairs[-1][0], 1)
             cells[width] += [percent(logged[width]), percent(ours), difference, apart]
-        within = [abs(each) <= 2 for each in errors if not math.isnan(each)]
+        known = [each for each in pairs if not math.isnan(each[0])]
         peaks = [
             peak(widths, [1 - float(np.mean(each)) for each in values])
             for values in ([logged[width] for width in widths], level["test_accuracy"])
         ]
         hours = sum(sum(theirs[noise]["minutes"][width]) for width in widths) / 60
         said = [f"M = {each}" if each else "nowhere" for each in peaks]
-        close = f"{sum(within)} of {len(within)} widths within two standard errors of the difference"
+        close = (
+            f"{sum(abs(errors) <= 2 for errors, _ in known)} of {len(known)} widths within two standard errors of the "
+            f"difference ({sum(chance for _, chance in known):.1f} expected of so few runs where there is none)"
+        )
         lines.append(
             f"- Label noise {noise} %: {close}; peak of the test error: {said[0]} published, {said[1]} here. "
             f"{taken(record, level['seconds'])}; their logs add up to {hours:.0f} hours."

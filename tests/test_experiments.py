@@ -115,8 +115,11 @@ def test_peaks_and_standard_errors(module):
     study = module("double_descent")
     assert study.peak((1, 2, 3, 4, 5), [0.9, 0.3, 0.4, 0.35, 0.1]) == 3
     assert study.peak((1, 2, 3), [0.9, 0.3, 0.2]) is None
-    assert study.standard_errors([1.0, 3.0], [0.0, 0.0, 0.0]) == pytest.approx(2.0)
-    assert math.isnan(study.standard_errors([1.0], [0.0, 1.0]))
+    errors, chance = study.compared([1.0, 3.0], [0.0, 0.0, 0.0])
+    assert errors == pytest.approx(2.0)
+    assert chance == pytest.approx(1 - 2 * 0.1475836, abs=1e-4)  # of one degree of freedom: 1 / 2 − atan(2) / π
+    assert math.isnan(study.compared([1.0], [0.0, 1.0])[0])
+    assert math.isnan(study.compared([1.0, 1.0], [0.5, 0.5])[0])
 
 
 def test_the_best_rate_is_a_parabolas_vertex(module):
