@@ -119,8 +119,11 @@ def published() -> dict[int, dict[str, dict[int, list[float]]]]:
 
 
 def compared(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float]:
-    """Difference of the means in standard errors of that difference, theirs and ours together; and the chance that it is
-    within two of them where there is no difference (Welch). NaN of a single run, or of runs that are all the same.
+    """The difference of means, theirs and ours, against what luck makes of it.
+
+    Returns:
+        The difference in standard errors of it, and the chance that it is within two of them where there is none
+        (Welch); NaN of a single run, or of runs that are all the same.
     """
     if len(ours) < 2 or np.ptp(ours) + np.ptp(theirs) == 0:
         return math.nan, math.nan
