@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 from _study import begin, command_line, count_of, finish, markdown, progress, taken
+from matplotlib.ticker import MaxNLocator
 from scipy import stats
 
 import mlp_jax
@@ -133,6 +134,7 @@ def figure(record: dict[str, Any]) -> Figure:
         ("the test set's size alone", 100 * runs["both"]["sampling"], ":"),
     ):
         left.plot(at, stats.norm.pdf(at, both.mean(), deviation), line, color=tones[0], label=label)
+    left.xaxis.set_major_locator(MaxNLocator(5))
     left.set_xlabel("test accuracy (%)")
     left.set_ylabel("density")
     left.set_ylim(0, 1.45 * left.get_ylim()[1])
