@@ -95,8 +95,8 @@ def first_without_error(widths: Sequence[int], errors: Sequence[float]) -> str:
 
 
 def highest(widths: Sequence[int], errors: Sequence[float], training: Sequence[float]) -> str:
-    """Where the test error peaks, among the networks that learn most of their training labels."""
-    fitting = [place for place, error in enumerate(training) if error < 0.5]
+    """Where the test error peaks, among the networks that learn two thirds of their training labels."""
+    fitting = [place for place, error in enumerate(training) if error < 1 / 3]
     width = peak([widths[place] for place in fitting], [errors[place] for place in fitting]) if fitting else None
     return f"H = {width}" if width else "nowhere"
 
