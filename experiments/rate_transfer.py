@@ -42,7 +42,7 @@ RATES = {
     "adam": tuple(2.0**power for power in range(-14, -2)),
     "sgd": tuple(2.0**power for power in range(-8, 4)),
 }
-CHECK_RATES = {"adam": 2.0**-8, "sgd": 2.0**-3}
+CHECK_RATES = {"adam": 2.0**-10, "sgd": 2.0**-4}
 PARAMETRIZATIONS = {"standard": "standard", "mup": "µP"}
 OPTIMIZERS = {"adam": "Adam", "sgd": "SGD"}
 LAYERS = ("first layer", "second layer", "logits")
@@ -157,7 +157,7 @@ def table(record: dict[str, Any]) -> str:
     if at_the_end:
         lines.append(f"{at_the_end} of the best rates are the first or last one tried, and may lie beyond.")
     headings = ["log₂ of the best rate", *(f"M = {width}" for width in widths), f"from {widths[0]} to {widths[-1]}"]
-    rate = math.log2(CHECK_RATES[asked["optimizer"]])
+    rate = math.log2(asked["check_rate"])
     said = f"Coordinate check: exponent, in the width, of the change of a layer's outputs, at a rate of 2^{rate:.0f}."
     return "\n".join([*lines, "", markdown(headings, rows), "", said, "", markdown(["exponent", *LAYERS], check)])
 
@@ -235,6 +235,7 @@ def main(
             epochs=epochs,
             examples=examples,
             check_steps=check_steps,
+            check_rate=CHECK_RATES[optimizer],
         )
         dataset = mlp_jax.load_dataset("mnist")
         recipe = mlp_jax.Recipe(epochs=epochs, report_every=epochs)
