@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 from _study import begin, command_line, count_of, finish, log_axis, markdown, progress, taken
+from matplotlib.ticker import MaxNLocator
 
 import mlp_jax
 from mlp_jax.answers.plots.style import GREY, WIDTH, Figure, colours, styled, width_axis
@@ -90,7 +91,7 @@ def table(record: dict[str, Any]) -> str:
             [
                 f"{size:,}",
                 f"{each / size:,.0f}",
-                f"{steps.min():,.0f} … {steps.max():,.0f}",
+                f"{steps.min():,.0f} … {steps.max():,.0f}" if len(steps) > 1 else "",
                 f"2^{math.log2(asked['rates'][at]):.0f}" + (" (the last one tried)" if edge else ""),
                 f"{each / asked['examples']:.1f}",
                 f"{each / least:.1f} ×",
@@ -122,6 +123,7 @@ def figure(record: dict[str, Any]) -> Figure:
     rates = [math.log2(asked["rates"][at]) if at is not None else math.nan for at, _ in found]
     right.plot(sizes, rates, "o-", color=tone)
     width_axis(right, sizes, 2)
+    right.yaxis.set_major_locator(MaxNLocator(integer=True))
     right.set_ylabel("log₂ of the best rate")
     for axes in (left, right):
         axes.set_xlabel("batch size")

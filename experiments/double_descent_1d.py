@@ -94,9 +94,10 @@ def first_without_error(widths: Sequence[int], errors: Sequence[float]) -> str:
     return next((f"H = {width}" for width, error in zip(widths, errors, strict=True) if error < 5e-5), "nowhere")
 
 
-def highest(widths: Sequence[int], errors: np.ndarray) -> str:
-    """Where the test error peaks."""
-    width = peak(widths, errors.tolist())
+def highest(widths: Sequence[int], errors: Sequence[float], training: Sequence[float]) -> str:
+    """Where the test error peaks, among the networks that learn two thirds of their training labels."""
+    fitting = [place for place, error in enumerate(training) if error < 1 / 3]
+    width = peak([widths[place] for place in fitting], [errors[place] for place in fitting]) if fitting else None
     return f"H = {width}" if width else "nowhere"
 
 
@@ -125,8 +126,10 @@ def table(record: dict[str, Any]) -> str:
             apart.append(abs(each.mean() - error) <= 2 * reach)
         training = np.array(level["train_error"]).mean(axis=1).tolist()
         logged = {name: [theirs[noise][name][width] for width in widths] for name in ("train_error", "test_error")}
-        curves = (np.array(logged["test_error"]), ours.mean(axis=1))
-        tops = [highest(widths, each) for each in curves]
+        tops = [
+            highest(widths, logged["test_error"], logged["train_error"]),
+            highest(widths, ours.mean(axis=1).tolist(), training),
+        ]
         fitted = [first_without_error(widths, each) for each in (logged["train_error"], training)]
         lines.append(
             f"- Label noise {noise} %: {sum(apart)} of {len(apart)} published figures within two standard deviations "
