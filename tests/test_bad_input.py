@@ -231,7 +231,7 @@ OUT = [
         *((["sweep", *SHORT, "--out", out], message) for out, message in OUT),
         *((["train", *SHORT, "--out", out], message) for out, message in OUT[:2]),
         *((["data", "--dataset", "good.npz", "--out", out], message) for out, message in OUT[:2]),
-        (["sweep", "--resume", "nowhere"], "nowhere is no directory: expected one that mlp-jax sweep began"),
+        (["sweep", "--resume", "nowhere"], "nowhere is no directory: expected one that mlp-jax sweep started"),
         (["sweep", "--resume", "file"], "file is no directory: expected one"),
         (["sweep", "--resume", "empty"], "empty/config.json: cannot be read"),
         (["sweep", *SHORT, "--checkpoint-every", "0", "--out", "new"], f"checkpoint_every is 0: {WHOLE} 1 to"),

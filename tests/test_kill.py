@@ -194,7 +194,7 @@ def test_a_signal_ends_the_epoch_saves_and_says_how_to_go_on(place, number, code
     assert done.returncode == code
     first, second = done.stderr.splitlines()
     assert first == "mlp-jax: stopping after this epoch (once more to stop at once)"
-    assert second == f"mlp-jax: stopped; to go on from the last checkpoint: mlp-jax sweep --resume {run}"
+    assert second == f"mlp-jax: stopped; to continue from the last checkpoint: mlp-jax sweep --resume {run}"
     done = finish(resume(place, run))
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""

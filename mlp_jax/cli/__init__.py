@@ -1,4 +1,4 @@
-"""The command line: a module a command, each a typed configuration and what it calls."""
+"""The command line: one module per command, each a typed configuration and the function that runs it."""
 
 import functools
 import logging
@@ -35,7 +35,7 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "plot": (plot.Plot, plot.run),
     "time": (time.Time, time.run),
 }
-"""By name: the configuration, which is the command's help, and the function that runs it and returns the exit code."""
+"""Commands by name: the configuration, whose docstrings are the help, and the function, which returns the exit code."""
 
 _OPTIONS: dict[str, Callable[..., Any]] = {name: kind for name, (kind, _) in COMMANDS.items()}
 
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run_if_jax_can(arguments: Sequence[str] | None) -> tuple[int, bool]:
-    """As ``_run``: what fails where JAX can't compute, as it is set, fails for that."""
+    """Run, and blame JAX's settings for a failure if JAX cannot compute with them."""
     try:
         return _run(arguments)
     except Exception:
@@ -70,7 +70,7 @@ def _run_if_jax_can(arguments: Sequence[str] | None) -> tuple[int, bool]:
 
 
 def _run(arguments: Sequence[str] | None) -> tuple[int, bool]:
-    """The exit code, and whether all processes, if there are several, end at this place with it."""
+    """Returns the exit code, and whether all processes (if there are several) end here with it."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("always", SweepWarning)
@@ -114,7 +114,7 @@ def _run(arguments: Sequence[str] | None) -> tuple[int, bool]:
 
 @functools.cache
 def _hush() -> None:
-    """Keep to what is raised and warned of: where Orbax gives a file up, it abandons tasks that complain too."""
+    """Silence what is raised elsewhere as well: when Orbax gives up on a file, its abandoned tasks also complain."""
 
     def hook(unraisable: Any) -> None:
         if str(unraisable.exc_value) != "Event loop is closed":

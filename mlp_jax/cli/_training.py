@@ -1,4 +1,4 @@
-"""What the commands that train share: their options, the run they write."""
+"""What the commands that train share: options, and writing the run."""
 
 import contextlib
 import json
@@ -33,32 +33,32 @@ from mlp_jax.training.recipe import Recipe
 
 @dataclass
 class TrainingOptions:
-    """How to train: the defaults are the article's. Commands add the options of ``mlp_jax.cli._axes``."""
+    """How to train, by default as the article does. Commands add the options of ``mlp_jax.cli._axes``."""
 
     dataset: DatasetName = "mnist"
     transpose: Transpose = None
-    """Whether images are stored transposed, to be turned upright; by default just what is known to be EMNIST's."""
+    """Whether images are stored transposed and have to be turned upright; by default only for known EMNIST files."""
     use_bias: bool = True
     """Whether the layers have biases."""
     layout: Literal["auto", "packed", "vmap"] = "auto"
     """How trials lie in memory."""
     dtype: Literal["float32", "float64"] = "float32"
-    """Of parameters and arithmetic (float64 needs JAX_ENABLE_X64=1)."""
+    """Type of parameters and arithmetic (float64 needs JAX_ENABLE_X64=1)."""
     precision: Literal["float32", "bfloat16", "tensorfloat32"] = "float32"
-    """Of the first layers' products; sums and weights are float32 in any case."""
+    """Precision of the first layers' matrix products; sums and weights are always float32."""
     out: Path | None = None
-    """Directory to write, a new or empty one; by default a new one in runs/, named by command and time."""
+    """Directory to write to, new or empty; by default a new one in runs/, named by command and time."""
     memory: float | None = None
-    """GiB of each device to use; by default most of what is free. What does not fit together is trained in chunks."""
+    """GiB to use of each device; by default most of what is free. What does not fit at once is trained in chunks."""
     checkpoint_every: int | None = None
-    """Epochs between checkpoints; by default as often as costs no more than 2 % of the time."""
+    """Epochs between checkpoints; by default as many as keep their cost below 2 % of the time."""
     cache: bool = True
-    """Keep compiled programs in the user's cache directory, for the next run of a like sweep."""
+    """Keep compiled programs in the user's cache directory, for the next sweep of the same shapes."""
     json: bool = False
-    """Print the result as JSON, and progress to the standard error."""
+    """Print the result as JSON, and progress to standard error."""
 
     report_every: int = 1
-    """Epochs between two entries of the learning curves; a divisor of the epochs."""
+    """Epochs between two points of the learning curves; has to divide the epochs."""
 
     @property
     def recipe(self) -> Recipe:
@@ -72,11 +72,11 @@ class TrainingOptions:
 
     @property
     def memory_bytes(self) -> int | None:
-        """Of each device to use, as ``sweep`` takes it."""
+        """Bytes to use of each device, as ``sweep`` takes it."""
         return None if self.memory is None else int(self.memory * 2**30)
 
     def make_devices(self, grid: Grid, dataset: Dataset) -> None:
-        """Have as many devices of the CPU as training gains by."""
+        """Make as many CPU devices as make training faster."""
         device_a_core(grid, dataset, recipe=self.recipe, layout=self.layout, use_bias=self.use_bias)
 
 
@@ -86,15 +86,15 @@ def train_run(
     """Train a grid, showing its progress on the console, and write its run directory.
 
     Args:
-        options: of the command.
+        options: the command's.
         grid: the trials.
         out: the run directory.
         console: to show progress on.
-        resume: whether the run directory is there, and training goes on from what it holds.
+        resume: whether the run directory exists, and training continues from what it holds.
 
     Raises:
-        InputError: the run cannot be begun, or is to be resumed as another one than it was.
-        Interrupted: a signal came; what can be saved is saved.
+        InputError: the run cannot be started, or would be resumed with another configuration.
+        Interrupted: a signal arrived; what can be saved is saved.
     """
     if options.cache:
         enable_compilation_cache()
@@ -119,7 +119,7 @@ def train_run(
         if several() and not leads():
             # Said now: should the process that leads die, JAX ends this one before it can say anything.
             who = f"process {jax.process_index()} of {jax.process_count()}"
-            again = f"should another one end, so does this one; to go on, all of them: {_again(out)}"
+            again = f"if any process ends, they all end; to continue, start them all with: {_again(out)}"
             print(f"mlp-jax: {who}: {again}", file=sys.stderr, flush=True)
         with Display(console, grid, options.recipe.epochs, get_task(dataset.task).score_name) as display:
             if (batch := options.recipe.batch_size) > (count := len(dataset.train)):
@@ -146,7 +146,7 @@ def train_run(
 
 
 def _dataset(options: TrainingOptions, begun: Mapping[str, Any] | None, out: Path) -> tuple[Dataset, str | None]:
-    """The data set, and where it is, if it is a file or directory."""
+    """The data set, and its path if it is a file or directory."""
     same = begun is not None and begun["dataset"] == options.dataset
     if begun is not None and same and begun.get("transpose", options.transpose) == options.transpose:
         return dataset_of(begun, out), begun.get("dataset_path")
@@ -155,7 +155,7 @@ def _dataset(options: TrainingOptions, begun: Mapping[str, Any] | None, out: Pat
 
 @contextlib.contextmanager
 def _told(stop: Stop, out: Path) -> Iterator[None]:
-    """Say, of what ends a run early, what is left of it."""
+    """Say what is left of a run that ends early."""
     try:
         yield
     except SweepStopped:
@@ -168,7 +168,7 @@ def _told(stop: Stop, out: Path) -> Iterator[None]:
         if not lost(error):
             raise
         raise Interrupted(
-            1, f"another process has ended, and so does this one; to go on, all of them: {_again(out)}"
+            1, f"another process has ended, so this one ends; to continue, start them all with: {_again(out)}"
         ) from None
     except OSError as error:
         raise InputError(f"{error}; {_left(out)}") from None
@@ -178,7 +178,7 @@ def _left(out: Path) -> str:
     """What is left of a run that ends early."""
     if not (out / "config.json").is_file():
         return "no run was written"
-    return f"to go on from the last checkpoint: {_again(out)}"
+    return f"to continue from the last checkpoint: {_again(out)}"
 
 
 def _again(out: Path) -> str:
@@ -186,7 +186,7 @@ def _again(out: Path) -> str:
 
 
 def _check_same(out: Path, begun: Mapping[str, Any], config: Mapping[str, Any]) -> None:
-    """Raise InputError if a run was begun with another configuration, or other data; they may be elsewhere by now."""
+    """Raise InputError if a run was started with another configuration or other data; data may have moved."""
     now = json.loads(json.dumps(config))
     if begun.get("dataset_digest") != now["dataset_digest"]:
         raise InputError(f"{out} cannot be resumed: the data set {now['dataset']} is not what it was (SHA-256 differs)")
@@ -199,7 +199,7 @@ def _check_same(out: Path, begun: Mapping[str, Any], config: Mapping[str, Any]) 
 
 @contextlib.contextmanager
 def place(options: TrainingOptions, command: str) -> Iterator[Path]:
-    """Where a run of that command is to be written: ``--out``, or a place of its own."""
+    """Where to write a run of that command: ``--out``, or a new directory."""
     check(options, options.out)
     if options.out is not None:
         yield options.out
@@ -209,14 +209,14 @@ def place(options: TrainingOptions, command: str) -> Iterator[Path]:
 
 
 def print_written(console: Console, out: Path) -> None:
-    """Say where a run is, and what to do with it."""
+    """Say where the run is, and what can be done with it."""
     console.print(f"Written to {out}/", highlight=False, soft_wrap=True)
     run = shlex.quote(str(out))
     console.print(f"Next: mlp-jax analyse {run}, or report, evaluate, predict", highlight=False, soft_wrap=True)
 
 
 def check(options: TrainingOptions, out: Path | None) -> None:
-    """What can be refused before anything is loaded or trained."""
+    """Refuse what can be refused before anything is loaded or trained."""
     _ = options.recipe
     check_dtype(options.dtype)
     if options.memory is not None and not 0 < options.memory < math.inf:
@@ -235,11 +235,11 @@ def _to_draw(result: SweepResult) -> dict[str, Any]:
 
 
 def draw_lacking(out: Path, *tables: Any, **model: Any) -> None:
-    """Draw the figures that a finished run lacks, as far as that can be done, and warn of those that it cannot.
+    """Draw the figures that a finished run lacks, as far as possible, and warn about the others.
 
     Args:
         out: the run directory.
-        *tables: as ``plots.run_figures`` takes them.
+        *tables: arguments of ``plots.run_figures``.
         **model: likewise.
     """
     lacking, reason = [], ""
@@ -264,7 +264,7 @@ def draw_lacking(out: Path, *tables: Any, **model: Any) -> None:
 
 
 def draw(directory: Path, kind: str, *tables: Any, **model: Any) -> None:
-    """Draw the figures of a run into a directory, as png or svg; the other arguments are ``plots.run_figures``'s."""
+    """Draw a run's figures into a directory, as png or svg; the other arguments are those of ``plots.run_figures``."""
     from mlp_jax.answers import plots
 
     for name, figure, _ in plots.run_figures(*tables, **model):

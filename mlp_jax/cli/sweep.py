@@ -44,37 +44,37 @@ class Sweep(TrainingOptions):
     """
 
     hidden_units: tuple[str, ...] = ("0", *map(str, ARTICLE_WIDTHS))
-    """Widths M of the hidden layer; 0 for none (softmax regression, the baseline), as 100-50 for several layers."""
+    """Widths M of the hidden layer; 0 for none (softmax regression, the baseline), 100-50 for two layers."""
     activations: tuple[str, ...] = ("sigmoid",)
-    """Of the hidden layer: sigmoid, tanh, relu, gelu, silu, elu, softplus, identity."""
+    """Activations to try: sigmoid, tanh, relu, gelu, silu, elu, softplus, identity."""
     learning_rates: tuple[float, ...] = (1e-3,)
-    """Of the optimizer."""
+    """Learning rates to try."""
     seeds: int = 5
-    """How many seeds to train everything with: 0, 1, 2, ..."""
+    """Number of seeds to train everything with: 0, 1, 2, ..."""
     first_seed: int = 0
-    """Where to begin counting seeds."""
+    """The first of the seeds."""
     resume: Path | None = None
-    """Run directory of a sweep that was interrupted, to be finished; options are then what it was begun with."""
+    """Run directory of an interrupted sweep to finish; other options default to the interrupted run's."""
     plan: bool = False
-    """Say what it will take (memory, operations, time from a short trial run), and do nothing else."""
+    """Only say what the sweep will take (memory, operations, time from a short trial run), without training."""
     distributed: bool = False
-    """This is one of several processes that were started alike, each with devices of its own, and train together."""
+    """Train together with other processes that were started with the same command, each with its own devices."""
     coordinator: str | None = None
-    """With --distributed: HOST:PORT of process 0; known from Slurm, Open MPI, Kubernetes or a TPU pod if not given."""
+    """With --distributed: HOST:PORT of process 0; by default from Slurm, Open MPI, Kubernetes or the TPU pod."""
     process_count: int | None = None
-    """With --distributed: how many processes there are; likewise."""
+    """With --distributed: the number of processes; likewise."""
     process_id: int | None = None
-    """With --distributed: which one this is, from 0; likewise."""
+    """With --distributed: the number of this process, from 0; likewise."""
 
 
 def begun_with(path: Path) -> Sweep:
-    """The options of a run that was begun, as defaults for the command that resumes it.
+    """The options that a run was started with, as defaults for the command that resumes it.
 
     Raises:
-        InputError: it is no run, or not one that this command can have begun.
+        InputError: it is no run, or not one that this command can have started.
     """
     if not path.is_dir():
-        raise InputError(f"{path} is no directory: expected one that mlp-jax sweep began")
+        raise InputError(f"{path} is no directory: expected one that mlp-jax sweep started")
     config = read_config(path)
     try:
         axes = options_of(config)
@@ -141,7 +141,7 @@ def run(options: Sweep) -> int:
 
 
 def _check_as_begun(options: Sweep, out: Path) -> None:
-    """Raise InputError if an option asks for another sweep than the one that was begun there."""
+    """Raise InputError if an option asks for another sweep than the one that was started there."""
     begun, config = begun_with(out), read_config(out)
     asked = [each.name for each in dataclasses.fields(Sweep) if each.name in config]
     for name in [*asked, *RULE, "first_seed"]:
@@ -151,17 +151,17 @@ def _check_as_begun(options: Sweep, out: Path) -> None:
             continue
         raise InputError(
             f"{out} cannot be resumed as another sweep: {name} was {_told(was)} and is now {_told(now)}: leave that "
-            "option away, or begin another sweep with --out"
+            "option out, or start another sweep with --out"
         )
 
 
 def _told(value: Any) -> str:
-    """What was given to an option, as messages repeat it."""
+    """The value of an option as messages show it."""
     return " ".join(map(str, value)) if isinstance(value, tuple) else shown(value)
 
 
 def _resume_finished(out: Path, console: Console) -> Run:
-    """Of a run whose results are there, draw what is not."""
+    """Draw the figures that a finished run lacks."""
     tidy_finished(out)
     run = read_run(out)
     own_directory(run, "figures")
@@ -171,7 +171,7 @@ def _resume_finished(out: Path, console: Console) -> Run:
 
 
 def _plan(options: Sweep, grid: Grid) -> int:
-    """Say what the sweep would take."""
+    """Say what the sweep would need."""
     dataset = load_dataset(options.dataset, transpose=options.transpose)
     options.make_devices(grid, dataset)
     found = forecast(grid, dataset, **options.asked, memory=options.memory_bytes)
