@@ -16,7 +16,7 @@ from mlp_jax.training.axes import AXES, RULE, Trial, check_trial
 
 ARTICLE_WIDTHS = (10, 25, 50, 100, 150, 200)
 MOST_TRIALS = 10_000_000
-"""Of a grid; more than any machine trains, and few enough to list."""
+"""Most trials of a grid: more than any machine trains, and few enough to list."""
 
 __all__ = ["ARTICLE_WIDTHS", "MOST_TRIALS", "Grid", "Trial"]
 
@@ -26,10 +26,10 @@ _TOGETHER = (
     ("parametrization", "base_width"),
     ("network", "hidden_units"),
 )
-"""Axes whose values have to fit each other (``check_trial``)."""
+"""Groups of axes whose values have to fit each other (``check_trial``)."""
 
 Values = Mapping[str, tuple[Any, ...]]
-"""Of each axis, by plural name."""
+"""The values on each axis, by the axis's plural name."""
 
 
 @dataclass(frozen=True, init=False)
@@ -39,7 +39,7 @@ class Grid:
     Grids are added with ``+``; a trial that is in both is in the sum once.
 
     Attributes:
-        products: of each summand the values on every axis.
+        products: the values on every axis, for each summand.
     """
 
     products: tuple[Values, ...]
@@ -52,7 +52,7 @@ class Grid:
         seeds: Sequence[int] | int = 5,
         **others: Sequence[Any],
     ) -> None:
-        """Make the grid of all combinations.
+        """Make a grid of all combinations.
 
         Args:
             hidden_units: widths M of the hidden layer; 0 for none (softmax, logistic or linear regression), a tuple for
@@ -81,10 +81,10 @@ class Grid:
 
     @classmethod
     def of(cls, trials: Iterable[Trial]) -> "Grid":
-        """The grid of these very trials.
+        """Make a grid of exactly these trials.
 
         Raises:
-            InputError: there is none, or one that makes no sense.
+            InputError: there is no trial, or one that makes no sense.
         """
         products: list[Values] = []
         for trial in trials:
@@ -95,26 +95,26 @@ class Grid:
         return _sum(products)
 
     def __add__(self, other: "Grid") -> "Grid":
-        """The trials of both."""
+        """The trials of both grids."""
         instance("a summand", other, Grid, "an mlp_jax.Grid")
         return _sum([*self.products, *other.products])
 
     def values(self, name: str) -> tuple[Any, ...]:
-        """The values that trials have on an axis, in the order in which they come."""
+        """The values that trials have on an axis, in order of appearance."""
         return tuple(dict.fromkeys(value for product in self.products for value in product[AXES[name].plural]))
 
     @property
     def axes(self) -> dict[str, Any]:
-        """The grid as JSON holds it: the values on each axis that is used; of a sum, a list of these as ``grids``.
+        """The grid as JSON values: the values on each axis that is used; for a sum, a list of such dicts as ``grids``.
 
-        Used are the article's axes and all whose values differ from the defaults.
+        The article's axes are always included, the others where a value is not the default.
         """
         each = [_used(product) for product in self.products]
         return each[0] if len(each) == 1 else {"grids": each}
 
     @classmethod
     def from_axes(cls, axes: Mapping[str, Any]) -> "Grid":
-        """The reverse of ``axes``; other keys are passed over.
+        """The reverse of ``axes``; other keys are ignored.
 
         Raises:
             InputError: it makes no sense.
@@ -128,7 +128,7 @@ class Grid:
 
     @cached_property
     def trials(self) -> tuple[Trial, ...]:
-        """Every combination, seeds varying fastest; of a sum, one summand after another."""
+        """Every combination, with seeds varying fastest; in a sum, one summand after another."""
         fastest = sorted(AXES.values(), key=lambda axis: axis.name == "seed")
         found: dict[Trial, None] = {}
         for product in self.products:
@@ -137,7 +137,7 @@ class Grid:
         return tuple(found)
 
     def check(self, task: str) -> None:
-        """Raise InputError if any trial is not for that task."""
+        """Raise InputError if some trial does not suit the task."""
         for product in self.products:
             first = _first(product)
             for name in ("label_smoothing", "label_noise"):
