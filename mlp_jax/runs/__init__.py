@@ -1,4 +1,4 @@
-"""Runs: tables of results, the directory that holds them, checking it."""
+"""Runs: tables of results, run directories, and their verification."""
 
 from mlp_jax.runs.directory import Run, new_directory, read_run, write_run
 

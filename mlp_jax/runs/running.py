@@ -2,11 +2,11 @@
 
 config.json    from the beginning
 checkpoints/   until the results are there (``mlp_jax.sweeps.checkpoints``)
-.lock          held by the process that writes; the system lets go of it when that process ends, however it ends
-.results/      results on their way
+.lock          held by the process that writes; the system releases it when that process ends, however it ends
+.results/      results that are being written
 
-Of a process that is killed, files may be left that were on their way (``mlp_jax.files``); they are in nobody's way, and
-go when the run is finished.
+A killed process may leave temporary files (``mlp_jax.files``); they do no harm, and are removed when the run is
+finished.
 """
 
 import contextlib
@@ -29,10 +29,10 @@ _RESULTS = ".results"
 
 @contextlib.contextmanager
 def own_place(command: str) -> Iterator[Path]:
-    """An empty directory in runs/, named by command and time, that no other process has; removed if it stays empty.
+    """A new directory in runs/, named by command and time and unique to this process; removed if it stays empty.
 
     Raises:
-        InputError: none can be made.
+        InputError: it cannot be made.
     """
     runs = Path("runs")
     named = runs / f"{command}-{time.strftime('%Y%m%d-%H%M%S')}"
@@ -58,12 +58,12 @@ def own_place(command: str) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def new_run(path: Path, config: Mapping[str, Any]) -> Iterator[None]:
-    """Begin a run and hold its directory. When the block ends badly and nothing is saved by then, nothing is left.
+    """Start a run and lock its directory. If the block fails before anything is saved, nothing is left.
 
-    That goes for directories above it too; those that were there before stay.
+    The same holds for new parent directories; existing ones stay.
 
     Raises:
-        InputError: something is there already, or it cannot be written, or another sweep is about to write there.
+        InputError: the path is taken or cannot be written, or another sweep is about to write there.
     """
     check_new(path)
     made = [each for each in (path, *path.parents) if not each.exists()]
@@ -87,10 +87,10 @@ def new_run(path: Path, config: Mapping[str, Any]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def resumed_run(path: Path) -> Iterator[None]:
-    """Hold the directory of a run that was begun and not finished.
+    """Lock the directory of an unfinished run.
 
     Raises:
-        InputError: it is none, or another sweep is writing to it.
+        InputError: it is not such a directory, or another sweep is writing to it.
     """
     with _held(path):
         if is_finished(path):
@@ -100,9 +100,9 @@ def resumed_run(path: Path) -> Iterator[None]:
 
 
 def resume_from(path: Path) -> dict[str, Path]:
-    """What to tell ``sweep``: to go on, or, if it ended before there was anything to go on from, to begin.
+    """Arguments for ``sweep``: to resume, or to start if there is nothing to resume from.
 
-    With several processes all of them have to ask; the one that leads decides.
+    With several processes, all have to call this; the leading one decides.
     """
     place = path / CHECKPOINTS
     if from_all([(place / "sweep.json").is_file()])[0, 0]:
@@ -114,7 +114,7 @@ def resume_from(path: Path) -> dict[str, Path]:
 
 @contextlib.contextmanager
 def results(path: Path) -> Iterator[Path]:
-    """A directory to write results to; when the block ends well they are put in place, and checkpoints removed."""
+    """A directory to write results to; if the block succeeds they are moved into place and checkpoints removed."""
     partial = path / _RESULTS
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
@@ -133,7 +133,7 @@ def results(path: Path) -> Iterator[Path]:
 
 
 def tidy_finished(path: Path) -> None:
-    """Remove what a process may have left that was killed when its run was finished."""
+    """Remove leftovers of a process that was killed after its run was finished."""
     if (path / LOCK).exists():  # what goes last
         with contextlib.suppress(InputError), _held(path):
             _tidy(path)
@@ -163,7 +163,7 @@ def _held(path: Path) -> Iterator[None]:
 
 
 def _clear(directory: Path) -> None:
-    """Remove what is in it, as far as that can be done."""
+    """Remove the content of a directory, as far as possible."""
     with contextlib.suppress(OSError):
         for each in directory.iterdir():
             if each.is_dir():
@@ -173,13 +173,13 @@ def _clear(directory: Path) -> None:
 
 
 def _remove_empty(directories: Iterable[Path]) -> None:
-    """Remove them, the innermost first, up to one that is not empty: somebody else has put something there."""
+    """Remove directories, the innermost first, up to one that is not empty because others use it."""
     with contextlib.suppress(OSError):
         for each in directories:
             each.rmdir()
 
 
 def _holds_something(path: Path) -> bool:
-    """Whether there is anything to resume from, or finished results."""
+    """Whether there are checkpoints or finished results."""
     kept = (path / CHECKPOINTS / "states", path / CHECKPOINTS / "finished")
     return is_finished(path) or any(place.is_dir() and any(place.iterdir()) for place in kept)
