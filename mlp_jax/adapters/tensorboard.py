@@ -16,7 +16,7 @@ EVENTS = "events.out.tfevents.mlp_jax"
 
 
 def trial_directories(run: Run) -> list[str]:
-    """Of each trial the name of its directory, which TensorBoard shows as the name of the run."""
+    """Name of each trial's directory, which TensorBoard shows as the name of the run."""
     digits = len(str(max(run.trials["trial"])))
     keys = (run.trials[key].tolist() for key in ("trial", "variant", "learning_rate", "seed"))
     return [
@@ -26,16 +26,16 @@ def trial_directories(run: Run) -> list[str]:
 
 
 def write_events(run: Run, directory: Path) -> None:
-    """Write a directory a trial, each with an event file.
+    """Write one directory per trial, each with an event file.
 
-    Scalars by epoch are loss/train, loss/validation, accuracy/train and accuracy/validation (R2 for R²), of training
-    running means, while parameters change; what is not finite, of trials that diverged and scores that cannot be
-    computed, is left out. Those of the finished model, which the HParams table shows, are
+    Scalars by epoch are loss/train, loss/validation, accuracy/train and accuracy/validation (R2 for R²); those of
+    training are running means, while parameters change. Values that are not finite (of trials that diverged, or scores
+    that cannot be computed) are left out. Those of the finished model, which the HParams table shows, are
     final/train_loss, ..., final/test_accuracy.
 
     Args:
-        run: read back.
-        directory: an empty one.
+        run: a run that was read back.
+        directory: an empty directory.
 
     Raises:
         MissingExtraError: tensorboardX is not installed.
@@ -69,7 +69,7 @@ def write_events(run: Run, directory: Path) -> None:
 
 
 def _write(path: Path, summaries: Iterable[tuple[int, Any]]) -> None:
-    """Write an event file of summaries with their epochs; the package's own writer takes a thread for each file."""
+    """Write an event file of summaries with their epochs; tensorboardX's own writer starts a thread for each file."""
     from tensorboardX.proto.event_pb2 import Event
     from tensorboardX.record_writer import RecordWriter
 
