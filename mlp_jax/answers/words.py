@@ -1,4 +1,4 @@
-"""What an analysis says, in words and in tables of text: the same in a terminal, a notebook and the report."""
+"""An analysis in words and in tables of text: the same in a terminal, a notebook and the report."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -14,7 +14,7 @@ from mlp_jax.sweeps.plan import counted
 
 
 def as_html(text: str) -> str:
-    """Text as HTML; a number and its percent sign stay together."""
+    """Text as HTML; a number and its percent sign are not separated."""
     return escape(text).replace(" %", "&nbsp;%")
 
 
@@ -22,8 +22,8 @@ class TextTable(NamedTuple):
     """A table of text.
 
     Attributes:
-        title: what it holds.
-        headings: one a column.
+        title: its title.
+        headings: one per column.
         rows: cells.
         notes: how to read it.
     """
@@ -34,7 +34,7 @@ class TextTable(NamedTuple):
     notes: tuple[str, ...]
 
     def html(self) -> str:
-        """As a page or a notebook shows it."""
+        """The table as HTML, for a page or a notebook."""
         title = as_html(self.title)
         head = "".join(f'<th scope="col">{as_html(heading)}</th>' for heading in self.headings)
         body = "".join(f"<tr>{''.join(f'<td>{as_html(cell)}</td>' for cell in row)}</tr>" for row in self.rows)
@@ -49,7 +49,7 @@ class TextTable(NamedTuple):
 
 
 def question(config: Mapping[str, Any]) -> str:
-    """What the run was to find out."""
+    """The question that the run was to answer."""
     widths, name = config["hidden_units"], config["dataset_name"]
     if len(widths) > 1:
         return f"How many hidden units does {name} need?"
@@ -60,12 +60,12 @@ def question(config: Mapping[str, Any]) -> str:
 
 
 class Answer(NamedTuple):
-    """An answer, from the least that has to be read to the most.
+    """An answer, from the shortest form to the details.
 
     Attributes:
-        short: a plain sentence.
-        cautions: why not to believe it as it stands; often none.
-        details: what it rests on, terms explained.
+        short: one plain sentence.
+        cautions: reasons not to take it at face value; often none.
+        details: what it is based on, with terms explained.
     """
 
     short: str
@@ -73,12 +73,12 @@ class Answer(NamedTuple):
     details: tuple[str, ...]
 
     def __str__(self) -> str:
-        """The parts, a line each."""
+        """The parts, one per line."""
         return "\n".join(" ".join(part) for part in ((self.short,), self.cautions, self.details) if part)
 
 
 def answer(analysis: Analysis) -> Answer:
-    """What it found out."""
+    """The answer that the run gives."""
     best = best_point([each.best for each in analysis.verdicts if each.best is not None])
     if best is None:
         return Answer("There is no answer: every trial diverged. Try lower learning rates.", (), ())
@@ -116,7 +116,7 @@ def _some(sentences: Sequence[str]) -> tuple[str, ...]:
 
 
 def how_many(verdict: Verdict, analysis: Analysis) -> str:
-    """How many hidden units a setting needs, for somebody without statistics, and what that rests on."""
+    """How many hidden units a setting needs, in words without statistics, and what that is based on."""
     name, best, widths = analysis.measure_name, verdict.best, verdict.widths
     if best is None:
         return "Every trial diverged."
@@ -163,7 +163,7 @@ def _from(width: int, steps: Sequence[Step]) -> list[Step]:
 
 
 def _on_test(steps: Sequence[Step], name: str) -> str:
-    """What the test split says of the greatest of these gains."""
+    """What the test split says about the greatest of these gains."""
     known = [step for step in steps if not np.isnan(step.interval.low)]
     if not known:
         return ""
@@ -178,7 +178,7 @@ def _on_test(steps: Sequence[Step], name: str) -> str:
 
 
 def _counts(row: Summary, analysis: Analysis, split: str) -> str:
-    """The seeds and examples that a mean is of."""
+    """The numbers of seeds and examples that a mean is taken over."""
     said = [counted(row.seeds, "seed")]
     if split in analysis.examples:
         said.append(counted(analysis.examples[split], "example"))
@@ -190,7 +190,7 @@ def _points(name: str) -> str:
 
 
 def _amount(value: float, name: str) -> str:
-    """An amount of a measure: points of an accuracy, R², or loss."""
+    """An amount in words: points of accuracy, R², or loss."""
     return f"{number_text(value, name)}{_points(name)}"
 
 
@@ -224,7 +224,7 @@ def _by_rule(verdict: Verdict, name: str) -> str:
 
 
 def no_better_than_guessing(verdict: Verdict, analysis: Analysis) -> str:
-    """That the best width is not better than the trivial guess by more than luck; empty if it is, or is not known."""
+    """A warning if the best width does not beat the trivial guess by more than luck; empty if it does."""
     guess, best = verdict.guess.get("validation"), verdict.best
     if guess is None or best is None or guess.beaten or np.isnan(guess.interval.low):
         return ""
@@ -247,7 +247,7 @@ def _in_plain_words(score: float, name: str) -> str:
 
 
 def undefined_note(analysis: Analysis) -> str:
-    """Where a score cannot be computed, and why; empty where all can."""
+    """Where a score cannot be computed, and why; empty if all can."""
     if not analysis.undefined:
         return ""
     where = " and ".join(f"{split} ({why})" for split, why in analysis.undefined.items())
@@ -268,7 +268,7 @@ def _reached(row: Summary, analysis: Analysis) -> str:
 
 
 def findings(analysis: Analysis) -> list[str]:
-    """What else the run says, a sentence each: how many units by setting if there are several, rates, what diverged."""
+    """Further findings, one sentence each: units by setting if there are several, learning rates, what diverged."""
     said = []
     best = {verdict.setting for verdict in sorted(analysis.verdicts, key=_merit, reverse=True)[:MOST_SETTINGS]}
     if len(analysis.verdicts) > 1:
@@ -291,7 +291,7 @@ def findings(analysis: Analysis) -> list[str]:
 
 
 def tables(analysis: Analysis) -> list[TextTable]:
-    """By width; what each step gains; what the best, and wider ones, have over others; the best learning rates."""
+    """Tables: scores by width; gains of steps, of the best and of wider ones over others; best learning rates."""
     found = [_width_table(analysis)]
     if analysis.steps("gains"):
         found += [
@@ -389,7 +389,7 @@ def variant_names(variants: Sequence[str]) -> tuple[dict[str, str], tuple[str, .
 def _by_setting_table(
     title: str, headings: list[str], lines: list[list[str]], points: Sequence[Summary | Step], notes: list[str]
 ) -> TextTable:
-    """With the columns variant and learning rate in front where they differ, setting by setting."""
+    """A table grouped by setting, with the columns variant and learning rate in front where they differ."""
     columns = []
     names, shared = variant_names([point.variant for point in points])
     if len(names) > 1:
@@ -432,7 +432,7 @@ def _p_value(p: float, *, of: bool = False) -> str:
 
 
 def learning_caution(verdict: Verdict) -> str:
-    """That training was too short for a verdict, in words; empty if it was not."""
+    """A warning that training was too short for a verdict; empty if it was not."""
     if not verdict.still_learning:
         return ""
     slow = verdict.still_learning
@@ -441,7 +441,7 @@ def learning_caution(verdict: Verdict) -> str:
 
 
 def widest_caution(verdict: Verdict) -> str:
-    """That wider ones might be better still, in words; empty if the widest is not the best."""
+    """A warning that wider networks might be even better; empty if the widest is not the best."""
     if not verdict.widest_is_best:
         return ""
     return f"The most that were tried, {verdict.widths[-1]:,}, did best: more were not tried, and may be better."
