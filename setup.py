@@ -3,8 +3,6 @@
 import re
 from pathlib import Path
 
-from setuptools import setup
-
 
 def standalone(text: str) -> str:
     """Leave out pictures of the repository, and of links into it all but their text."""
@@ -13,5 +11,7 @@ def standalone(text: str) -> str:
 
 
 if __name__ == "__main__":
+    from setuptools import setup
+
     readme = Path(__file__).with_name("README.md").read_text(encoding="utf-8")
     setup(long_description=standalone(readme), long_description_content_type="text/markdown")

@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -51,6 +52,14 @@ def test_the_site_is_built_and_needs_nothing_from_elsewhere(tmp_path):
         assert loaded
         for each in loaded:
             assert not re.match(r"(https?:)?//", each), f"{name} loads {each}"
+
+
+def test_a_package_index_gets_no_link_into_the_repository():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = runpy.run_path(str(ROOT / "setup.py"), run_name="setup")["standalone"](readme)
+    assert not re.search(r"\]\((?!https://)", shown)
+    assert "python -m pip install -e . && mlp-jax sweep" in shown
+    assert "what the figures mean" in shown  # the text of a link stays
 
 
 def test_tables_are_those_of_the_records():
