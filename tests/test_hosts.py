@@ -43,7 +43,8 @@ def processes(count: int, *arguments: object, devices: int = 2):
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # as conftest.py has it, for the same bits
     }
     # Arrays are told in pieces of a few rows, as large ones are.
-    program = "import sys; from mlp_jax import cli, distributed; distributed.GATHERED_BYTES = 256; sys.exit(cli.main())"
+    program = "import sys; from mlp_jax import cli; from mlp_jax.machine import distributed; "
+    program += "distributed.GATHERED_BYTES = 256; sys.exit(cli.main())"
     command = [sys.executable, "-c", program, "sweep", "--no-cache"]
     command += ["--distributed", "--coordinator", f"127.0.0.1:{port}", "--process-count", str(count)]
     started = [

@@ -300,12 +300,12 @@ def _check_as_begun(options: Sweep, out: Path) -> None:
             continue
         raise InputError(
             f"{out} cannot be resumed as another sweep: {name} was {_told(was)} and is now {_told(now)}: leave that "
-            "option away, or begin another sweep with --out"
+            "option out, or start another sweep with --out"
         )
 
 
 def _told(value: Any) -> str:
-    """What was given to an option, as messages repeat it."""
+    """The value of an option as messages show it."""
     return " ".join(map(str, value)) if isinstance(value, tuple) else shown(value)
 
 
