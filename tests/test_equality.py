@@ -67,6 +67,7 @@ POINTS = (
     ),
     Trial(7, "relu", 1e-2, 0, initialization="normal", init_scale=0.3, bias_initialization="pytorch", label_noise=0.2),
     Trial(5, "relu", 1e-2, 0, initialization="he", warmup_steps=4),
+    Trial(7, "relu", 1e-1, 0, "sgd", 0.5, l2=0.1, clip=0.01),
     Trial((8, 6), "relu", 1e-2, 0, parametrization="mup", base_width=4, bias_initialization="pytorch"),
     Trial((8, 6), "relu", 1e-1, 0, parametrization="mup", base_width=4, optimizer="sgd", initialization="lecun"),
     Trial(8, "relu", 1e-2, 0, parametrization="mup", base_width=16, optimizer="adamw", weight_decay=0.3),
@@ -181,7 +182,10 @@ def plain_optimizer(point, recipe):
             "nesterov": sgd,
         }[point.optimizer]
 
-    return optax.inject_hyperparams(make)(learning_rate=point.learning_rate)
+    def clipped(learning_rate):
+        return optax.chain(optax.clip(point.clip), make(learning_rate))
+
+    return optax.inject_hyperparams(clipped if point.clip else make)(learning_rate=point.learning_rate)
 
 
 def mup_factors(point, layers):

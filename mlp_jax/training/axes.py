@@ -112,6 +112,7 @@ class Trial(NamedTuple):
             optax's AdamW and PyTorch's SGD define it.
         l2: λ of the penalty ½ λ Σ W² on the weights, without the biases, that is added to the loss.
         label_smoothing: share of each label that is spread evenly over all classes.
+        clip: c, to which each component of the gradient is cut off, −c to c; 0 for none.
         network: ``mlp``, a multilayer perceptron, or ``cnn``, two convolutions of M and 2 M channels and a dense layer.
         initialization: distribution of the initial weights, a name in ``mlp_jax.networks.layers.INITIALIZATIONS``.
         init_scale: what the initial weights are multiplied by; the standard deviation with ``normal``.
@@ -172,6 +173,9 @@ class Trial(NamedTuple):
     label_smoothing: Annotated[
         float,
         _number("label_smoothings", "label smoothing", _below_one, "Share of each label spread over all classes."),
+    ] = 0.0
+    clip: Annotated[
+        float, _number("clips", "clip", _not_negative, "Bound of each component of the gradient; 0 for none.")
     ] = 0.0
     network: Annotated[
         str, _named("networks", "network", NETWORKS, "mlp, or cnn: two convolutions of M and 2 M channels.")

@@ -26,7 +26,7 @@ def fuses(forms: Forms, recipe: Recipe, numbers: Any, params: Any) -> bool:
         numbers: of the trials, by name.
         params: of the trials, by optimizer.
     """
-    if not forms.kernels or not forms.ahead or recipe.precision != "float32" or "l2" in numbers:
+    if not forms.kernels or not forms.ahead or recipe.precision != "float32" or numbers.keys() & {"l2", "clip"}:
         return False
     weights = params.get(FUSED, {}).get(FIRST)
     return weights is not None and weights.dtype == jnp.float32 and weights.shape[1] % COLUMNS == 0

@@ -125,6 +125,7 @@ def make_optimizer(
             numbers = {**numbers, "weight_decay": _times(numbers["weight_decay"], jax.tree.map(_inverse, rate_factors))}
     chained = optax.chain(
         _plus(penalty),
+        _clipped(numbers.get("clip")),
         OPTIMIZERS[name].direction(recipe, numbers),
         optax.stateless(lambda updates, _: jax.tree.map(lambda u, rate: -rate * u, updates, rates)),
     )
@@ -138,6 +139,17 @@ def _times(numbers: Any, constants: Any) -> Any:
 
 def _inverse(factor: Any) -> Any:
     return 1 / np.asarray(factor)
+
+
+def _clipped(bounds: Any) -> optax.GradientTransformation:
+    """``optax.clip`` with a bound by row, 0 for none; nothing where there are no bounds."""
+    if bounds is None:
+        return optax.identity()
+
+    def clip(update: Array, bound: Array) -> Array:
+        return jnp.where(bound > 0, jnp.clip(update, -bound, bound), update)
+
+    return optax.stateless(lambda updates, _: jax.tree.map(clip, updates, bounds))
 
 
 def _plus(factors: Any) -> optax.GradientTransformation:
