@@ -68,6 +68,7 @@ POINTS = (
     Trial(7, "relu", 1e-2, 0, initialization="normal", init_scale=0.3, bias_initialization="pytorch", label_noise=0.2),
     Trial(5, "relu", 1e-2, 0, initialization="he", warmup_steps=4),
     Trial(7, "relu", 1e-1, 0, "sgd", 0.5, l2=0.1, clip=0.01),
+    Trial((8, 6), "relu", 1e-3, 0, "lion", weight_decay=0.2),
     Trial((8, 6), "relu", 1e-2, 0, parametrization="mup", base_width=4, bias_initialization="pytorch"),
     Trial((8, 6), "relu", 1e-1, 0, parametrization="mup", base_width=4, optimizer="sgd", initialization="lecun"),
     Trial(8, "relu", 1e-2, 0, parametrization="mup", base_width=16, optimizer="adamw", weight_decay=0.3),
@@ -178,6 +179,7 @@ def plain_optimizer(point, recipe):
             "adamw": optax.adamw(
                 learning_rate, **adam, weight_decay=0.0 if point.parametrization == "mup" else point.weight_decay
             ),
+            "lion": optax.lion(learning_rate, recipe.beta1, recipe.beta2, weight_decay=point.weight_decay),
             "sgd": sgd,
             "nesterov": sgd,
         }[point.optimizer]

@@ -106,7 +106,7 @@ class Trial(NamedTuple):
         activation: of the hidden layers, a name in ``mlp_jax.ACTIVATIONS``.
         learning_rate: the optimizer's α.
         seed: of initial weights and of everything else that is random.
-        optimizer: ``adam``, ``adamw``, ``sgd``, or ``nesterov`` (SGD with Nesterov's momentum).
+        optimizer: ``adam``, ``adamw``, ``lion``, ``sgd``, or ``nesterov`` (SGD with Nesterov's momentum).
         momentum: of SGD.
         weight_decay: the share of every parameter that a step subtracts, times the learning rate, as PyTorch's and
             optax's AdamW and PyTorch's SGD define it.

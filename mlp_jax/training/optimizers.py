@@ -87,6 +87,11 @@ def _adamw(recipe: Recipe, numbers: ByRow) -> optax.GradientTransformation:
     return optax.chain(_adam(recipe, numbers), _plus(numbers.get("weight_decay")))
 
 
+def _lion(recipe: Recipe, numbers: ByRow) -> optax.GradientTransformation:
+    """Lion: the sign of a moving average, and weights that decay as AdamW's (Chen et al., 2023)."""
+    return optax.chain(optax.scale_by_lion(recipe.beta1, recipe.beta2), _plus(numbers.get("weight_decay")))
+
+
 def _sgd(nesterov: bool) -> Callable[[Recipe, ByRow], optax.GradientTransformation]:
     """Stochastic gradient descent, with (Nesterov's) momentum and weight decay as PyTorch has them."""
 
@@ -99,6 +104,7 @@ def _sgd(nesterov: bool) -> Callable[[Recipe, ByRow], optax.GradientTransformati
 OPTIMIZERS: dict[str, Optimizer] = {
     "adam": Optimizer(frozenset(), _adam, adaptive=True),
     "adamw": Optimizer(frozenset({"weight_decay"}), _adamw, adaptive=True),
+    "lion": Optimizer(frozenset({"weight_decay"}), _lion, adaptive=True),
     "sgd": Optimizer(frozenset({"momentum", "weight_decay"}), _sgd(nesterov=False)),
     "nesterov": Optimizer(frozenset({"momentum", "weight_decay"}), _sgd(nesterov=True)),
 }
