@@ -16,12 +16,13 @@ import numpy as np
 from mlp_jax.answers.contests import Step
 from mlp_jax.answers.learning import LateLearning, best_epochs, late_learning
 from mlp_jax.answers.points import Summary, best_point, by_setting, summarize
+from mlp_jax.answers.ranking import ranking, search_record
 from mlp_jax.answers.rates import BestRate, Interaction, best_rates, interactions
 from mlp_jax.answers.rows import POINT, groups
 from mlp_jax.answers.scores import bounded, number_text, score_text
 from mlp_jax.answers.variation import CONFIDENCE
 from mlp_jax.answers.verdicts import Verdict, saturation_record, verdicts
-from mlp_jax.runs.tables import Table, criterion
+from mlp_jax.runs.tables import Table, criterion, of_trials, to_the_end
 from mlp_jax.sweeps.outcomes import SPLITS, Outcomes
 
 __all__ = [
@@ -87,6 +88,8 @@ class Analysis:
         interactions: where there are several learning rates and widths; else empty.
         late_learning: ``late_learning``.
         verdicts: a row a setting.
+        search: of a search, what it found (``mlp_jax.answers.ranking``): all else is of the configurations that were
+            trained to the end; empty of a sweep.
     """
 
     score_name: str
@@ -102,6 +105,7 @@ class Analysis:
     interactions: list[Interaction]
     late_learning: list[LateLearning]
     verdicts: list[Verdict]
+    search: dict[str, Any]
 
     def steps(self, name: str) -> list[Step]:
         """Those of every setting: ``gains``, ``against_best``, ``beyond``, or one of these on test."""
@@ -145,6 +149,11 @@ def analyse(
         timing: what ``mlp_jax.runs.timing`` measured, if it did.
         outcomes: what each trial makes of each example; None if that is not known.
     """
+    search = {}
+    if "search" in config:
+        search = search_record(ranking(trials, config["epochs"]), trials, config)
+        trials = to_the_end(trials)
+        history = of_trials(history, trials)
     rows = summarize(trials, outcomes)
     epochs = best_epochs(history)
     several_rates = len(set(trials["learning_rate"].tolist())) > 1
@@ -167,6 +176,7 @@ def analyse(
         interactions=interactions(trials, outcomes),
         late_learning=late_learning(history),
         verdicts=verdicts(trials, history, outcomes),
+        search=search,
     )
 
 
@@ -191,4 +201,5 @@ def analysis_record(analysis: Analysis) -> dict[str, Any]:
         },
         "best_rates": [asdict(best) for best in analysis.best_rates],
         "interactions": [asdict(each) for each in analysis.interactions],
+        **({"search": analysis.search} if analysis.search else {}),
     }

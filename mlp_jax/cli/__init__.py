@@ -13,7 +13,21 @@ from typing import Any
 import jax
 import tyro
 
-from mlp_jax.cli import analyse, check, data, evaluate, export, plot, predict, report, sweep, tensorboard, time, train
+from mlp_jax.cli import (
+    analyse,
+    check,
+    data,
+    evaluate,
+    export,
+    plot,
+    predict,
+    report,
+    search,
+    sweep,
+    tensorboard,
+    time,
+    train,
+)
 from mlp_jax.cli._output import print_in_any_encoding
 from mlp_jax.cli._parsing import parsed
 from mlp_jax.cli._signals import Interrupted
@@ -24,6 +38,7 @@ from mlp_jax.machine.backend import check_xla_flags, require_jax
 COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "sweep": (sweep.Sweep, sweep.run),
     "train": (train.Train, train.run),
+    "search": (search.Search, search.run),
     "data": (data.Data, data.run),
     "check": (check.Check, check.run),
     "predict": (predict.Predict, predict.run),

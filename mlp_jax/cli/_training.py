@@ -22,11 +22,19 @@ from mlp_jax.datasets import Dataset, absolute_path, load_dataset
 from mlp_jax.errors import InputError, SweepStopped, SweepWarning, first_line, whole
 from mlp_jax.machine.cache import enable_compilation_cache
 from mlp_jax.machine.distributed import leads, lost, several
-from mlp_jax.runs.directory import CHECKPOINTS, check_new, dataset_of, read_config, sweep_config, write_run
+from mlp_jax.runs.directory import (
+    CHECKPOINTS,
+    check_new,
+    dataset_of,
+    read_config,
+    resume_command,
+    sweep_config,
+    write_run,
+)
 from mlp_jax.runs.running import new_run, own_place, results, resume_from, resumed_run
 from mlp_jax.runs.tables import best_trial, history_table, trials_table
 from mlp_jax.sweeps.grid import Grid
-from mlp_jax.sweeps.sweep import SweepResult, check_dtype, device_a_core, make_setup, sweep
+from mlp_jax.sweeps.sweep import Setup, SweepResult, check_dtype, device_a_core, make_setup, sweep
 from mlp_jax.tasks import get_task
 from mlp_jax.training.recipe import Recipe
 
@@ -75,6 +83,14 @@ class TrainingOptions:
         """Of each device to use, as ``sweep`` takes it."""
         return None if self.memory is None else int(self.memory * 2**30)
 
+    def setup(self, grid: Grid, dataset: Dataset) -> Setup:
+        """What training that grid means, checked before anything is begun."""
+        return make_setup(grid, dataset, **self.asked)
+
+    def train(self, grid: Grid, dataset: Dataset, display: Display, **how: Any) -> SweepResult:
+        """Train that grid; ``how`` is what ``sweep`` takes besides."""
+        return sweep(grid, dataset, **self.asked, **how, on_plan=display.on_plan, on_epoch=display.on_epoch)
+
     def make_devices(self, grid: Grid, dataset: Dataset) -> None:
         """Have as many devices of the CPU as training gains by."""
         device_a_core(grid, dataset, recipe=self.recipe, layout=self.layout, use_bias=self.use_bias)
@@ -101,8 +117,7 @@ def train_run(
     begun = read_config(out) if resume else None
     dataset, place = _dataset(options, begun, out)
     options.make_devices(grid, dataset)
-    asked = options.asked
-    config = sweep_config(make_setup(grid, dataset, **asked), options.dataset, place)
+    config = sweep_config(options.setup(grid, dataset), options.dataset, place)
     stop = Stop(lambda: f"interrupted; {_left(out)}")
     with contextlib.ExitStack() as stack:
         stack.enter_context(_told(stop, out))
@@ -119,22 +134,20 @@ def train_run(
         if several() and not leads():
             # Said now: should the process that leads die, JAX ends this one before it can say anything.
             who = f"process {jax.process_index()} of {jax.process_count()}"
-            again = f"should another one end, so does this one; to go on, all of them: {_again(out)}"
+            again = f"should another one end, so does this one; to go on, all of them: {resume_command(out)}"
             print(f"mlp-jax: {who}: {again}", file=sys.stderr, flush=True)
         with Display(console, grid, options.recipe.epochs, get_task(dataset.task).score_name) as display:
             if (batch := options.recipe.batch_size) > (count := len(dataset.train)):
                 more = f"Batches of {batch:,} are more than the {count:,} training examples"
                 console.print(f"{more}: all of them are one batch", highlight=False, soft_wrap=True)
-            result = sweep(
+            result = options.train(
                 grid,
                 dataset,
-                **asked,
+                display,
                 **saved,
                 memory=options.memory_bytes,
                 checkpoint_every=options.checkpoint_every,
                 stop=stop,
-                on_plan=display.on_plan,
-                on_epoch=display.on_epoch,
             )
         if leads():
             with results(out) as directory:
@@ -168,7 +181,7 @@ def _told(stop: Stop, out: Path) -> Iterator[None]:
         if not lost(error):
             raise
         raise Interrupted(
-            1, f"another process has ended, and so does this one; to go on, all of them: {_again(out)}"
+            1, f"another process has ended, and so does this one; to go on, all of them: {resume_command(out)}"
         ) from None
     except OSError as error:
         raise InputError(f"{error}; {_left(out)}") from None
@@ -178,11 +191,7 @@ def _left(out: Path) -> str:
     """What is left of a run that ends early."""
     if not (out / "config.json").is_file():
         return "no run was written"
-    return f"to go on from the last checkpoint: {_again(out)}"
-
-
-def _again(out: Path) -> str:
-    return f"mlp-jax sweep --resume {shlex.quote(str(out))}"
+    return f"to go on from the last checkpoint: {resume_command(out)}"
 
 
 def _check_same(out: Path, begun: Mapping[str, Any], config: Mapping[str, Any]) -> None:

@@ -25,7 +25,7 @@ from mlp_jax.cli._using import figure_arguments, own_directory
 from mlp_jax.datasets import load_dataset
 from mlp_jax.errors import InputError, SweepWarning, shown, whole
 from mlp_jax.machine import distributed
-from mlp_jax.runs.directory import Run, environment, is_finished, read_config, read_run, read_trials
+from mlp_jax.runs.directory import Run, environment, is_finished, read_config, read_run, read_trials, resume_command
 from mlp_jax.runs.running import tidy_finished
 from mlp_jax.runs.tables import history_table
 from mlp_jax.sweeps.forecast import forecast
@@ -75,6 +75,8 @@ def begun_with(path: Path) -> Sweep:
     if not path.is_dir():
         raise InputError(f"{path} is no directory: expected one that mlp-jax sweep began")
     config = read_config(path)
+    if "search" in config:
+        raise InputError(f"{path} is of a search: {resume_command(path)}")
     try:
         axes = options_of(config)
     except InputError as error:

@@ -20,6 +20,7 @@ import io
 import json
 import os
 import platform
+import shlex
 import shutil
 import sys
 import tempfile
@@ -46,6 +47,7 @@ from mlp_jax.runs.tables import (
     KEYS,
     LAYERS,
     SCORES,
+    STOPPED,
     VARIANT,
     Table,
     column_type,
@@ -72,7 +74,7 @@ CHECKPOINTS = "checkpoints"
 """Of a run directory, until it is finished."""
 
 _TEXT = {"program", "device"}
-_WHOLE = {"trial", "parameters", "diverged", "epoch"}
+_WHOLE = {"trial", "parameters", "diverged", "epoch", STOPPED}
 """Columns that are neither axes nor numbers with a fraction."""
 
 _CONFIG: dict[str, Any] = {
@@ -245,6 +247,7 @@ def sweep_config(setup: Setup, dataset: str, dataset_path: str | None = None) ->
         "most_rows": setup.most_rows,
         "use_bias": setup.use_bias,
         "dtype": setup.dtype,
+        **({"search": asdict(setup.search)} if setup.search is not None else {}),
     }
 
 
@@ -295,7 +298,7 @@ def environment(result: SweepResult) -> dict[str, Any]:
             "saving": timing.saving,
         },
         "plan": "; ".join(dict.fromkeys(map(str, result.plans))),
-        "examples_times_trials_per_second": result.examples[0] * len(result.trials) / timing.warm_epoch,
+        "examples_times_trials_per_second": result.examples_per_second,
     }
 
 
@@ -394,7 +397,7 @@ def read_run(path: str | Path) -> Run:
     if not path.is_dir():
         raise DataError(f"{path} is no directory: expected one that mlp-jax sweep wrote")
     if not is_finished(path) and (path / CHECKPOINTS).is_dir():
-        raise DataError(f"{path} is not finished: mlp-jax sweep --resume {path}")
+        raise DataError(f"{path} is not finished: {resume_command(path)}")
     return Run(
         path,
         read_config(path),
@@ -405,6 +408,15 @@ def read_run(path: str | Path) -> Run:
         if os.path.lexists(path / "timing.csv")
         else None,
     )
+
+
+def resume_command(path: Path) -> str:
+    """What to type to go on with a run that was begun there."""
+    try:
+        command = "search" if "search" in read_config(path) else "sweep"
+    except DataError:
+        command = "sweep"
+    return f"mlp-jax {command} --resume {shlex.quote(str(path))}"
 
 
 def read_trials(path: Path) -> Table:
@@ -469,6 +481,8 @@ def _checked_config(config: dict[str, Any], path: Path) -> dict[str, Any]:
     names = config.get("class_names", [])  # which older runs lack
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise DataError(f"{path}: class_names is {shown(names)}: expected a list of names")
+    if not isinstance(searched := config.get("search"), dict | None):
+        raise DataError(f"{path}: search is {shown(searched)}: expected its settings")
     if not isinstance(transpose := config.get("transpose"), bool | None):
         raise DataError(f"{path}: transpose is {shown(transpose)}: expected true, false or null")
     return config

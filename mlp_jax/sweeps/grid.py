@@ -105,16 +105,19 @@ class Grid:
 
     @property
     def axes(self) -> dict[str, Any]:
-        """The grid as JSON holds it: the values on each axis that is used; of a sum, a list of these as ``grids``.
+        """The grid as JSON holds it: the values on each axis that is used; of a sum, all its products as ``grids`` too.
 
         Used are the article's axes and all whose values differ from the defaults.
         """
         each = [_used(product) for product in self.products]
-        return each[0] if len(each) == 1 else {"grids": each}
+        if len(each) == 1:
+            return each[0]
+        used = [axis for axis in AXES.values() if any(axis.plural in one for one in each)]
+        return {axis.plural: list(self.values(axis.name)) for axis in used} | {"grids": each}
 
     @classmethod
     def from_axes(cls, axes: Mapping[str, Any]) -> "Grid":
-        """The reverse of ``axes``; other keys are passed over.
+        """The reverse of ``axes``; other keys are passed over. Where there are ``grids``, they alone count.
 
         Raises:
             InputError: it makes no sense.
