@@ -61,6 +61,7 @@ _MODULES = {
     "estimators": "adapters.estimators",
     "export": "adapters.export",
     "images": "pictures.images",
+    "optuna": "adapters.optuna",
     "plots": "answers.plots",
     "report": "answers.report",
     "runs": "runs",
