@@ -77,9 +77,10 @@ def work(options: Options) -> dict[str, Any]:
     mlp_jax.device_a_core(grid, dataset, recipe=recipe)
     begun = time.perf_counter()
     stopped = np.zeros(len(grid.trials), int)
+    result: mlp_jax.SweepResult
     if options.worker == "search":
-        found = mlp_jax.search(grid, dataset, recipe=recipe, eta=options.eta)
-        stopped, result = found.stopped, found
+        result = found = mlp_jax.search(grid, dataset, recipe=recipe, eta=options.eta)
+        stopped = found.stopped
     else:
         result = mlp_jax.sweep(grid, dataset, recipe=recipe)
     seconds = time.perf_counter() - begun

@@ -27,6 +27,7 @@ from mlp_jax.cli import (
     tensorboard,
     time,
     train,
+    watch,
 )
 from mlp_jax.cli._output import print_in_any_encoding
 from mlp_jax.cli._parsing import parsed
@@ -41,6 +42,7 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "search": (search.Search, search.run),
     "data": (data.Data, data.run),
     "check": (check.Check, check.run),
+    "watch": (watch.Watch, watch.run),
     "predict": (predict.Predict, predict.run),
     "evaluate": (evaluate.Evaluate, evaluate.run),
     "export": (export.Export, export.run),

@@ -6,7 +6,7 @@ import math
 import shlex
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +14,7 @@ from typing import Any, Literal
 import jax
 from rich.console import Console
 
+from mlp_jax.adapters.tensorboard import LiveEvents, summaries
 from mlp_jax.answers.terminal import Display
 from mlp_jax.cli._axes import of_recipe
 from mlp_jax.cli._signals import Interrupted, Stop
@@ -31,9 +32,11 @@ from mlp_jax.runs.directory import (
     sweep_config,
     write_run,
 )
+from mlp_jax.runs.progress import ProgressFile
 from mlp_jax.runs.running import new_run, own_place, results, resume_from, resumed_run
 from mlp_jax.runs.tables import best_trial, history_table, trials_table
 from mlp_jax.sweeps.grid import Grid
+from mlp_jax.sweeps.record import Progress
 from mlp_jax.sweeps.sweep import Setup, SweepResult, check_dtype, device_a_core, make_setup, sweep
 from mlp_jax.tasks import get_task
 from mlp_jax.training.recipe import Recipe
@@ -62,6 +65,8 @@ class TrainingOptions:
     """Epochs between checkpoints; by default as often as costs no more than 2 % of the time."""
     cache: bool = True
     """Keep compiled programs in the user's cache directory, for the next run of a like sweep."""
+    tensorboard: bool = False
+    """Write event files while training, to tensorboard/ in the run's directory. Needs the extra tensorboard."""
     json: bool = False
     """Print the result as JSON, and progress to the standard error."""
 
@@ -89,7 +94,7 @@ class TrainingOptions:
 
     def train(self, grid: Grid, dataset: Dataset, display: Display, **how: Any) -> SweepResult:
         """Train that grid; ``how`` is what ``sweep`` takes besides."""
-        return sweep(grid, dataset, **self.asked, **how, on_plan=display.on_plan, on_epoch=display.on_epoch)
+        return sweep(grid, dataset, **self.asked, **how, on_plan=display.on_plan)
 
     def make_devices(self, grid: Grid, dataset: Dataset) -> None:
         """Have as many devices of the CPU as training gains by."""
@@ -140,6 +145,13 @@ def train_run(
             if (batch := options.recipe.batch_size) > (count := len(dataset.train)):
                 more = f"Batches of {batch:,} are more than the {count:,} training examples"
                 console.print(f"{more}: all of them are one batch", highlight=False, soft_wrap=True)
+            reports: list[Callable[[Progress], None]] = [display.on_epoch]
+            events = None
+            if leads():
+                reports.append(ProgressFile(out, grid).on_epoch)
+                if options.tensorboard:
+                    events = LiveEvents(out / "tensorboard", grid.trials, get_task(dataset.task).score_name)
+                    reports.append(events.on_epoch)
             result = options.train(
                 grid,
                 dataset,
@@ -148,14 +160,27 @@ def train_run(
                 memory=options.memory_bytes,
                 checkpoint_every=options.checkpoint_every,
                 stop=stop,
+                on_epoch=_each(reports),
             )
         if leads():
             with results(out) as directory:
                 write_run(result, directory, config["dataset"], config["dataset_path"])
                 drawn = _to_draw(result)  # now: it may be read from checkpoints, which go with this block
             tables = (trials_table(result), history_table(result), config)
+            if events is not None:
+                events.finish(tables[0])
             draw_lacking(out, *tables, outcomes=result.outcomes, dataset=dataset, **drawn)
     return result, dataset
+
+
+def _each(reports: Sequence[Callable[[Progress], None]]) -> Callable[[Progress], None]:
+    """What reports to all of these."""
+
+    def report(progress: Progress) -> None:
+        for each in reports:
+            each(progress)
+
+    return report
 
 
 def _dataset(options: TrainingOptions, begun: Mapping[str, Any] | None, out: Path) -> tuple[Dataset, str | None]:
@@ -232,6 +257,8 @@ def check(options: TrainingOptions, out: Path | None) -> None:
         raise InputError(f"memory is {options.memory}: expected a number of GiB above 0")
     if options.checkpoint_every is not None:
         whole("checkpoint_every", options.checkpoint_every, 1, sys.maxsize)
+    if options.tensorboard:
+        summaries()
     if out is not None:
         check_new(out)
 

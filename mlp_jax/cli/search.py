@@ -24,7 +24,7 @@ from mlp_jax.sweeps.sweep import Setup
 
 T = TypeVar("T")
 
-_OWN = ("resume", "out", "memory", "checkpoint_every", "cache", "json", "dataset", "transpose")
+_OWN = ("resume", "out", "memory", "checkpoint_every", "cache", "json", "tensorboard", "dataset", "transpose")
 """Options that a search may be resumed with: they do not say what is searched."""
 
 
@@ -72,7 +72,7 @@ class Search(TrainingOptions):
 
     def train(self, grid: Grid, dataset: Dataset, display: Display, **how: Any) -> SearchResult:
         """Search that grid."""
-        told: dict[str, Any] = {"on_rung": display.on_rung, "on_plan": display.on_plan, "on_epoch": display.on_epoch}
+        told: dict[str, Any] = {"on_rung": display.on_rung, "on_plan": display.on_plan}
         return search(grid, dataset, **self.asked, **self._deciding, **how, **told)
 
 

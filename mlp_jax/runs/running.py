@@ -2,6 +2,7 @@
 
 config.json    from the beginning
 checkpoints/   until the results are there (``mlp_jax.sweeps.checkpoints``)
+progress.npz   how far it is (``mlp_jax.runs.progress``)
 .lock          held by the process that writes; the system lets go of it when that process ends, however it ends
 .results/      results on their way
 
@@ -23,6 +24,7 @@ from mlp_jax.errors import InputError
 from mlp_jax.files import is_partial
 from mlp_jax.machine.distributed import from_all, leads
 from mlp_jax.runs.directory import CHECKPOINTS, LOCK, MANIFEST, check_new, is_finished, write_json, write_manifest
+from mlp_jax.runs.progress import PROGRESS
 
 _RESULTS = ".results"
 
@@ -143,7 +145,7 @@ def _tidy(path: Path) -> None:
     for name in (CHECKPOINTS, _RESULTS):
         shutil.rmtree(path / name, ignore_errors=True)
     with contextlib.suppress(OSError):
-        for left in [*filter(is_partial, path.iterdir()), path / LOCK]:
+        for left in [*filter(is_partial, path.iterdir()), path / PROGRESS, path / LOCK]:
             left.unlink(missing_ok=True)
 
 
