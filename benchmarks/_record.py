@@ -1,4 +1,4 @@
-"""The record of a benchmark: what was measured, every sample of it, and what it was measured with."""
+"""The record of a benchmark or study: what was measured, every sample of it, with what; and tables made of records."""
 
 import datetime
 import json
@@ -9,7 +9,7 @@ import shlex
 import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ _DISTRIBUTIONS = (
     "tensorflow-cpu",
     "scikit-learn",
     "torch",
+    "mnist1d",
 )
 # What a user may have set, and what changes how fast these packages are.
 _VARIABLES = ("XLA_FLAGS", "JAX_PLATFORMS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -51,7 +52,7 @@ def environment() -> dict[str, Any]:
     """Date, command, commit, versions and machine: to be called before anything is measured."""
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "command": shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *_what_was_asked(sys.argv[1:])]),
+        "command": shlex.join(["python", _script(), *_what_was_asked(sys.argv[1:])]),
         "commit": _commit(),
         "versions": {"python": platform.python_version()} | _versions(),
         "platform": platform.platform(),
@@ -62,6 +63,13 @@ def environment() -> dict[str, Any]:
         "load_before": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "variables": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
     }
+
+
+def _script() -> str:
+    """The program that runs, from the repository's root."""
+    path = Path(sys.argv[0]).resolve()
+    root = Path(__file__).parents[1]
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
 
 
 def _what_was_asked(arguments: Sequence[str]) -> list[str]:
@@ -81,6 +89,27 @@ def write_record(record: dict[str, Any], directory: Path, name: str) -> Path:
     text = re.sub(r"\[\s+([-+.\deE,\s]+?)\s+\]", lambda found: f"[{' '.join(found[1].split())}]", text)
     path.write_text(text + "\n", encoding="utf-8")
     return path
+
+
+def read_record(directory: Path, name: str) -> dict[str, Any]:
+    """The record of that name."""
+    record: dict[str, Any] = json.loads((directory / f"{name}.json").read_text(encoding="utf-8"))
+    return record
+
+
+def markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table; every column but the first is aligned to the right."""
+    lines = [headings, ["---", *["---:"] * (len(headings) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def filled(text: str, tables: Mapping[str, Callable[[], str]]) -> str:
+    """A page with these tables between their ``<!-- NAME -->`` and ``<!-- end -->``; other places are left alone."""
+
+    def table(found: re.Match[str]) -> str:
+        return f"{found[1]}\n{tables[found[2]]()}\n\n{found[3]}" if found[2] in tables else found[0]
+
+    return re.sub(r"(<!-- ([\w-]+) -->\n).*?(<!-- end -->)", table, text, flags=re.DOTALL)
 
 
 def _versions() -> dict[str, str]:

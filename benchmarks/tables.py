@@ -6,26 +6,18 @@ A table stands between ``<!-- NAME -->`` and ``<!-- end -->``, where NAME is a f
 to what the records say.
 """
 
-import json
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-RECORDS = Path(__file__).parent / "records"
+from _record import RECORDS, filled, markdown, read_record
+
 PAGES = [Path(__file__).parents[1] / name for name in ("README.md", "docs/performance.md")]
 
 
 def read(name: str) -> dict[str, Any]:
     """The record of that name."""
-    record: dict[str, Any] = json.loads((RECORDS / f"{name}.json").read_text(encoding="utf-8"))
-    return record
-
-
-def markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table; every column but the first is aligned to the right."""
-    lines = [headings, ["---", *["---:"] * (len(headings) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return read_record(RECORDS, name)
 
 
 def peers() -> str:
@@ -250,20 +242,10 @@ TABLES: dict[str, Callable[[], str]] = {
 }
 
 
-def filled(text: str) -> str:
-    """A page, its tables as the records have them."""
-    return re.sub(
-        r"(<!-- (\w+) -->\n).*?(<!-- end -->)",
-        lambda found: f"{found[1]}\n{TABLES[found[2]]()}\n\n{found[3]}",
-        text,
-        flags=re.DOTALL,
-    )
-
-
 def main() -> None:
     """Write the pages."""
     for page in PAGES:
-        page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")
+        page.write_text(filled(page.read_text(encoding="utf-8"), TABLES), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -58,6 +58,7 @@ __all__ = [
 
 _MODULES = {
     "analysis": "answers.analysis",
+    "compare": "answers.compare",
     "estimators": "adapters.estimators",
     "export": "adapters.export",
     "images": "pictures.images",

@@ -1,4 +1,4 @@
-"""What this package raises when it is the user's input, or the machine, that is at fault; and the checks that do."""
+"""Exceptions for when the user's input or the machine is at fault, and the checks that raise them."""
 
 import numbers
 import operator
@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 LONGEST_SHOWN = 80
-"""Characters of a wrong value that a message repeats."""
+"""Longest part of a wrong value that a message repeats, in characters."""
 
 
 class InputError(ValueError):
     """Bad input: one line that says what was wrong, what was expected and how to mend it."""
 
     def __init__(self, message: str) -> None:
-        """Keep the message on one line, and control characters (of file names, say) from the terminal."""
+        """Keep the message on one line, and keep control characters (in file names, say) off the terminal."""
         super().__init__(
             "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(message))
         )
@@ -36,7 +36,7 @@ class MissingExtraError(InputError, ImportError):
 
 
 class SweepStopped(Exception):  # noqa: N818 (nothing went wrong)
-    """A sweep ended early because it was asked to; what was trained is saved, if it had a place to save to.
+    """A sweep stopped early on request; what was trained is saved, if it had a directory to save to.
 
     Attributes:
         saved: the directory to resume from; None if there is none.
@@ -48,11 +48,11 @@ class SweepStopped(Exception):  # noqa: N818 (nothing went wrong)
 
 
 class SweepWarning(UserWarning):
-    """Something that a sweep went around, and that its user should know of."""
+    """Something doubtful that did not stop the work, but that the user should know."""
 
 
 def shown(value: Any) -> str:
-    """A wrong value as messages repeat it: as Python writes it (NumPy's numbers as Python's), but not endlessly."""
+    """A wrong value as messages show it: as Python writes it (NumPy's numbers like Python's), shortened if long."""
     try:
         with np.printoptions(legacy="1.25"):  # before NumPy 2 wrote np.int64(1) for 1, in lists and tuples too
             text = repr(value)
@@ -63,10 +63,10 @@ def shown(value: Any) -> str:
 
 
 def whole(name: str, value: Any, least: int, most: int) -> int:
-    """The value as an int: Python's or NumPy's, or an array of no dimensions.
+    """The value as an int: from Python's or NumPy's, or from an array without dimensions.
 
     Raises:
-        InputError: it is no whole number from ``least`` to ``most`` (both allowed), or a truth value.
+        InputError: it is not a whole number from ``least`` to ``most`` (inclusive), or it is a boolean.
     """
     try:
         number = None if isinstance(value, bool) else operator.index(value)
@@ -78,7 +78,7 @@ def whole(name: str, value: Any, least: int, most: int) -> int:
 
 
 def real(name: str, value: Any, fits: Any, expected: str) -> float:
-    """The value as a Python number: from Python's or NumPy's, or an array of no dimensions.
+    """The value as a Python number: from Python's or NumPy's, or from an array without dimensions.
 
     Args:
         name: for the message.
@@ -87,7 +87,7 @@ def real(name: str, value: Any, fits: Any, expected: str) -> float:
         expected: the same for the message.
 
     Raises:
-        InputError: it is no real number, or does not fit.
+        InputError: it is not a real number, or does not fit.
     """
     number = value.item() if isinstance(value, np.generic | np.ndarray) and value.ndim == 0 else value
     if isinstance(number, bool) or not isinstance(number, numbers.Real) or not fits(number):
@@ -96,13 +96,13 @@ def real(name: str, value: Any, fits: Any, expected: str) -> float:
 
 
 def instance(name: str, value: Any, kind: Any, expected: str) -> None:
-    """Raise InputError unless the value is of that kind: a type, or several joined by ``|``."""
+    """Raise InputError unless the value is of that type, or of one of several joined by ``|``."""
     if not isinstance(value, kind):
         raise InputError(f"{name} is {shown(value)}: expected {expected}")
 
 
 def listed(name: str, values: Any, expected: str) -> Sequence[Any]:
-    """The values, if they are a sequence or an array of one dimension, and no text; raises InputError if not."""
+    """The values as a list; raises InputError unless they are a sequence (not text) or a one-dimensional array."""
     in_order = isinstance(values, Sequence) or (isinstance(values, np.ndarray) and values.ndim == 1)
     if isinstance(values, str | bytes) or not in_order:  # text is a sequence, but of characters
         raise InputError(f"{name} is {shown(values)}: expected {expected}")
@@ -110,13 +110,13 @@ def listed(name: str, values: Any, expected: str) -> Sequence[Any]:
 
 
 def first_line(error: BaseException) -> str:
-    """What a library's exception says, in the one line that our messages have."""
+    """A library exception's message, on the one line that our messages have."""
     lines = str(error).strip().splitlines()
     return lines[0].rstrip(" .:") if lines else type(error).__name__
 
 
 def one_of(what: str, value: Any, known: Any) -> str:
-    """The name; raises InputError unless it is among those that are known."""
+    """The name; raises InputError unless it is a known one."""
     if not isinstance(value, str) or value not in known:
         raise InputError(f"unknown {what} {shown(value)}: expected one of {', '.join(known)}")
     return value

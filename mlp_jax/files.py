@@ -11,10 +11,10 @@ from typing import IO
 
 @contextlib.contextmanager
 def written_whole(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write, beside its place; it is on the disk and gets its name when the block ends well.
+    """A temporary file beside ``path`` to write to; it is flushed to disk and renamed if the block succeeds.
 
     Raises:
-        OSError: it cannot be written; what was at its place is still there, and nothing beside it.
+        OSError: it cannot be written; what was at ``path`` is still there, and no temporary file is left.
     """
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
@@ -29,5 +29,5 @@ def written_whole(path: Path) -> Iterator[IO[bytes]]:
 
 
 def is_partial(path: Path) -> bool:
-    """Whether it is a file beside its place, left there by a process that was killed."""
+    """Whether it is a temporary file, left behind by a process that was killed."""
     return re.fullmatch(r"\..+\.[0-9a-f]{8}\.tmp", path.name) is not None

@@ -1,4 +1,4 @@
-"""Tasks: the article's output function f, its loss, and the score that it is judged by.
+"""Tasks: the output function, the loss, and the score that a model is judged by.
 
 Logits are ``[..., B, K]``: any number of leading axes (trials), a minibatch of B examples, K outputs.
 """
@@ -33,16 +33,16 @@ et al., 2016)."""
 
 @dataclass(frozen=True)
 class Task:
-    """One output function f with its loss and its score.
+    """An output function with its losses and its score.
 
     Attributes:
         name: ``multiclass``, ``binary`` or ``regression``.
-        score_name: what the score is; more is better for every task.
-        probabilities: the article's f, logits to predictions.
+        score_name: name of the score; higher is better for every task.
+        probabilities: output function, from logits to predictions.
         predict: logits to decisions: a class, or the predicted value.
         losses: by name in ``LOSSES``.
-        hit: quantity of each example whose mean over a split, put through ``score``, is the split's score.
-        graded: whether ``hit`` is any number (a squared error, less is better) rather than 0 or 1 (1 for correct).
+        hit: a number per example; ``score`` turns its mean over a split into the split's score.
+        graded: whether ``hit`` can be any number (a squared error, lower is better) rather than 0 or 1 (1 for correct).
     """
 
     name: str
@@ -55,7 +55,7 @@ class Task:
 
     @property
     def loss(self) -> Loss:
-        """Its own: the negative log-likelihood."""
+        """The task's own loss: the negative log-likelihood."""
         return self.losses["likelihood"]
 
     def score(self, mean_hit: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -86,9 +86,9 @@ class Task:
         return targets == np.bincount(train).argmax()
 
     def guess_loss(self, targets: np.ndarray, loss: str = "likelihood") -> float:
-        """Mean loss of answering nothing, all logits 0: ln K, ln 2, or the mean of y²; ``targets`` as in ``score``.
+        """Mean loss of a model whose logits are all 0: ln K, ln 2, or the mean of y²; ``targets`` as in ``score``.
 
-        For ``multiclass`` K is taken from the targets. Of ``squared-error`` 1 / K, or 1 for one logit.
+        For ``multiclass`` K is taken from the targets. For ``squared-error`` it is 1 / K, or 1 for a single logit.
         """
         if self.name == "regression":
             return float(np.mean(targets**2))
@@ -99,14 +99,14 @@ class Task:
 
 
 def variance_of(targets: np.ndarray) -> float:
-    """Of values ``[N]`` or ``[N, K]``, pooled over outputs: exactly 0 where all are the same."""
+    """Variance of values ``[N]`` or ``[N, K]``, pooled over outputs: exactly 0 where all are the same."""
     if not len(targets) or (targets == targets[0]).all():
         return 0.0
     return float(np.mean((targets - targets.mean(axis=0, dtype=float)) ** 2))
 
 
 def class_logits(task: str, logits: Float[Array, "*trials B K"]) -> Float[Array, "*trials B classes"]:
-    """A logit for every class: those of ``multiclass`` as they are, 0 and z for the single logit z of ``binary``.
+    """One logit per class: those of ``multiclass`` as they are, 0 and z for the single logit z of ``binary``.
 
     Their softmax is (σ(−z), σ(z)), where 1 − σ(z) would be 0 for every z above 17 in float32.
     """

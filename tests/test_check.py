@@ -117,7 +117,7 @@ def test_a_sound_run_passes_and_is_not_touched(made, capsys):
     said = capsys.readouterr().out
     assert f"{made}: sound." in said
     assert "\x1b" not in said
-    for part in ("config.json", "parameters.npz", "8 trials × 3 epochs", "that diverged are left out"):
+    for part in ("config.json", "parameters.npz", "8 trials, 24 reports", "that diverged are left out"):
         assert part in said
     assert snapshot(made) == before
 
@@ -303,7 +303,7 @@ def test_states_of_an_unfinished_run_are_read_and_not_touched(stopped, capsys):
     said = capsys.readouterr().out
     assert "2 of 4 replicas" in said
     assert "epoch 2 of 5, replicas 2 to 3 of 4" in said
-    assert "resuming goes on from checkpoints/states/" in said
+    assert "resuming continues from checkpoints/states/" in said
     assert said.count("epoch 3") == 2
     assert snapshot(stopped) == before
 
@@ -315,7 +315,7 @@ def test_a_damaged_state_is_named_and_the_one_before_it_gone_on_from(unfinished)
             alter(path)
     findings = verify(unfinished)
     assert [each.part for each in findings if each.verdict == "wrong"] == [f"checkpoints/states/{newest.name}"]
-    assert findings[-1].message == f"resuming goes on from checkpoints/states/{int(newest.name) - 1}, epoch 2"
+    assert findings[-1].message == f"resuming continues from checkpoints/states/{int(newest.name) - 1}, epoch 2"
 
 
 def test_damaged_finished_replicas_are_named(unfinished):

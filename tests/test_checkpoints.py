@@ -233,8 +233,8 @@ def test_a_damaged_state_is_named_and_the_one_before_it_used(dataset, uninterrup
     messages = [str(each.message) for each in said]
     assert len(messages) == 2
     assert messages[0].startswith(f"{newest}: ")
-    assert messages[0].endswith(": passed over")
-    assert messages[1] == f"going on from {before}, epoch 3"
+    assert messages[0].endswith(": skipped")
+    assert messages[1] == f"continuing from {before}, epoch 3"
     assert epochs == [4, 5]
     assert_same_bits(result, uninterrupted["packed"][0])
 
@@ -249,7 +249,7 @@ def test_where_no_state_is_good_training_begins_again(dataset, uninterrupted, th
     messages = [str(each.message) for each in said]
     for step, message in zip((3, 2, 1), messages, strict=False):
         assert message.startswith(f"{place / 'states' / str(step)}: damaged")
-    assert messages[3:] == ["no good state is left: training begins again"]
+    assert messages[3:] == ["no good state is left: training starts again"]
     assert epochs == [1, 2, 3, 4, 5]
     assert_same_bits(result, uninterrupted["packed"][0])
 
@@ -453,8 +453,8 @@ def test_where_memory_runs_out_chunks_are_halved(dataset, uninterrupted, monkeyp
     with pytest.warns(SweepWarning) as said:
         result = sweep(GRID, dataset, recipe=RECIPE, layout=layout, checkpoints=tmp_path / "c", checkpoint_every=1)
     assert [str(each.message) for each in said] == [
-        "out of memory with 6 replicas together: going on with 3",
-        "out of memory with 3 replicas together: going on with 2",
+        "out of memory with 6 replicas together: continuing with 3",
+        "out of memory with 3 replicas together: continuing with 2",
     ]
     names = sorted(path.name for path in (tmp_path / "c" / "finished").iterdir())
     assert [len(range(int(name[:9]), int(name[10:19]) + 1)) for name in names] == [2, 1, 2, 1]

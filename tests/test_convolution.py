@@ -9,16 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from conftest import trials_of
 from flax import nnx
 
-from mlp_jax import ACTIVATIONS, CNN, MLP, Dataset, InputError, Model, Recipe, SweepWarning, evaluate, fit
+from mlp_jax import ACTIVATIONS, CNN, MLP, Dataset, InputError, Model, Recipe, SweepWarning, Trial, evaluate, fit
 from mlp_jax.networks.convolution import Conv, convolutional
 from mlp_jax.networks.keys import root_key
 from mlp_jax.networks.layers import Dense, init_network, parameter_count, perceptron, unit_rows, walk
 from mlp_jax.networks.layouts import NAMES, Problem, make_layout
 from mlp_jax.networks.models import by_symbol, model_from_weights, parameter_key
-from mlp_jax.tasks import get_task
-from mlp_jax.training.epoch import Trials, live_features, minibatches, to_device, train_minibatches
+from mlp_jax.training.epoch import begin, live_features, minibatches, to_device, train_minibatches
 
 RATES = (1e-2, 3e-3, 1e-2, 1e-3, 2e-2, 5e-3)
 
@@ -185,15 +185,15 @@ def test_bad_networks_are_refused_in_one_line(make, says):
 def layout_trainer(layout, dataset, recipe, rates, dtype):
     """A function that trains a layout step by step, and yields the weights of every network after each step."""
     data = to_device(list(dataset.splits.values()), layout.columns)
-    trials = Trials(layout.trials, layout.trained, layout.logits, layout.by_row, layout.kernels)
+    trials = trials_of(layout, [Trial(0, "relu", rates[i], 0) for i in layout.order], dataset, recipe)
     numbers = {"learning_rate": jnp.asarray([rates[i] for i in layout.order], dtype)}
-    step = jax.jit(partial(train_minibatches, trials, get_task(dataset.task), recipe, len(dataset.train)))
+    step = jax.jit(partial(train_minibatches, trials))
 
     def steps(seed, batches):
         params, frozen = jax.jit(lambda key: layout.init(key, dtype))(parameter_key(seed))
-        state = jax.jit(partial(trials.begin, recipe))(numbers, params)
-        for batch in batches:
-            state, _ = step(state, numbers, batch[None], data)
+        state = jax.jit(partial(begin, trials))(numbers, params)
+        for number, batch in enumerate(batches):
+            state, _ = step(state, numbers, root_key(seed), batch[None], jnp.int32(number), data)
             host = jax.tree.map(np.asarray, (state.params, frozen))
             yield {layout.order[slot]: layout.weights(*host, slot) for slot in range(layout.trials)}
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from conftest import make_dataset
+from conftest import make_dataset, trials_of
 from flax import nnx
 
 from mlp_jax import MLP, Grid, Recipe, Trial, fit, sweep
@@ -22,11 +22,10 @@ from mlp_jax.networks.keys import root_key
 from mlp_jax.networks.layers import layers_of
 from mlp_jax.networks.layouts import NAMES, Problem, make_layout
 from mlp_jax.networks.models import parameter_key
-from mlp_jax.tasks import TASKS, get_task
-from mlp_jax.training.axes import numbers_of, shape_of
+from mlp_jax.tasks import TASKS
+from mlp_jax.training.axes import numbers_of
 from mlp_jax.training.epoch import (
     DROPOUT,
-    Trials,
     begin,
     live_features,
     minibatches,
@@ -120,18 +119,7 @@ def layout_trainer(name, points, dataset, recipe, dtype):
     networks = [network_of(point, dataset.outputs, True) for point in points]
     layout = make_layout(name, networks, problem_of(dataset, points), [point.optimizer for point in points])
     data = to_device(list(dataset.splits.values()), layout.columns)
-    trials = Trials(
-        shapes=tuple(shape_of(points[i]) for i in layout.order),
-        columns=layout.trained,
-        classes=max(2, dataset.outputs),
-        logits=layout.logits,
-        by_row=layout.by_row,
-        kernels=layout.kernels,
-        rate_factors=layout.rate_factors,
-        task=get_task(dataset.task),
-        recipe=recipe,
-        examples=len(dataset.train),
-    )
+    trials = trials_of(layout, [points[i] for i in layout.order], dataset, recipe)
     numbers = numbers_of([points[i] for i in layout.order])
     numbers = {name: jnp.asarray(values, dtype) for name, values in numbers.items()}
 

@@ -84,8 +84,8 @@ def test_the_process_that_leads_dies(data, tmp_path):
         first.send_signal(signal.SIGKILL)
         _, errors = second.communicate(timeout=DEADLINE)
         assert second.returncode in (1, -signal.SIGABRT)
-        again = f"to go on, all of them: mlp-jax sweep --resume {run}"
-        assert f"mlp-jax: process 1 of 2: should another one end, so does this one; {again}" in errors.splitlines()
+        again = f"to continue, start them all with: mlp-jax sweep --resume {run}"
+        assert f"mlp-jax: process 1 of 2: if any process ends, they all end; {again}" in errors.splitlines()
     assert not (run / "manifest.json").exists()
 
 
@@ -98,7 +98,7 @@ def test_one_of_two_processes_dies_and_two_or_one_go_on(data, tmp_path, capsys):
         out, errors = first.communicate(timeout=DEADLINE)
         assert first.returncode == 1
         assert errors.splitlines()[-1] == (
-            "mlp-jax: another process has ended, and so does this one; to go on, all of them: "
+            "mlp-jax: another process has ended, so this one ends; to continue, start them all with: "
             f"mlp-jax sweep --resume {run}"
         )
         assert "Traceback" not in errors

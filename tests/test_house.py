@@ -1,5 +1,8 @@
-"""How the package is laid out: rooms that import one way, as pyproject.toml states it."""
+"""How the package is laid out: rooms that import one way, as pyproject.toml states it; and the smoke tests."""
 
+import re
+
+from conftest import SMOKE
 from importlinter.api import read_configuration
 from importlinter.cli import EXIT_STATUS_SUCCESS, lint_imports
 
@@ -8,3 +11,11 @@ def test_each_room_imports_from_those_below_it_alone(request, monkeypatch):
     monkeypatch.chdir(request.config.rootpath)
     assert read_configuration()["contracts_options"], "there is a contract to be held"
     assert lint_imports(no_cache=True) == EXIT_STATUS_SUCCESS
+
+
+def test_the_smoke_tests_exist(request):
+    tests = request.config.rootpath / "tests"
+    for name in SMOKE:
+        file, _, test = name.partition("::")
+        assert not test or re.search(rf"^def {test}\(", (tests / file).read_text("utf-8"), re.MULTILINE), name
+        assert (tests / file).is_file()

@@ -88,11 +88,11 @@ def resume_search(place: Path, run: str) -> subprocess.Popen[str]:
     return start(place, "--resume", run, "--checkpoint-every", "1", command="search")
 
 
-def assert_as_if_nothing_happened(place: Path, run: str, whole: str = "whole") -> None:
+def assert_as_if_nothing_happened(place: Path, run: str, like: str = "whole") -> None:
     for name in RESULTS:
-        assert (place / run / name).read_bytes() == (place / whole / name).read_bytes(), name
+        assert (place / run / name).read_bytes() == (place / like / name).read_bytes(), name
     names = sorted(path.name for path in (place / run).iterdir())
-    assert names == sorted(path.name for path in (place / whole).iterdir())  # and nothing that was on its way
+    assert names == sorted(path.name for path in (place / like).iterdir())  # and nothing that was on its way
 
 
 # SIGKILL
@@ -144,14 +144,14 @@ def kill_at(process: subprocess.Popen[str], run: Path, moment: Callable[[Path], 
 
 
 def kill_again_and_again(
-    place: Path, run: str, moments: Iterable[Callable[[Path], bool]], begin=begin, resume=resume, whole="whole"
+    place: Path, run: str, moments: Iterable[Callable[[Path], bool]], begin=begin, resume=resume, like="whole"
 ) -> None:
     """Kill a run at each of these moments; each time it is resumed, or, should it be finished by then, begun again."""
     for moment in moments:
         for _ in range(20):
             if (place / run / "manifest.json").exists():
                 assert finish(resume(place, run)).returncode == 0
-                assert_as_if_nothing_happened(place, run, whole)
+                assert_as_if_nothing_happened(place, run, like)
                 shutil.rmtree(place / run)
             begun = (place / run / "config.json").exists()
             if kill_at(resume(place, run) if begun else begin(place, run), place / run, moment):
@@ -160,7 +160,7 @@ def kill_again_and_again(
             pytest.fail("that moment never comes")
     done = finish(resume(place, run) if (place / run / "config.json").exists() else begin(place, run))
     assert done.returncode == 0, done.stderr
-    assert_as_if_nothing_happened(place, run, whole)
+    assert_as_if_nothing_happened(place, run, like)
 
 
 def delayed(moment: Callable[[Path], bool], seconds: float) -> Callable[[Path], bool]:
@@ -192,7 +192,7 @@ def finished_at_rung(number: int) -> Callable[[Path], bool]:
 def test_a_search_killed_at_rungs_and_between_them(place):
     done = finish(begin_search(place, "searched"))
     assert done.returncode == 0, done.stderr
-    kinds = {"begin": begin_search, "resume": resume_search, "whole": "searched"}
+    kinds = {"begin": begin_search, "resume": resume_search, "like": "searched"}
     moments = (after(2.5), writing_finished_replicas, at_rung(1), finished_at_rung(1), at_rung(3), writing_results)
     kill_again_and_again(place, "killed-search", moments, **kinds)
 
@@ -202,8 +202,35 @@ def test_a_search_killed_at_any_time(place):
     assert finish(begin_search(place, "any")).returncode == 0
     chance = random.Random(int(os.environ.get("KILL_SEED", "0")))
     moments = [after(chance.uniform(0.2, 8)) for _ in range(40)]
-    kinds = {"begin": begin_search, "resume": resume_search, "whole": "any"}
+    kinds = {"begin": begin_search, "resume": resume_search, "like": "any"}
     kill_again_and_again(place, "any-killed", moments, **kinds)
+
+
+def removing_what_was(run: Path) -> bool:
+    """While results of a run that is extended in place take the place of its own; or just after an extension began."""
+    return not (run / "manifest.json").exists() and (run / "extension").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("in_place", [True, False])
+def test_an_extension_is_killed_at_each_kind_of_moment(place, in_place):
+    """Before and after it takes the place of a run, that run is whole, or can be finished."""
+    how = ("--seeds", "5", "--checkpoint-every", "1", "--memory", "0.000165")
+    if not (place / "grown").exists():
+        assert finish(start(place, "--extend", "whole", *how, "--out", "grown")).returncode == 0
+    run = f"extended-{in_place}"
+    for moment in (removing_what_was, *MOMENTS[: 3 if in_place else 4]):
+        shutil.rmtree(place / run, ignore_errors=True)
+        if in_place:
+            shutil.copytree(place / "whole", place / run)
+        where = ("--extend", run, "--in-place") if in_place else ("--extend", "whole", "--out", run)
+        killed = kill_at(start(place, *where, *how), place / run, moment)
+        if in_place and moment is not removing_what_was:
+            for name in RESULTS:
+                assert (place / run / name).read_bytes() == (place / "whole" / name).read_bytes(), name
+        done = finish(resume(place, run))
+        assert done.returncode == 0, (killed, done.stderr)
+        assert_as_if_nothing_happened(place, run, "grown")
 
 
 @pytest.mark.slow
@@ -231,7 +258,7 @@ def test_a_signal_ends_the_epoch_saves_and_says_how_to_go_on(place, number, code
     assert done.returncode == code
     first, second = done.stderr.splitlines()
     assert first == "mlp-jax: stopping after this epoch (once more to stop at once)"
-    assert second == f"mlp-jax: stopped; to go on from the last checkpoint: mlp-jax sweep --resume {run}"
+    assert second == f"mlp-jax: stopped; to continue from the last checkpoint: mlp-jax sweep --resume {run}"
     done = finish(resume(place, run))
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""

@@ -293,7 +293,7 @@ def test_drawings_beside_each_other_are_noted(mnist, run, tmp_path, capsys):
     sheet.paste(draw("2"), (320, 0))
     sheet.save(tmp_path / "42.png")
     assert cli.main(["predict", str(run), str(tmp_path / "42.png")]) == 0
-    assert "2 drawings seem to lie beside each other: expected one a picture" in " ".join(
+    assert "2 drawings seem to lie beside each other: expected one per picture" in " ".join(
         capsys.readouterr().out.split()
     )
     broken = draw("5")

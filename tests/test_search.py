@@ -2,8 +2,11 @@
 
 import csv
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -119,6 +122,33 @@ def test_a_search_resumes_with_the_same_bits(small, tmp_path, epoch):
             np.testing.assert_array_equal(again.weights(i)[symbol], expected)
     with pytest.raises(InputError, match="cannot resume another sweep: search was"):
         search(GRID, small, **options | {"eta": 2}, resume=tmp_path / "c")
+
+
+ON_TWO_DEVICES = """
+import numpy as np
+from conftest import make_dataset
+from mlp_jax import Grid, Recipe, search, sweep
+from mlp_jax.sweeps import parts
+
+parts.WORTH = parts.FIXED_ROWS = 0  # trials are divided among devices, however few there are
+grid, dataset = Grid((0, 2, 3), ("relu",), (1e-2, 1e-1), seeds=1), make_dataset()
+options = {"dtype": "float64", "layout": "packed"}
+result = search(grid, dataset, recipe=Recipe(epochs=4, batch_size=16), eta=2, budget=10**6, **options)
+assert {plan.parts for plan in result.plans} & {2}, result.plans
+left = [i for i, epoch in enumerate(result.stopped) if epoch == 0]
+alone = sweep(Grid.of([grid.trials[i] for i in left]), dataset, recipe=result.recipe, **options)
+for i in left:
+    for symbol, expected in alone.weights(alone.trials.index(grid.trials[i])).items():
+        np.testing.assert_allclose(result.weights(i)[symbol], expected, rtol=0, atol=1e-9)
+print("as in a sweep of themselves")
+"""
+
+
+def test_on_two_devices_with_trials_divided_among_them():
+    path = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    environment = os.environ | {"JAX_NUM_CPU_DEVICES": "2", "JAX_ENABLE_X64": "1"} | path
+    done = subprocess.run([sys.executable, "-c", ON_TWO_DEVICES], env=environment, capture_output=True, text=True)
+    assert done.stdout == "as in a sweep of themselves\n", done.stderr
 
 
 # Decisions
@@ -315,7 +345,10 @@ def test_the_run_directory_says_who_was_stopped_when(made, capsys):
     assert cli.main(["search", "--resume", str(made), "--eta", "3"]) == 2
     assert "--eta is 3 with --resume: expected none" in capsys.readouterr().err
     assert cli.main(["sweep", "--resume", str(made)]) == 2
-    assert f"is of a search: mlp-jax search --resume {made}" in capsys.readouterr().err
+    said = "is of a search, which can't be extended, and is resumed by mlp-jax search --resume"
+    assert f"{said} {made}" in capsys.readouterr().err
+    assert cli.main(["sweep", "--extend", str(made), "--seeds", "3", "--out", str(made.parent / "longer")]) == 2
+    assert "is of a search, which can't be extended" in capsys.readouterr().err
 
 
 def test_figures_draw_partial_curves(made):

@@ -174,3 +174,22 @@ def test_grid_takes_numbers_from_numpy_and_counts_seeds():
     grid = Grid(np.array([1, 2]), ("relu",), np.array([0.5]), 3)
     assert grid.trials == tuple(Trial(m, "relu", 0.5, s) for m, s in itertools.product((1, 2), (0, 1, 2)))
     assert all(type(trial.hidden_units) is int for trial in grid.trials)
+
+
+@pytest.mark.usefixtures("optimized")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_losses_of_many_trials_of_a_replica_are_their_own(precision):
+    """Beyond 32 trials × 1,000 rows XLA's fusions for YNNPACK give a trial the loss of an earlier one."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(1000, 20)).astype(np.float32), rng.integers(0, 3, 1000)
+    dataset = Dataset.from_arrays(x, y, x, y, x_validation=x, y_validation=y)
+    grid = Grid((4,), ("relu",), tuple(np.geomspace(1e-4, 1e-1, 70)), 1)
+    result = sweep(grid, dataset, recipe=Recipe(epochs=1, batch_size=500, precision=precision))
+    assert len(result.plans) == 1
+    for place in range(0, 70, 3):
+        w = result.weights(place)
+        z = np.maximum(x @ w["A"] + w["c1"], 0) @ w["B"] + w["c2"]
+        z -= z.max(axis=1, keepdims=True)
+        loss = np.mean(np.log(np.exp(z).sum(axis=1)) - z[np.arange(1000), y])
+        tolerance = 1e-5 if precision == "float32" else 2e-3
+        assert result.final["validation_loss"][place] == pytest.approx(loss, abs=tolerance)

@@ -1,1 +1,1 @@
-"""Adapters: the same models as scikit-learn's estimators, as files for other programs, in TensorBoard."""
+"""Adapters: models as scikit-learn estimators and as files for other programs; runs in TensorBoard."""

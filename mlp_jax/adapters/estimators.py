@@ -1,6 +1,6 @@
-"""Estimators for scikit-learn: go into its pipelines, cross-validation and searches. Needs the extra ``sklearn``.
+"""Estimators for scikit-learn's pipelines, cross-validation and searches. Needs the extra ``sklearn``.
 
-Parameters and attributes have scikit-learn's names where they mean what they mean there (``MLPClassifier`` of
+Parameters and attributes have scikit-learn's names where they have the same meaning (``MLPClassifier`` of
 ``sklearn.neural_network``). Features are used as they are, as everywhere in scikit-learn: put a scaler in front, or
 divide intensities by 255.
 """
@@ -59,7 +59,7 @@ _PARAMETERS = {  # by what the rest of the package calls them
 
 @contextmanager
 def _as_parameters() -> Iterator[None]:
-    """Errors that name the estimator's parameters."""
+    """Context in which errors name the estimator's parameters."""
     try:
         yield
     except InputError as error:
@@ -90,26 +90,26 @@ def _check_labels(y: Any) -> None:
 
 
 def _check_range(values: Num[np.ndarray, "N D"], greatest: float, names: Sequence[str], problem: str) -> None:
-    """Raise InputError that names the column of the first value whose magnitude is greater than that."""
+    """Raise InputError for the first value of greater magnitude, naming its column."""
     if len(values) and max(float(values.max()), -float(values.min())) > greatest:
         row, column = np.argwhere(np.abs(values) > greatest)[0]
         raise InputError(f"{names[column]} holds {values[row, column]:.6g}, {problem}")
 
 
 def _warn_of_rounding(values: Num[np.ndarray, "N D"], names: Sequence[str], mend: str) -> None:
-    """Warn, at the line that called ``fit``, of columns whose values float32 cannot tell apart."""
+    """Warn, at the line that called ``fit``, about columns whose values float32 cannot tell apart."""
     if problem := rounding_problem(values, names):
         warnings.warn(f"{problem}: {mend}", DataConversionWarning, stacklevel=3)
 
 
 def _overflows(task: str, loss: float, split: Split) -> bool:
-    """Whether float32 cannot hold the loss, or the square of a gradient: Adam divides by it, and would not move."""
+    """Whether float32 overflows in the loss or the square of a gradient, by which Adam divides: it would not move."""
     error = np.sqrt(loss) if task == "regression" else 1.0
     return not np.isfinite(loss) or 2 * error * float(np.abs(split.features).max()) > np.sqrt(GREATEST)
 
 
 def _converged(losses: Sequence[float], tol: float, n_iter_no_change: int) -> bool:
-    """Whether scikit-learn's perceptrons would have stopped: after more epochs than that in a row, none of them better.
+    """Whether scikit-learn's perceptrons would have stopped: after more than ``n_iter_no_change`` epochs without gain.
 
     Better is a loss that is at least ``tol`` below the least before it.
     """
@@ -123,7 +123,7 @@ def _converged(losses: Sequence[float], tol: float, n_iter_no_change: int) -> bo
 
 
 class _Perceptron(BaseEstimator):  # type: ignore[misc]
-    """What both estimators share."""
+    """Base of both estimators."""
 
     def __init__(  # as in scikit-learn, an estimator's own signature lists its parameters and their defaults
         self,
@@ -156,7 +156,7 @@ class _Perceptron(BaseEstimator):  # type: ignore[misc]
         return hasattr(self, "coefs_")
 
     def _unfit(self) -> None:
-        """Forget what was learnt, so that a fit that fails does not leave half of an earlier one."""
+        """Discard what was learned, so that a failing fit does not leave half of an earlier one."""
         if hasattr(self, "coefs_"):
             del self.coefs_
 
@@ -168,7 +168,7 @@ class _Perceptron(BaseEstimator):  # type: ignore[misc]
     def _train(
         self, x: Float[np.ndarray, "N D"], targets: Num[np.ndarray, "N *K"], task: str, outputs: int, loss_unit: float
     ) -> Self:
-        """Train on targets as the package has them; ``loss_unit`` is scikit-learn's loss where the package's is 1."""
+        """Train on targets in the package's form; ``loss_unit`` converts the package's loss to scikit-learn's."""
         require_jax()
         tol = real("tol", self.tol, lambda t: t >= 0, "a number, 0 or more")
         n_iter_no_change = whole("n_iter_no_change", self.n_iter_no_change, 1, 2**31 - 1)
@@ -215,7 +215,7 @@ class _Perceptron(BaseEstimator):  # type: ignore[misc]
 
     @property
     def model_(self) -> MLP:
-        """The trained model, of this package."""
+        """The trained model of this package."""
         check_is_fitted(self)
         weights = dict(zip(("A", "B"), self.coefs_, strict=False)) | dict(
             zip(("c1", "c2"), self.intercepts_, strict=False)
@@ -223,7 +223,7 @@ class _Perceptron(BaseEstimator):  # type: ignore[misc]
         return MLP.from_weights(weights, activation=self._activation, task=self._task)
 
     def _overflow(self, x: Num[np.ndarray, "N D"], y: Num[np.ndarray, "N K"] | None = None) -> InputError:
-        """What is wrong when numbers that float32 can hold give outputs, a loss or gradients that it cannot."""
+        """The error for numbers within float32 that overflow it in outputs, loss or gradients."""
         row, column = np.unravel_index(np.abs(x).argmax(), x.shape)
         name, greatest, mend = self._columns()[column], x[row, column], _SCALE_X
         if y is not None and np.abs(y).max() > np.abs(greatest):
@@ -259,29 +259,29 @@ class MLPClassifier(ClassifierMixin, _Perceptron):  # type: ignore[misc]
         activation: of the hidden layer: ``logistic`` (which is ``sigmoid``), or another name in
             ``mlp_jax.ACTIVATIONS``.
         learning_rate_init: Adam's α.
-        batch_size: examples a minibatch.
-        max_iter: epochs, all of which are trained.
+        batch_size: examples per minibatch.
+        max_iter: number of epochs, all of which are trained.
         random_state: of initial weights and minibatches; an integer is the seed of a trial.
-        beta_1: Adam's decay of the mean of the gradient.
-        beta_2: Adam's decay of the mean of its square.
+        beta_1: decay rate of Adam's running mean of the gradient.
+        beta_2: decay rate of Adam's running mean of its square.
         epsilon: Adam's ε.
-        tol: what the training loss has to fall by in an epoch, below its least so far, to count as better.
-        n_iter_no_change: training has converged when more epochs than that in a row, at any time, are no better. That
-            is scikit-learn's rule, on ``loss_curve_``; there training then stops, here it decides on the warning alone.
+        tol: how far the training loss has to fall below its least so far in an epoch to count as an improvement.
+        n_iter_no_change: training has converged if more epochs than that in a row, at any time, do not improve. That
+            is scikit-learn's rule, on ``loss_curve_``; there it stops training, here it only decides about the warning.
 
     Warns:
-        ConvergenceWarning: (scikit-learn's, by ``fit``) training had not converged after ``max_iter`` epochs.
+        ConvergenceWarning: scikit-learn's; ``fit`` had not converged after ``max_iter`` epochs.
 
     Attributes:
-        coefs_: [A ``[D, M]``, B ``[M, K]``], without a hidden layer [A ``[D, K]``].
+        coefs_: [A ``[D, M]``, B ``[M, K]``]; [A ``[D, K]``] without a hidden layer.
         intercepts_: [c1, c2], or [c1].
-        n_iter_: epochs trained.
-        loss_curve_: training loss by epoch (cross-entropy; of MLPRegressor half the squared error, as in scikit-learn);
+        n_iter_: number of epochs trained.
+        loss_curve_: training loss by epoch: cross-entropy; for MLPRegressor half the squared error, as in scikit-learn;
             ``loss_`` is the last.
         n_outputs_: K, the number of logits.
         n_features_in_: D.
         classes_: the labels, sorted.
-        feature_names_in_: of a data frame's columns, if X was one.
+        feature_names_in_: column names, if X was a data frame.
         model_: the trained model, a plain ``mlp_jax.MLP``.
     """
 
@@ -332,7 +332,7 @@ class MLPClassifier(ClassifierMixin, _Perceptron):  # type: ignore[misc]
         return self._train(x, labels.astype(np.int32), task, outputs, loss_unit=1.0)
 
     def predict(self, X: Any) -> np.ndarray:
-        """The likeliest class of each example, ``[N]``."""
+        """The most probable class of each example, ``[N]``."""
         chosen = self.predict_proba(X).argmax(axis=1)
         return self.classes_[chosen]
 
@@ -355,7 +355,7 @@ class MLPRegressor(RegressorMixin, _Perceptron):  # type: ignore[misc]
     The other arguments, and the attributes but ``classes_``, are those of ``MLPClassifier``.
 
     Args:
-        loss: ``squared_error``, the only one here; first, as in scikit-learn.
+        loss: ``squared_error``, the only choice; it comes first, as in scikit-learn.
     """
 
     def __init__(
@@ -418,7 +418,7 @@ class MLPRegressor(RegressorMixin, _Perceptron):  # type: ignore[misc]
         return self._train(x, values.astype(np.float32), "regression", values.shape[1], loss_unit=0.5)
 
     def predict(self, X: Any) -> Float[np.ndarray, "N *K"]:
-        """Values, of the shape that y had in ``fit``: float32 if X was that, there and here, else float64."""
+        """Values, in the shape that y had in ``fit``; float32 if X is float32 both there and here, else float64."""
         x = self._validated(X)
         values = self._logits(x).astype(np.result_type(x.dtype, self._dtype))
         return values[:, 0] if self._one_dimensional else values

@@ -1,11 +1,11 @@
 """A trained model for use without this package: plain arrays, or a compiled function's StableHLO.
 
-``npz_bytes``: what NumPy alone loads, without pickle: A ``[D, M]``, c1 ``[M]``, B ``[M, K]``, c2 ``[K]`` (for M = 0 A
-``[D, K]`` and c1 ``[K]``; no c1 and c2 where there are no biases), and as strings activation, task, class_names and
-feature_dtype; and as numbers the shape of an example. The logits are f(x A + c1) B + c2, where x is divided by 255
-first if feature_dtype is uint8. Of a convolutional network A and A2 are ``[3, 3, channels, units]``.
+``npz_bytes``: an archive that NumPy alone loads, without pickle: A ``[D, M]``, c1 ``[M]``, B ``[M, K]``, c2 ``[K]``
+(for M = 0 A ``[D, K]`` and c1 ``[K]``; no c1 and c2 without biases); activation, task, class_names and feature_dtype as
+strings; and the shape of an example as numbers. The logits are f(x A + c1) B + c2, where x is first divided by 255 if
+feature_dtype is uint8. For a convolutional network A and A2 are ``[3, 3, channels, units]``.
 
-``stablehlo_bytes``: what ``jax.export.deserialize`` loads, on CPU, GPU or TPU: a function of examples ``[N, D]``, any
+``stablehlo_bytes``: what ``jax.export.deserialize`` loads on CPU, GPU or TPU: a function of examples ``[N, D]``, any
 N, to a dict of the prediction (class labels ``[N]``, or values ``[N, K]``) and, where there are classes, their
 probabilities ``[N, classes]``. It takes uint8 intensities and scales them itself, or numbers as the model sees them.
 """
@@ -30,9 +30,9 @@ def npz_bytes(model: Model, *, class_names: Sequence[str] = (), feature_dtype: s
     """The content of an .npz file that holds a model.
 
     Args:
-        model: trained.
-        class_names: one a class, if there are classes.
-        feature_dtype: of the features that it was trained on; uint8 tells that they are divided by 255.
+        model: a trained model.
+        class_names: one per class, if there are classes.
+        feature_dtype: dtype of the features that it was trained on; uint8 means that they are divided by 255.
     """
     strings = {
         "activation": np.array(model.activation),
@@ -47,14 +47,14 @@ def npz_bytes(model: Model, *, class_names: Sequence[str] = (), feature_dtype: s
 
 
 def stablehlo_bytes(model: Model, *, inputs: str = "float") -> bytes:
-    """A model as a function in serialized StableHLO, its parameters inside, for every platform and number of examples.
+    """A model as a serialized StableHLO function with its parameters, for every platform and number of examples.
 
     Args:
-        model: trained.
-        inputs: what it takes: ``uint8`` intensities, or ``float``, numbers of the parameters' type used as they are.
+        model: a trained model.
+        inputs: ``uint8`` for intensities, or ``float`` for numbers of the parameters' type, used as they are.
 
     Raises:
-        InputError: other inputs.
+        InputError: another value of ``inputs``.
         MissingExtraError: flatbuffers, which ``jax.export`` serializes with, is not installed.
     """
     if inputs not in INPUTS:

@@ -21,7 +21,7 @@ EVENTS = "events.out.tfevents.mlp_jax"
 
 
 def trial_directories(trials: Table) -> list[str]:
-    """Of each trial the name of its directory, which TensorBoard shows as the name of the run."""
+    """Name of each trial's directory, which TensorBoard shows as the name of the run."""
     digits = len(str(max(trials["trial"])))
     keys = (trials[key].tolist() for key in ("trial", "variant", "learning_rate", "seed"))
     return [
@@ -53,16 +53,16 @@ def _settings(trials: Table, place: int) -> dict[str, Any]:
 
 
 def write_events(run: Run, directory: Path) -> None:
-    """Write a directory a trial, each with an event file.
+    """Write one directory per trial, each with an event file.
 
-    Scalars by epoch are loss/train, loss/validation, accuracy/train and accuracy/validation (R2 for R²), of training
-    running means, while parameters change; what is not finite, of trials that diverged and scores that cannot be
-    computed, is left out. Those of the finished model, which the HParams table shows, are
+    Scalars by epoch are loss/train, loss/validation, accuracy/train and accuracy/validation (R2 for R²); those of
+    training are running means, while parameters change. Values that are not finite (of trials that diverged, or scores
+    that cannot be computed) are left out. Those of the finished model, which the HParams table shows, are
     final/train_loss, ..., final/test_accuracy.
 
     Args:
-        run: read back.
-        directory: an empty one.
+        run: a run that was read back.
+        directory: an empty directory.
 
     Raises:
         MissingExtraError: tensorboardX is not installed.

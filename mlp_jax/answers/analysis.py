@@ -1,4 +1,4 @@
-"""What results say: means and intervals, what each step in M gains, how many units are enough, what is unsure of it.
+"""What results say: means and intervals, the gain of each step in M, how many units are enough, and how sure that is.
 
 Pure functions of the tables of ``mlp_jax.runs.tables`` and of what each trial makes of each example
 (``mlp_jax.sweeps.outcomes``): each subject in a file of its own beside this one, everything for a run here. Whatever
@@ -55,12 +55,12 @@ __all__ = [
 
 
 def seconds_alone(timing: Table) -> dict[int, float]:
-    """By width: median seconds of an epoch of ``fit``, from a table that ``mlp_jax.runs.timing`` measured."""
+    """Median seconds per epoch of ``fit`` by width, from a table measured by ``mlp_jax.runs.timing``."""
     return _median_seconds(timing, "alone")
 
 
 def seconds_together(timing: Table) -> dict[int, float]:
-    """By width: median seconds of an epoch of a sweep of it and all lesser widths, measured likewise."""
+    """Median seconds per epoch of a sweep of each width and all smaller ones, by width, measured likewise."""
     return _median_seconds(timing, "together")
 
 
@@ -72,24 +72,24 @@ def _median_seconds(timing: Table, program: str) -> dict[int, float]:
 
 @dataclass(frozen=True)
 class Analysis:
-    """Everything above for one run.
+    """The analysis of one run.
 
     Attributes:
-        score_name: what the score is.
-        measure_name: what choices look at: the score, or ``loss`` where it cannot be computed.
-        undefined: why a score cannot be computed, by split; empty where all can.
-        examples: by split, how many; empty of a run that does not say.
-        sure_of: what chance counts, in words: seeds and examples, or seeds alone where nothing is known of examples.
-        rows: by point of the grid.
-        best_epoch: of each row, the median over its trials of ``best_epochs``; NaN if there is none.
-        seconds_alone: by width, if it was measured; else empty.
-        learning_rates: that were asked for.
-        best_rates: where there are several learning rates; else empty.
-        interactions: where there are several learning rates and widths; else empty.
-        late_learning: ``late_learning``.
-        verdicts: a row a setting.
-        search: of a search, what it found (``mlp_jax.answers.ranking``): all else is of the configurations that were
-            trained to the end; empty of a sweep.
+        score_name: name of the score.
+        measure_name: what choices are based on: the score, or ``loss`` if it cannot be computed.
+        undefined: why a score cannot be computed, by split; empty if all can.
+        examples: number of examples by split; empty if the run does not say.
+        sure_of: sources of chance in words: seeds and examples, or seeds alone if results by example are not known.
+        rows: one summary per point of the grid.
+        best_epoch: for each row, the median of ``best_epochs`` over its trials; NaN if there is none.
+        seconds_alone: by width, if measured; else empty.
+        learning_rates: the learning rates of the grid.
+        best_rates: best rates, if there are several learning rates; else empty.
+        interactions: interactions, if there are several learning rates and widths; else empty.
+        late_learning: result of ``late_learning``.
+        verdicts: one per setting.
+        search: of a search, its result (``mlp_jax.answers.ranking``), everything else being of the configurations that
+            were trained to the end; empty for a sweep.
     """
 
     score_name: str
@@ -108,12 +108,12 @@ class Analysis:
     search: dict[str, Any]
 
     def steps(self, name: str) -> list[Step]:
-        """Those of every setting: ``gains``, ``against_best``, ``beyond``, or one of these on test."""
+        """The comparisons of every setting: ``gains``, ``against_best``, ``beyond``, or one of these on test."""
         return [step for verdict in self.verdicts for step in getattr(verdict, name)]
 
 
 def undefined_scores(trials: Table, examples: Mapping[str, int]) -> dict[str, str]:
-    """By split, why the score of every trial that did not diverge cannot be computed there; empty where all can."""
+    """Why scores of trials that did not diverge cannot be computed, by split; empty where they can."""
     good = trials["diverged"] == 0
     found = {}
     for split in ("train", *SPLITS):
@@ -123,7 +123,7 @@ def undefined_scores(trials: Table, examples: Mapping[str, int]) -> dict[str, st
 
 
 def measure_name(trials: Table, score_name: str) -> str:
-    """What choices look at, in words: the score, or the loss."""
+    """Name of what choices are based on: the score, or the loss."""
     return score_name if criterion(trials).measure == "score" else "loss"
 
 
@@ -143,11 +143,11 @@ def analyse(
     """Analyse a run.
 
     Args:
-        trials: one row a trial.
-        history: one row a trial and epoch.
+        trials: table with one row per trial.
+        history: table with one row per trial and epoch.
         config: of the run.
-        timing: what ``mlp_jax.runs.timing`` measured, if it did.
-        outcomes: what each trial makes of each example; None if that is not known.
+        timing: measurements of ``mlp_jax.runs.timing``, if there are any.
+        outcomes: results by example; None if they are not known.
     """
     search = {}
     if "search" in config:

@@ -17,7 +17,7 @@ from mlp_jax.sweeps.outcomes import Outcomes
 
 
 class Contest:
-    """Alternatives, such as the widths of a setting, that are held against each other on one split.
+    """Alternatives, such as the widths of a setting, that are compared on one split.
 
     Trials of one seed share the order of their minibatches and the keys of their initial weights, so differences are
     taken seed by seed, and example by example.
@@ -31,12 +31,12 @@ class Contest:
         split: str,
         outcomes: Outcomes | None,
     ) -> None:
-        """Of each alternative by seed the row of its trial; what is compared, on which split; what examples make."""
+        """Make a contest from the row of each alternative's trial by seed, the measure, the split and the outcomes."""
         self.alternatives, self._by, self._split, self._outcomes = alternatives, by, split, outcomes
         self._values = by.merit(trials[f"{split}_{by.measure}"].astype(float))
         self._numbers = trials["trial"]
         self.comparisons = max(1, math.comb(len(alternatives), 2))
-        """For how many together an interval holds: each alternative with each other, as results choose among them."""
+        """Number of comparisons that intervals hold for together: all pairs, as results decide which are looked at."""
 
     @property
     def measure(self) -> str:
@@ -45,12 +45,12 @@ class Contest:
 
     @cached_property
     def best(self) -> Any:
-        """The alternative whose mean is the best, the first of equals."""
+        """The alternative with the best mean, the first of equals."""
         means = {each: self._values[list(rows.values())].mean() for each, rows in self.alternatives.items()}
         return max(means, key=lambda each: -np.inf if np.isnan(means[each]) else means[each])
 
     def spread(self, one: Any) -> Spread:
-        """What the mean of one varies with."""
+        """The spread of one alternative's mean."""
         rows = list(self.alternatives[one].values())
         if self._known:
             assert self._outcomes is not None
@@ -61,7 +61,7 @@ class Contest:
         return self._of_scores(scores, float(scores.mean() * (1 - scores.mean())))
 
     def difference(self, lesser: Any, greater: Any) -> Spread:
-        """What the mean of the second less that of the first varies with, over the seeds that both have."""
+        """The spread of the second mean minus the first, over the seeds that both have."""
         less, more = self.alternatives[lesser], self.alternatives[greater]
         seeds = [seed for seed in less if seed in more]
         if not seeds:
@@ -76,19 +76,19 @@ class Contest:
         return self._of_scores(second - first, independent)
 
     def against(self, one: Any, guess: Float[np.ndarray, "1 examples"]) -> Estimate:
-        """How much one has over answers that owe nothing to a seed, given what each example makes of these."""
+        """The gain of one alternative over answers that depend on no seed, given their merit by example."""
         assert self._outcomes is not None
         merit = self._merit(list(self.alternatives[one].values()))
         return estimate(spread(merit - guess, paired_bits=not self._outcomes.graded), self._prior, one_seed=True)
 
     def compare(self, lesser: Any, greater: Any) -> tuple[Spread, Estimate]:
-        """What the mean of the second less that of the first varies with, and how sure it is."""
+        """The spread of the second mean minus the first, and the estimate made of it."""
         found = self.difference(lesser, greater)
         return found, estimate(found, self._prior)
 
     @cached_property
     def _prior(self) -> Prior | None:
-        """Of each step from one to the next, and of each and the best."""
+        """The spreads of each step from one to the next, and between each and the best."""
         names = list(self.alternatives)
         to_best = ((each, self.best) for each in names if each != self.best)
         pairs = dict.fromkeys([*itertools.pairwise(names), *to_best])
@@ -96,7 +96,7 @@ class Contest:
 
     @property
     def of_hits(self) -> bool:
-        """Whether what is compared is known to be an accuracy."""
+        """Whether an accuracy is compared whose hits are known."""
         return self._outcomes is not None and bool(self._outcomes.sizes) and not self._outcomes.graded
 
     @property
@@ -108,7 +108,7 @@ class Contest:
         return self._outcomes.merit(self._split, self._numbers[list(rows)].tolist(), self._by.measure)
 
     def _of_scores(self, scores: Float[np.ndarray, "seeds"], over_examples: float) -> Spread:
-        """The spread of scores of which it is not known what each example makes."""
+        """The spread of scores without results by example."""
         count = self._outcomes.sizes.get(self._split, 0) if self._outcomes is not None else 0
         over_seeds = float(scores.var(ddof=1)) if len(scores) > 1 else math.nan
         chance = over_examples if count else math.nan
@@ -116,7 +116,7 @@ class Contest:
 
 
 def contests(trials: Table, split: str, outcomes: Outcomes | None) -> dict[tuple[str, float], Contest]:
-    """The widths, ascending, of each setting, of which some trial did not diverge."""
+    """One contest per setting, between the widths, ascending, at which some trial did not diverge."""
     settings: dict[tuple[Any, ...], dict[int, BySeed]] = {}
     for (*setting, width), rows in by_seed(trials, *SETTING, "hidden_units").items():
         settings.setdefault(tuple(setting), {})[width] = rows
@@ -127,15 +127,15 @@ def contests(trials: Table, split: str, outcomes: Outcomes | None) -> dict[tuple
 
 @dataclass(frozen=True)
 class Step(OfSetting):
-    """What one width has over another, seed by seed and example by example.
+    """The gain of one width over another, seed by seed and example by example.
 
     Attributes:
-        variant, learning_rate: of both.
-        hidden_units: the width compared with, and the width whose gain it is.
-        seeds: how many pairs, of trials that did not diverge.
-        examples: how many count as chance; 0 where nothing is known of them, and seeds alone do.
-        gain: mean difference in what choices look at, of this split; more is better.
-        standard_error: of the gain; NaN where there is none, as of one seed.
+        variant, learning_rate: the setting of both.
+        hidden_units: the width to compare with, and the width whose gain it is.
+        seeds: number of pairs of trials that did not diverge.
+        examples: number of examples that count as chance; 0 if results by example are not known and only seeds count.
+        gain: mean difference in the measure of choice on this split; higher is better.
+        standard_error: of the gain; NaN if there is none, as for one seed.
         interval: of the gain, at 95 % for the comparisons of all widths with each other together.
         p_value: two-sided, that the gain is 0 in truth, times that number.
     """
@@ -152,14 +152,14 @@ class Step(OfSetting):
 
     @property
     def distinguishable(self) -> bool | None:
-        """Whether the interval leaves 0 out; None if there is no interval."""
+        """Whether the interval excludes 0; None if there is no interval."""
         if np.isnan(self.interval.low):
             return None
         return self.interval.low > 0 or self.interval.high < 0
 
 
 def compare_widths(setting: tuple[str, float], contest: Contest, lesser: int, greater: int) -> Step:
-    """What the greater width of a setting's contest has over the lesser."""
+    """The gain of the greater width of a setting's contest over the smaller."""
     found, sure = contest.compare(lesser, greater)
     interval, p = sure.interval(contest.comparisons), sure.p_value(contest.comparisons)
     if contest.of_hits:  # no difference of two accuracies is beyond 1

@@ -1,4 +1,4 @@
-"""When each trial was at its best, and whether training ended too early to tell."""
+"""When each trial was at its best, and whether training stopped too early."""
 
 import math
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from mlp_jax.answers.rows import SETTING, OfSetting, groups
 from mlp_jax.runs.tables import Table, criterion
 
 STILL_LEARNING = 0.05
-"""Share of all that training took off the validation loss; more than that in the last quarter is still learning.
+"""Share of the total fall of the validation loss; a greater share in the last quarter means still learning.
 
 Greatest share of any width, default grid, 5 seeds: MNIST 0.015 after 20 epochs, 0.036 after 10, 0.12 after 5; digits,
 breast cancer, diabetes 0.25, 0.21, 0.23 after 20, and 0.022, 0.014, 0.007 after 500. A steady fall gives 0.25.
@@ -17,9 +17,9 @@ breast cancer, diabetes 0.25, 0.21, 0.23 after 20, and 0.022, 0.014, 0.007 after
 
 
 def best_epochs(history: Table) -> dict[int, int]:
-    """By number of the trial: the epoch (from 1) that is best by ``criterion``, the first of equals.
+    """The best epoch (from 1) by ``criterion``, the first of equals, by number of the trial.
 
-    Trials that diverged are left out, and so are all where no validation score was taken.
+    Trials that diverged are left out, and so is every trial without validation scores.
     """
     diverged = set(history["trial"][history["diverged"] > 0].tolist())
     by = criterion(history)
@@ -33,10 +33,10 @@ def best_epochs(history: Table) -> dict[int, int]:
 
 @dataclass(frozen=True)
 class LateLearning(OfSetting):
-    """How much of what a width learned it learned at the end of training.
+    """How much of its learning a width did at the end of training.
 
     Attributes:
-        variant, learning_rate, hidden_units: whose; the mean over the trials that did not diverge.
+        variant, learning_rate, hidden_units: the point; the mean over the trials that did not diverge.
         share: what the last quarter of the epochs (rounded up) took off the validation loss, as a share of what all of
             training did: from the start (the first epoch's mean training loss, or its validation loss if greater) to
             the least. 0 or less if the loss no longer fell; 1 after a single epoch, which has nothing before it.
@@ -54,10 +54,10 @@ class LateLearning(OfSetting):
 
 
 def late_learning(history: Table) -> list[LateLearning]:
-    """How much each width learned at the end; those that have no validation loss are left out.
+    """How much each width learned at the end; widths without validation loss are left out.
 
     Args:
-        history: one row a trial and epoch.
+        history: table with one row per trial and epoch.
     """
     diverged = history["trial"][history["diverged"] > 0]
     known = ~np.isin(history["trial"], diverged) & np.isfinite(history["validation_loss"])

@@ -19,15 +19,15 @@ class Summary(OfSetting):
 
     Attributes:
         hidden_units, variant, learning_rate: the point.
-        axes: what the variant stands for, by name of a column.
-        parameters: of a trial.
-        seeds: how many trials the figures rest on.
-        diverged: how many were left out.
+        axes: the values that the variant stands for, by column.
+        parameters: number of parameters of a trial.
+        seeds: number of trials that the statistics are based on.
+        diverged: number of trials that were left out.
         mean: by column of ``SCORES``; NaN if every trial diverged, or a score cannot be computed.
         deviation: standard deviation over seeds (n − 1), by column of ``SCORES``; NaN for fewer than two trials.
-        merit: mean of what choices look at, ``mlp_jax.runs.tables.criterion``; more is better.
-        interval: by split, validation and test, of the mean in the measure that choices look at: of seeds and
-            examples both; of one seed, of the examples alone; of seeds alone where nothing is known of the examples.
+        merit: mean of the measure of choice, ``mlp_jax.runs.tables.criterion``; higher is better.
+        interval: of the mean in the measure of choice, for validation and test: over seeds and examples; over examples
+            alone for one seed; over seeds alone if results by example are not known.
     """
 
     hidden_units: int
@@ -51,11 +51,11 @@ class Summary(OfSetting):
 
 
 def summarize(trials: Table, outcomes: Outcomes | None = None) -> list[Summary]:
-    """Means, standard deviations over seeds and intervals, a row for each point in the table's order.
+    """Means, standard deviations over seeds and intervals, one summary per point, in the table's order.
 
     Args:
-        trials: one row a trial.
-        outcomes: what each makes of each example; None if that is not known.
+        trials: table with one row per trial.
+        outcomes: results by example; None if they are not known.
     """
     by = criterion(trials)
     intervals = {split: _point_intervals(trials, by, split, outcomes) for split in SPLITS}
@@ -84,7 +84,7 @@ def summarize(trials: Table, outcomes: Outcomes | None = None) -> list[Summary]:
 def _point_intervals(
     trials: Table, by: Criterion, split: str, outcomes: Outcomes | None
 ) -> dict[tuple[Any, ...], Interval]:
-    """Of each point's mean; setting by setting, whose widths tell each other how much seeds do."""
+    """Intervals of each point's mean, by setting, whose widths inform each other about the variance over seeds."""
     found: dict[tuple[Any, ...], Interval] = {}
     for setting, contest in contests(trials, split, outcomes).items():
         widths = contest.alternatives
@@ -108,5 +108,5 @@ def by_setting(summaries: Iterable[Summary]) -> dict[tuple[str, float], list[Sum
 
 
 def best_point(summaries: Sequence[Summary]) -> Summary | None:
-    """The point that is best on validation in the mean; None if every trial diverged."""
+    """The point with the best mean on validation; None if every trial diverged."""
     return max((row for row in summaries if row.seeds), key=lambda row: row.merit, default=None)

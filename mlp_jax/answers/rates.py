@@ -19,8 +19,8 @@ class BestRate:
     """The learning rate that suits a width best.
 
     Attributes:
-        variant, hidden_units: whose.
-        learning_rate: the one that is best on validation in the mean.
+        variant, hidden_units: the width.
+        learning_rate: the one with the best mean on validation.
         as_good: the others over which its gain is at most the standard error of that gain; None with fewer than two
             seeds.
     """
@@ -32,7 +32,7 @@ class BestRate:
 
 
 def best_rates(trials: Table, outcomes: Outcomes | None = None) -> list[BestRate]:
-    """The best learning rate of each variant and width, of those at which not every trial diverged."""
+    """The best learning rate of each variant and width, among those at which some trial did not diverge."""
     points: dict[tuple[Any, ...], dict[float, BySeed]] = {}
     for (variant, width, rate), rows in by_seed(trials, "variant", "hidden_units", "learning_rate").items():
         points.setdefault((variant, width), {})[rate] = rows
@@ -55,19 +55,19 @@ def best_rates(trials: Table, outcomes: Outcomes | None = None) -> list[BestRate
 class Interaction:
     """Whether the effect of the learning rate depends on the width: analysis of variance of the validation measure.
 
-    Width and learning rate are fixed factors; seeds and examples are random ones, crossed with them. F is the mean
+    Width and learning rate are fixed factors; seeds and examples are random factors, crossed with them. F is the mean
     square of the interaction over what chance would make of it: the interaction's variance over seeds and that over
     examples, each divided by their number, added (a quasi-F ratio; what both count is not taken off, which errs to the
     safe side). It takes these variances to be the same in every cell; learning rates far too low or high break that.
 
     Attributes:
-        variant: whose trials.
+        variant: the variant of the trials.
         hidden_units, learning_rates: the levels that were compared. Learning rates at which every trial diverged are
             left out, then widths of which some trial did.
-        seeds: how many.
+        seeds: number of seeds.
         f: the statistic.
-        degrees: of freedom, of the interaction and (Satterthwaite's) of what it is held against.
-        p_value: probability of an F as great if there is no interaction.
+        degrees: degrees of freedom of the interaction and (Satterthwaite's) of the denominator.
+        p_value: probability of an F at least as great if there is no interaction.
     """
 
     variant: str
@@ -80,7 +80,7 @@ class Interaction:
 
 
 def interactions(trials: Table, outcomes: Outcomes | None = None) -> list[Interaction]:
-    """The interaction of width and learning rate for each variant that has two or more of each, and of seeds."""
+    """The interaction of width and learning rate for each variant with at least two of each, and two seeds."""
     by, found = criterion(trials), []
     points = by_seed(trials, "variant", "hidden_units", "learning_rate")
     for variant in dict.fromkeys(trials["variant"].tolist()):
@@ -114,7 +114,7 @@ def interactions(trials: Table, outcomes: Outcomes | None = None) -> list[Intera
 def _interaction_test(
     by_seed: Float[np.ndarray, "widths rates seeds"], by_example: Float[np.ndarray, "widths rates examples"] | None
 ) -> tuple[float, tuple[int, float], float]:
-    """F, its degrees of freedom and its p-value, of complete tables; without one by example seeds alone count."""
+    """F, its degrees of freedom and its p-value, for complete tables; without one by example only seeds count."""
     from scipy import stats
 
     def mixed(y: np.ndarray) -> np.ndarray:

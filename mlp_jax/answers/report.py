@@ -1,4 +1,4 @@
-"""The report of a run: one HTML page that needs nothing beside it, no network and no script."""
+"""The report of a run: one self-contained HTML page, without network or script."""
 
 import base64
 import shlex
@@ -36,12 +36,12 @@ CAPTIONS = {
 
 
 def rerun(config: Mapping[str, Any]) -> str:
-    """The command that runs it again, or the Python where the command line has no options for what was asked."""
+    """The command that repeats the run, or Python code if the command line has no options for it."""
     recipe, seeds = recipe_of(config), [int(seed) for seed in config["seeds"]]
     usual = Recipe(epochs=recipe.epochs, batch_size=recipe.batch_size, precision=recipe.precision)
     rule = _further(config)
     one_each = all(len(values) == 1 for values in rule.values()) and all(type(m) is int for m in config["hidden_units"])
-    if recipe != usual or seeds != list(range(seeds[0], seeds[0] + len(seeds))) or not one_each:
+    if "grids" in config or recipe != usual or seeds != list(range(seeds[0], seeds[0] + len(seeds))) or not one_each:
         return _rerun_python(config, recipe)
     transpose = config.get("transpose")
     parts = ["mlp-jax", "sweep", "--dataset", str(config["dataset"])]
@@ -58,34 +58,38 @@ def rerun(config: Mapping[str, Any]) -> str:
 
 
 def _rerun_python(config: Mapping[str, Any], recipe: Recipe) -> str:
-    names = [axis.plural for axis in AXES.values() if axis.plural in config]
     transpose = "" if config.get("transpose") is None else f", transpose={config['transpose']}"
-    values = {name: list(config[name]) for name in names}
-    values["hidden_units"] = list(map(check_widths, values["hidden_units"]))
-    grid = ", ".join(f"{name}={each!r}" for name, each in values.items())
+    grid = " + ".join(map(_grid_python, config.get("grids", [config])))
     rest = ", ".join(f"{name}={config[name]!r}" for name in ("layout", "use_bias", "dtype"))
     return (
         "import mlp_jax\n\n"
         f"dataset = mlp_jax.load_dataset({config['dataset']!r}{transpose})\n"
-        f"grid = mlp_jax.Grid({grid})\n"
+        f"grid = {grid}\n"
         f"recipe = mlp_jax.{recipe!r}\n"
         f"result = mlp_jax.sweep(grid, dataset, recipe=recipe, {rest})"
     )
 
 
+def _grid_python(axes: Mapping[str, Any]) -> str:
+    """The call that makes a product again."""
+    values = {axis.plural: list(axes[axis.plural]) for axis in AXES.values() if axis.plural in axes}
+    values["hidden_units"] = list(map(check_widths, values["hidden_units"]))
+    return f"mlp_jax.Grid({', '.join(f'{name}={each!r}' for name, each in values.items())})"
+
+
 def _further(config: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """The values on each axis that a sweep of the article's has not, by its name."""
+    """The values on each axis besides the article's, by name."""
     return {
         name: list(config[axis.plural]) for name, axis in AXES.items() if name not in KEYS and axis.plural in config
     }
 
 
 def how_it_was_run(config: Mapping[str, Any], environment: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Configuration and environment as names and values, to be read."""
+    """Configuration and environment as names and values for readers."""
     sizes = ", ".join(f"{split} {count:,}" for split, count in config.get("examples", {}).items())
     seconds, versions = environment.get("seconds", {}), environment.get("versions", {})
     trained = f"{sum(seconds['epochs']):.1f} s" if "epochs" in seconds else ""
-    epoch = f"{seconds['warm_epoch']:.2f} s an epoch of all trials" if "warm_epoch" in seconds else ""
+    epoch = f"{seconds['warm_epoch']:.2f} s per epoch of all trials" if "warm_epoch" in seconds else ""
     compiled = f"{seconds['compile']:.1f} s of compilation" if "compile" in seconds else ""
     device = f"{environment.get('devices', 1)} × {environment.get('device', 'unknown')}"
     cores = f"{environment['cpu_count']} CPU cores" if environment.get("cpu_count") else ""
@@ -179,13 +183,13 @@ def page(
     figures: Iterable["RunFigure"],
     notes: Sequence[str] = (),
 ) -> str:
-    """The page, as HTML: question, answer, figures and tables, how it was run, how to run it again.
+    """The page as HTML: question, answer, figures and tables, how it was run, how to run it again.
 
     Args:
         config: of the run.
-        environment: that it ran in.
-        analysis: of its trials.
-        figures: of ``mlp_jax.answers.plots.run_figures``, embedded one after another.
+        environment: of the run.
+        analysis: of the run.
+        figures: from ``mlp_jax.answers.plots.run_figures``, embedded one after another.
         notes: on the figures, such as why some are missing.
     """
     asked = as_html(question(config))

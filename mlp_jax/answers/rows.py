@@ -12,26 +12,26 @@ SETTING = ("variant", "learning_rate")
 """What the trials of one curve over M share."""
 
 MOST_SETTINGS = 12
-"""Of which each has a sentence, or a panel, of its own: of more of them, those that are best on validation."""
+"""Most settings that get a sentence or a panel of their own; of more, those that are best on validation."""
 
 BySeed = dict[tuple[int, ...], int]
-"""By seed (or whatever else tells repetitions apart), the row of a trial."""
+"""The row of a trial, by seed (or whatever else distinguishes repetitions)."""
 
 
 class OfSetting:
-    """What is said of one setting."""
+    """A statement about one setting."""
 
     variant: str
     learning_rate: float
 
     @property
     def setting(self) -> tuple[str, float]:
-        """Which one."""
+        """The setting: variant and learning rate."""
         return self.variant, self.learning_rate
 
 
 def groups(table: Table, *columns: str) -> dict[tuple[Any, ...], Int[np.ndarray, "rows"]]:
-    """The numbers of the rows that agree in these columns, by their values, in the table's order."""
+    """The numbers of the rows that agree in these columns, by those values, in the table's order."""
     groups: dict[tuple[Any, ...], list[int]] = {}
     for i, values in enumerate(zip(*(table[column].tolist() for column in columns), strict=True)):
         groups.setdefault(values, []).append(i)
@@ -39,7 +39,7 @@ def groups(table: Table, *columns: str) -> dict[tuple[Any, ...], Int[np.ndarray,
 
 
 def by_seed(trials: Table, *columns: str) -> dict[tuple[Any, ...], BySeed]:
-    """By the values of these columns, and seed: the row of a trial that did not diverge, widths ascending."""
+    """Rows of trials that did not diverge, by the values of these columns and by seed, widths ascending."""
     found: dict[tuple[Any, ...], BySeed] = {}
     repeats = [trials[name] for name in REPEATS if name in trials]
     rows = np.flatnonzero(trials["diverged"] == 0)

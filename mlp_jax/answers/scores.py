@@ -1,4 +1,4 @@
-"""How scores are written, and where the intervals of one end."""
+"""Scores as text, and the bounds of their intervals."""
 
 import numpy as np
 
@@ -14,10 +14,10 @@ def number_text(value: float, score_name: str) -> str:
 
 
 def score_text(score: float, score_name: str) -> str:
-    """A score as it is written: an accuracy in percent, R² as it is."""
+    """A score as text: an accuracy in percent, R² as it is."""
     return number_text(score, score_name) + (" %" if score_name == "accuracy" else "")
 
 
 def bounded(interval: Interval, score_name: str) -> Interval:
-    """An interval of a score, within what the score can be: an accuracy is from 0 to 1."""
+    """An interval, clipped to the range of its score: an accuracy is from 0 to 1."""
     return Interval(*np.clip(interval, 0, 1).tolist()) if score_name == "accuracy" else interval

@@ -1,4 +1,4 @@
-"""What a person sees in the terminal: the sweep as it runs, and its closing table."""
+"""Terminal output: the sweep as it runs, and its closing table."""
 
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -32,23 +32,23 @@ ASCII = str.maketrans(
     | dict.fromkeys("┌┐└┘", "+")
     | {"─": "-", "│": "|"}
 )
-"""What is printed of these where only ASCII can be."""
+"""Replacements where only ASCII can be printed."""
 
 _ANY_WIDTH = 1_000_000
 MOST_RANKED = 20
 """Configurations of a search that are printed."""
 
 LEAST_PROSE = 20
-"""Columns of the terminal that a table's column of prose has at least, if its cells are as long."""
+"""Minimum width of a column of prose, if its cells are that long."""
 
 
 class FittedTable(NamedTuple):
-    """A table as wide as a terminal allows.
+    """A table that fits a terminal.
 
     Attributes:
-        table: to be printed; no cell of it is cut.
-        left_out: headings of the columns that have no room.
-        width: what it takes; more than the terminal has where what has to be kept is wider.
+        table: the table; none of its cells is cut.
+        left_out: headings of the columns for which there is no room.
+        width: its width; greater than the terminal's if the columns to be kept are wider.
     """
 
     table: RichTable
@@ -67,16 +67,16 @@ def fitted_table(
     styles: Sequence[StyleType | None] | None = None,
     **options: Any,
 ) -> FittedTable:
-    """A table that fits the terminal without cutting a cell: headings wrap at words, then columns are left out.
+    """Make a table fit the terminal without cutting cells: headings wrap at words, then columns are left out.
 
     In a pipe, which has no width, everything is shown.
 
     Args:
-        console: that it is for.
-        headings: one a column; empty ones alone make a table without a heading.
-        sections: of the rows, with a rule between them; a row is a cell a column.
+        console: where it will be printed.
+        headings: one per column; a table whose headings are all empty has none.
+        sections: groups of rows, with a rule between them; a row has one cell per column.
         drop: headings of the columns that may be left out, the first of them first.
-        left: headings of the columns that are set to the left; the others are numbers.
+        left: headings of left-aligned columns; the others are numbers.
         prose: heading of a column of sentences or the like, which wrap at words.
         styles: of the rows, if they differ.
         **options: of the table.
@@ -126,10 +126,10 @@ def print_table(
 
     Args:
         console: to print on.
-        headings: one a column.
-        *sections: of the rows.
-        elsewhere: who has the columns that are left out.
-        **how: as ``fitted_table`` takes it.
+        headings: one per column.
+        *sections: groups of rows.
+        elsewhere: where the columns that are left out can be found.
+        **how: arguments of ``fitted_table``.
     """
     found = fitted_table(console, headings, sections, **how)
     console.print(found.table, soft_wrap=found.width > console.width)
@@ -141,15 +141,15 @@ def print_table(
 
 
 def percent_or_plain(score_name: str) -> Callable[[float], str]:
-    """How a score is written: an accuracy in percent, R² as it is."""
+    """Formatter of scores: an accuracy in percent, R² as it is."""
     return partial(score_text, score_name=score_name)
 
 
 class Display:
-    """Shows a sweep as it runs: redrawn on a terminal, a line an epoch in a pipe. Used as a context."""
+    """Shows a sweep as it runs: redrawn on a terminal, one line per epoch in a pipe. A context manager."""
 
     def __init__(self, console: Console, grid: Grid, epochs: int, score_name: str) -> None:
-        """Show on that console the sweep of that grid over so many epochs."""
+        """Show a sweep of that grid over that many epochs on the console."""
         self._console = console
         self._grid = grid
         self._score = percent_or_plain(score_name)
@@ -180,7 +180,7 @@ class Display:
             self._live.stop()
 
     def on_plan(self, plan: Plan) -> None:
-        """Show how the sweep is shared out (``sweep(on_plan=...)``)."""
+        """Show the plan (``sweep(on_plan=...)``)."""
         text = f"{plan}"
         self._console.print(text[0].upper() + text[1:], highlight=False, soft_wrap=True)
 
@@ -196,7 +196,7 @@ class Display:
             )
 
     def on_epoch(self, progress: Progress) -> None:
-        """Show what is known after an epoch (``sweep(on_epoch=...)``)."""
+        """Show the progress after an epoch (``sweep(on_epoch=...)``)."""
         if self._console.is_terminal:
             self._bar.update(self._task, completed=progress.done, description=_where(progress))
             self._live.update(Group(self._by_width(progress), self._bar), refresh=True)
@@ -214,7 +214,7 @@ class Display:
         self._console.print("  ".join(parts), soft_wrap=True, highlight=False)
 
     def _remaining(self, progress: Progress) -> list[str]:
-        """The time that remains, by the epochs after the first, which has compilation and the like in it."""
+        """The remaining time, estimated from the epochs after the first, which includes compilation."""
         now = time.perf_counter()
         if self._first is None:
             self._first = now, progress.done
@@ -263,7 +263,7 @@ def summary_record(analysis: Analysis, config: dict[str, Any], environment: dict
 
 
 def forecast_record(forecast: Forecast) -> dict[str, Any]:
-    """What a sweep will take as data, for scripts."""
+    """A forecast as data, for scripts."""
     plan, need = forecast.plan, forecast.plan.need
     return {
         **{key: getattr(forecast, key) for key in ("trials", "replicas", "epochs", "parameters", "operations")},
@@ -294,13 +294,13 @@ def forecast_record(forecast: Forecast) -> dict[str, Any]:
 
 
 def print_forecast(console: Console, forecast: Forecast) -> None:
-    """Print what a sweep will take as a table."""
+    """Print a forecast as a table."""
     plan, need, calibration = forecast.plan, forecast.plan.need, forecast.calibration
     working = plan.at_once * need.working
     rows = {
         "trials": f"{forecast.trials:,}",
         "parameters": f"{forecast.parameters:,} ({gibibytes(forecast.parameter_bytes)})",
-        "operations": f"{forecast.operations:.3g} an epoch, {forecast.operations * forecast.epochs:.3g} in all",
+        "operations": f"{forecast.operations:.3g} per epoch, {forecast.operations * forecast.epochs:.3g} in all",
         "shared out": str(plan),
         "memory of a device": f"{gibibytes(plan.bytes_used)}: data {gibibytes(need.fixed)}, states "
         f"{gibibytes(plan.bytes_used - need.fixed - working)}, at work {gibibytes(working)}",
@@ -313,14 +313,14 @@ def print_forecast(console: Console, forecast: Forecast) -> None:
     steps = counted(calibration.minibatches, "minibatch", "minibatches")
     console.print(
         f"Measured in {calibration.seconds:.1f} s: {steps} of {counted(calibration.replicas, 'group')} of trials, "
-        f"median of {counted(calibration.passes, 'time')}. Starting, checkpoints and figures come on top.",
+        f"median of {counted(calibration.passes, 'time')}. Start-up, checkpoints and figures take extra time.",
         highlight=False,
         soft_wrap=not console.is_terminal,
     )
 
 
 def duration(seconds: float) -> str:
-    """Seconds for people."""
+    """Seconds as text."""
     if seconds < 120:
         return f"{seconds:.1f} s"
     minutes = seconds / 60
@@ -328,7 +328,7 @@ def duration(seconds: float) -> str:
 
 
 def print_summary(console: Console, analysis: Analysis, config: dict[str, Any], environment: dict[str, Any]) -> None:
-    """Print the closing table, scores by M, means ± standard deviations over seeds; and what the run found."""
+    """Print the closing table (scores by M, means ± standard deviations over seeds) and the answer."""
     others = references(config)
     settings = by_setting(analysis.rows)
     name = analysis.measure_name
@@ -336,7 +336,8 @@ def print_summary(console: Console, analysis: Analysis, config: dict[str, Any], 
     title += f" after {counted(config['epochs'], 'epoch')}"
     names, shared = variant_names([row.variant for row in analysis.rows])
     setting = ("variant", "learning rate") if len(settings) > 1 else ()
-    headings = (*setting, "M", "parameters", "train", "validation", "test", *others)
+    uneven = len({row.seeds + row.diverged for row in analysis.rows}) > 1
+    headings = (*setting, "M", *(("seeds",) if uneven else ()), "parameters", "train", "validation", "test", *others)
     sections = []
     for (variant, rate), rows in settings.items():
         lines = []
@@ -345,7 +346,8 @@ def print_summary(console: Console, analysis: Analysis, config: dict[str, Any], 
             theirs = others.values() if variant == "sigmoid" and rate == 1e-3 else [{} for _ in others]
             scores = (_with_deviation(row, split, name) for split in ("train", "validation", "test"))
             held_against = (f"{100 * by[row.hidden_units]:.2f}" if row.hidden_units in by else "–" for by in theirs)
-            lines.append((*first, str(row.hidden_units), f"{row.parameters:,}", *scores, *held_against))
+            units = [str(row.hidden_units), *([str(row.seeds)] if uneven else [])]
+            lines.append((*first, *units, f"{row.parameters:,}", *scores, *held_against))
         sections.append(lines)
     drop = ("parameters", *reversed(others), "train", "validation")
     look: dict[str, Any] = {"left": ("variant",), "prose": "variant" if setting else None, "elsewhere": "trials.csv"}
@@ -396,7 +398,7 @@ def _reached(ranked: Sequence[Ranked]) -> list[int]:
 
 
 def _with_deviation(row: Summary, split: str, name: str) -> str:
-    """The mean and, where there is one, the standard deviation; accuracies in percent without the sign."""
+    """The mean and, if there is one, the standard deviation; accuracies in percent, without the sign."""
     column = f"{split}_{'loss' if name == 'loss' else 'score'}"
     mean, deviation = row.mean[column], row.deviation[column]
     if not row.seeds:
@@ -407,11 +409,12 @@ def _with_deviation(row: Summary, split: str, name: str) -> str:
 
 def _notes(analysis: Analysis, config: dict[str, Any], environment: dict[str, Any]) -> tuple[str, ...]:
     """What is said below the table."""
-    seeds, notes = len(config["seeds"]), []
+    seeds, notes = sorted({row.seeds + row.diverged for row in analysis.rows}), []
     said = answer(analysis)
     notes += [said.short, *said.cautions]
-    if seeds > 1:
-        notes.append(f"Mean ± standard deviation over {seeds} seeds, of the finished models.")
+    if seeds[-1] > 1:
+        over = f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else seeds[0]
+        notes.append(f"Mean ± standard deviation over {over} seeds, of the finished models.")
     if any(row.hidden_units == 0 for row in analysis.rows):
         notes.append("M = 0 has no hidden layer.")
     if others := references(config):
@@ -419,7 +422,7 @@ def _notes(analysis: Analysis, config: dict[str, Any], environment: dict[str, An
     notes += findings(analysis)
     seconds = environment["seconds"]
     notes.append(
-        f"{sum(seconds['epochs']):.1f} s of training ({seconds['warm_epoch']:.2f} s an epoch, "
+        f"{sum(seconds['epochs']):.1f} s of training ({seconds['warm_epoch']:.2f} s per epoch, "
         f"{environment['examples_times_trials_per_second'] / 1e6:.2f} million examples × trials a second), "
         f"{seconds['compile']:.1f} s of compilation, on {environment['devices']} × {environment['device']}."
     )

@@ -1,4 +1,4 @@
-"""How sure a mean over seeds and examples is: the one model of chance that every interval and every decision rests on.
+"""The uncertainty of a mean over seeds and examples: the one model of chance behind every interval and decision.
 
 A score is a mean over trials of several seeds and over the examples of a split; so is the difference of two. Another
 draw of the seeds would change it, and another draw of the examples: two crossed random effects, whose variance is
@@ -25,7 +25,7 @@ CONFIDENCE = 0.95
 
 
 class Interval(NamedTuple):
-    """From low to high; NaN where there are too few values for one."""
+    """An interval from low to high; NaN if there are too few values."""
 
     low: float
     high: float
@@ -36,15 +36,15 @@ UNKNOWN = Interval(math.nan, math.nan)
 
 @dataclass(frozen=True)
 class Spread:
-    """A mean, and what it varies with.
+    """A mean and the components of its variance.
 
     Attributes:
         mean: of the scores or differences.
-        seeds: over how many.
-        examples: over how many; 0 if what each example makes is not known.
+        seeds: number of seeds.
+        examples: number of examples; 0 if results by example are not known.
         over_seeds: variance of the means by seed; NaN for one seed.
-        over_examples: variance of the means by example, or what is put in its place; NaN if nothing is known of it.
-        rest: variance of what seeds and examples do not explain; 0 if it is not known, which errs to the safe side.
+        over_examples: variance of the means by example, or a substitute; NaN if nothing is known about it.
+        rest: variance that seeds and examples do not explain; 0 if unknown, which is conservative.
     """
 
     mean: float
@@ -56,10 +56,10 @@ class Spread:
 
 
 def spread(values: Float[np.ndarray, "seeds examples"], *, paired_bits: bool = False) -> Spread:
-    """What the mean of a table varies with.
+    """The mean of a table and the components of its variance.
 
     Args:
-        values: a row a seed, a column an example.
+        values: one row per seed, one column per example.
         paired_bits: whether they are differences of hits, 0 or 1. Few examples may have none on which two models
             differ, and would give a variance of 0: two are added, one for each model (Bonett and Price 2012).
     """
@@ -80,6 +80,32 @@ def spread(values: Float[np.ndarray, "seeds examples"], *, paired_bits: bool = F
     return Spread(mean, seeds, examples, float(by_seed.var(ddof=1)) if seeds > 1 else math.nan, over_examples, rest)
 
 
+def spread_apart(
+    lesser: Float[np.ndarray, "m examples"], greater: Float[np.ndarray, "n examples"], *, paired_bits: bool = False
+) -> Spread:
+    """What the difference of two tables' means varies with, whose seeds have nothing to do with one another.
+
+    Their examples are the same, and so differences are taken by example; the variances over seeds of both add up. Of
+    seeds there count as many as the smaller table has, which errs to the safe side.
+
+    Args:
+        lesser: a row a seed, a column an example.
+        greater: from which the other is taken.
+        paired_bits: as ``spread`` takes it.
+    """
+    each = [spread(table) for table in (lesser, greater)]
+    seeds = min(one.seeds for one in each)
+    by_example = spread(greater.mean(axis=0, keepdims=True) - lesser.mean(axis=0), paired_bits=paired_bits)
+    return Spread(
+        by_example.mean,
+        seeds,
+        by_example.examples,
+        seeds * sum(one.over_seeds / one.seeds for one in each),
+        by_example.over_examples,
+        seeds * sum(one.rest / one.seeds for one in each),
+    )
+
+
 class Prior(NamedTuple):
     """What the variances over seeds of several comparisons say of each: a ratio, worth so many degrees of freedom.
 
@@ -94,15 +120,15 @@ class Prior(NamedTuple):
 
 
 LEAST_RATIO = 0.1
-"""Seeds may agree to the digit by chance: a ratio counts as no less than that."""
+"""Least ratio that counts, since seeds may agree to the digit by chance."""
 
 
 def prior(spreads: Sequence[Spread], alternatives: int) -> Prior | None:
     """The prior of the variances over seeds: the scaled inverse χ² that fits their logarithms (Smyth 2004).
 
     Args:
-        spreads: of the comparisons; those with one seed do not count.
-        alternatives: how many things are compared: more comparisons than one less say nothing new.
+        spreads: spreads of the comparisons; those with one seed do not count.
+        alternatives: number of things compared, of which one fewer comparisons are independent.
 
     Returns:
         None if fewer than two count.
@@ -130,7 +156,7 @@ def _by_chance(each: Spread) -> float:
 
 
 def _inverse_trigamma(value: float) -> float:
-    """Where the derivative of the digamma function has that value above 0; it falls from ∞ to 0."""
+    """The argument above 0 at which the trigamma function, which falls from ∞ to 0, has that value."""
     from scipy import optimize, special
 
     found = optimize.brentq(lambda log: float(special.polygamma(1, math.exp(log))) - value, -20.0, 20.0)
@@ -139,12 +165,12 @@ def _inverse_trigamma(value: float) -> float:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean with its standard error, that of ``spread`` with the variance over seeds moderated.
+    """A mean with its standard error, from a spread whose variance over seeds is moderated.
 
     Attributes:
         mean: the mean.
-        standard_error: NaN where it cannot be told.
-        degrees: of freedom.
+        standard_error: its standard error; NaN if it is unknown.
+        degrees: degrees of freedom.
     """
 
     mean: float
@@ -152,20 +178,20 @@ class Estimate:
     degrees: float
 
     def interval(self, comparisons: int = 1) -> Interval:
-        """Student's t interval, at 95 % for so many of them together (Bonferroni)."""
+        """Student's t interval, at 95 % for that many intervals together (Bonferroni)."""
         if math.isnan(self.standard_error):
             return UNKNOWN
         reach = self.quantile(comparisons) * self.standard_error
         return Interval(self.mean - reach, self.mean + reach)
 
     def quantile(self, comparisons: int = 1) -> float:
-        """Standard errors from the middle to the ends of ``interval``."""
+        """Half the width of ``interval`` in standard errors."""
         from scipy import stats
 
         return float(stats.t.isf((1 - CONFIDENCE) / (2 * comparisons), self.degrees))
 
     def p_value(self, comparisons: int = 1) -> float:
-        """Two-sided, that the mean is 0 in truth; times the number of comparisons, at most 1."""
+        """Two-sided p-value for a true mean of 0, times the number of comparisons, at most 1."""
         if math.isnan(self.standard_error):
             return math.nan
         if not self.standard_error:
@@ -175,7 +201,7 @@ class Estimate:
         return min(1.0, comparisons * 2 * float(stats.t.sf(abs(self.mean) / self.standard_error, self.degrees)))
 
     def proportion(self, examples: int) -> Interval:
-        """Wilson's interval of a mean of hits, at 95 %, for as many examples as would make it as unsure as it is."""
+        """Wilson's 95 % interval of a mean of hits, for the number of examples that would give the same uncertainty."""
         if math.isnan(self.standard_error):
             return UNKNOWN
         p, q = self.mean, self.quantile()
@@ -187,12 +213,12 @@ class Estimate:
 
 
 def estimate(each: Spread, known: Prior | None, *, one_seed: bool = False) -> Estimate:
-    """How sure a mean is.
+    """The estimate of a mean.
 
     Args:
-        each: what it varies with.
-        known: of the variances over seeds of it and its like.
-        one_seed: whether one seed will do: then it is sure of that seed's models alone.
+        each: its spread.
+        known: prior of the variances over seeds of comparable spreads.
+        one_seed: whether one seed is enough: the estimate is then about that seed's models only.
     """
     if each.seeds < 2:
         if not one_seed or math.isnan(each.over_examples):

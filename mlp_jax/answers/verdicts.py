@@ -1,4 +1,4 @@
-"""How many hidden units are enough, setting by setting, and what cannot be told of it."""
+"""How many hidden units are enough, setting by setting, and what remains unclear."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -18,12 +18,12 @@ from mlp_jax.sweeps.outcomes import SPLITS, Outcomes
 
 @dataclass(frozen=True)
 class Guess:
-    """A width against the trivial guess: always the commonest class of the training split, or its mean.
+    """A width compared with the trivial guess: always the commonest class of the training split, or its mean.
 
     Attributes:
-        score: of the guess, in the measure that choices look at.
-        gain: what the width has over it, more for better.
-        interval: of the gain, at 95 % for as many as there are widths, as the best of them is what is compared.
+        score: of the guess, in the measure of choice.
+        gain: the width's gain over it; higher is better.
+        interval: of the gain, at 95 % for all widths together, as the best of them is compared.
     """
 
     score: float
@@ -38,21 +38,21 @@ class Guess:
 
 @dataclass(frozen=True)
 class Verdict(OfSetting):
-    """What is known of how many hidden units one setting needs.
+    """How many hidden units one setting needs, as far as is known.
 
     Attributes:
         variant, learning_rate: the setting.
-        widths: those at which some trial did not diverge, ascending.
-        best: the width that is best on validation in the mean; None if every trial diverged.
+        widths: widths at which some trial did not diverge, ascending.
+        best: the width with the best mean on validation; None if every trial diverged.
         enough: the smallest width to which the best one's gain is at most the standard error of that gain: the
-            one-standard-error rule (Breiman et al. 1984); None where there is no standard error.
+            one-standard-error rule (Breiman et al. 1984); None if there is no standard error.
         alike_from: the smallest width that is not worse than another by more than luck, at 95 % for all of them
             together: what the answer cannot exclude; None likewise.
-        gains, test_gains: what each step from one width to the next gains, on validation and on test.
-        against_best, test_against_best: what the best has over each other width.
-        beyond, test_beyond: what each wider one has over ``enough``.
-        guess: of the best against the trivial guess, by split; empty where it is not known what examples make.
-        still_learning: widths that were, at the last epoch.
+        gains, test_gains: the gain of each step from one width to the next, on validation and on test.
+        against_best, test_against_best: the gain of the best over each other width.
+        beyond, test_beyond: the gain of each wider width over ``enough``.
+        guess: the best compared with the trivial guess, by split; empty if results by example are not known.
+        still_learning: widths that were still learning at the last epoch.
     """
 
     variant: str
@@ -72,28 +72,28 @@ class Verdict(OfSetting):
 
     @property
     def reached(self) -> bool | None:
-        """Whether fewer than the widest that was tried are enough; None if it cannot be told."""
+        """Whether fewer hidden units than the most that were tried are enough; None if unknown."""
         return None if self.enough is None else self.enough.hidden_units < self.widths[-1]
 
     @property
     def widest_is_best(self) -> bool:
-        """Whether the best of several widths is the widest, so that wider ones might be better still."""
+        """Whether the best of several widths is the widest, so that wider ones might be even better."""
         return self.best is not None and len(self.widths) > 1 and self.best.hidden_units == self.widths[-1]
 
     @property
     def allowed(self) -> float | None:
-        """The greatest gain over ``enough`` of any wider one tried that validation does not exclude; None for none."""
+        """The greatest gain of a wider width over ``enough`` that validation does not exclude; None if none."""
         known = [step.interval.high for step in self.beyond if not np.isnan(step.interval.high)]
         return max(0.0, *known) if known else None
 
 
 def verdicts(trials: Table, history: Table, outcomes: Outcomes | None = None) -> list[Verdict]:
-    """What is known of each setting.
+    """The verdict on each setting.
 
     Args:
-        trials: one row a trial.
-        history: one row a trial and epoch.
-        outcomes: what each trial makes of each example; None if that is not known, and seeds alone count.
+        trials: table with one row per trial.
+        history: table with one row per trial and epoch.
+        outcomes: results by example; None if they are not known, so that only seeds count.
     """
     late = late_learning(history)
     by_split = {split: contests(trials, split, outcomes) for split in SPLITS}
@@ -172,7 +172,7 @@ def _guesses(best: int, by_split: Mapping[str, Contest], outcomes: Outcomes | No
 
 
 def saturation_record(verdicts: list[Verdict]) -> list[dict[str, Any]]:
-    """How many hidden units each setting needs, as plain data; None where it cannot be told.
+    """How many hidden units each setting needs, as plain data; None where unknown.
 
     ``hidden_units`` is the smallest width that is enough by the one-standard-error rule, and ``reached`` false if that
     is the widest that was tried; ``alike_from`` the smallest that is not worse than another by more than luck;

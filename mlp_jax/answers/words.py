@@ -1,4 +1,4 @@
-"""What an analysis says, in words and in tables of text: the same in a terminal, a notebook and the report."""
+"""An analysis in words and in tables of text: the same in a terminal, a notebook and the report."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -14,7 +14,7 @@ from mlp_jax.sweeps.plan import counted
 
 
 def as_html(text: str) -> str:
-    """Text as HTML; a number and its percent sign stay together."""
+    """Text as HTML; a number and its percent sign are not separated."""
     return escape(text).replace(" %", "&nbsp;%")
 
 
@@ -22,8 +22,8 @@ class TextTable(NamedTuple):
     """A table of text.
 
     Attributes:
-        title: what it holds.
-        headings: one a column.
+        title: its title.
+        headings: one per column.
         rows: cells.
         notes: how to read it.
     """
@@ -34,7 +34,7 @@ class TextTable(NamedTuple):
     notes: tuple[str, ...]
 
     def html(self) -> str:
-        """As a page or a notebook shows it."""
+        """The table as HTML, for a page or a notebook."""
         title = as_html(self.title)
         head = "".join(f'<th scope="col">{as_html(heading)}</th>' for heading in self.headings)
         body = "".join(f"<tr>{''.join(f'<td>{as_html(cell)}</td>' for cell in row)}</tr>" for row in self.rows)
@@ -49,7 +49,7 @@ class TextTable(NamedTuple):
 
 
 def question(config: Mapping[str, Any]) -> str:
-    """What the run was to find out."""
+    """The question that the run was to answer."""
     widths, name = config["hidden_units"], config["dataset_name"]
     if len(widths) > 1:
         return f"How many hidden units does {name} need?"
@@ -60,12 +60,12 @@ def question(config: Mapping[str, Any]) -> str:
 
 
 class Answer(NamedTuple):
-    """An answer, from the least that has to be read to the most.
+    """An answer, from the shortest form to the details.
 
     Attributes:
-        short: a plain sentence.
-        cautions: why not to believe it as it stands; often none.
-        details: what it rests on, terms explained.
+        short: one plain sentence.
+        cautions: reasons not to take it at face value; often none.
+        details: what it is based on, with terms explained.
     """
 
     short: str
@@ -73,12 +73,12 @@ class Answer(NamedTuple):
     details: tuple[str, ...]
 
     def __str__(self) -> str:
-        """The parts, a line each."""
+        """The parts, one per line."""
         return "\n".join(" ".join(part) for part in ((self.short,), self.cautions, self.details) if part)
 
 
 def answer(analysis: Analysis) -> Answer:
-    """What it found out."""
+    """The answer that the run gives."""
     best = best_point([each.best for each in analysis.verdicts if each.best is not None])
     if best is None:
         return Answer("There is no answer: every trial diverged. Try lower learning rates.", (), ())
@@ -117,7 +117,7 @@ def _some(sentences: Sequence[str]) -> tuple[str, ...]:
 
 
 def how_many(verdict: Verdict, analysis: Analysis) -> str:
-    """How many hidden units a setting needs, for somebody without statistics, and what that rests on."""
+    """How many hidden units a setting needs, in words without statistics, and what that is based on."""
     name, best, widths = analysis.measure_name, verdict.best, verdict.widths
     if best is None:
         return "Every trial diverged."
@@ -147,7 +147,7 @@ def how_many(verdict: Verdict, analysis: Analysis) -> str:
         lead = f"About {named:,} hidden units" if alike == named else f"Between {alike:,} and {named:,} hidden units"
         said = f"{lead}: {fewer:,} are worse by more than luck; beyond {named:,} no gain is more than luck"
     if known := [step.interval.high for step in pairs if not np.isnan(step.interval.high)]:
-        most = _amount(max(0.0, *known), name)
+        most = amount_text(max(0.0, *known), name)
         said += (
             f", but {'a loss lower by up to' if name == 'loss' else 'up to'} {most}{'' if name == 'loss' else ' more'} "
         )
@@ -164,35 +164,36 @@ def _from(width: int, steps: Sequence[Step]) -> list[Step]:
 
 
 def _on_test(steps: Sequence[Step], name: str) -> str:
-    """What the test split says of the greatest of these gains."""
+    """What the test split says about the greatest of these gains."""
     known = [step for step in steps if not np.isnan(step.interval.low)]
     if not known:
         return ""
     told = [step for step in known if step.interval.low > 0]
     most = max(told or known, key=lambda step: step.gain)
     lesser, greater = most.hidden_units
-    gain = f"{greater:,} have {_signed(most.gain, name)}{_points(name)} over {lesser:,}"
+    gain = f"{greater:,} have {signed_text(most.gain, name)}{points_text(name)} over {lesser:,}"
     if name == "loss":
         gain = f"the loss of {greater:,} is lower than that of {lesser:,} by {number_text(most.gain, name)}"
     luck = "is more than luck" if told else "is worse by more than luck" if most.interval.high < 0 else "could be luck"
-    return f"On test, which had no say in this, {gain} ({_span(most.interval, name, signed=True)}), which {luck}."
+    return f"On test, which had no say in this, {gain} ({span_text(most.interval, name, signed=True)}), which {luck}."
 
 
 def _counts(row: Summary, analysis: Analysis, split: str) -> str:
-    """The seeds and examples that a mean is of."""
+    """The numbers of seeds and examples that a mean is taken over."""
     said = [counted(row.seeds, "seed")]
     if split in analysis.examples:
         said.append(counted(analysis.examples[split], "example"))
     return ", ".join(said)
 
 
-def _points(name: str) -> str:
+def points_text(name: str) -> str:
+    """The unit of a difference in a measure, behind a number."""
     return {"accuracy": " points", "loss": ""}.get(name, f" of {name}")
 
 
-def _amount(value: float, name: str) -> str:
+def amount_text(value: float, name: str) -> str:
     """An amount of a measure: points of an accuracy, R², or loss."""
-    return f"{number_text(value, name)}{_points(name)}"
+    return f"{number_text(value, name)}{points_text(name)}"
 
 
 def _luck(analysis: Analysis, verdict: Verdict) -> str:
@@ -219,13 +220,13 @@ def _by_rule(verdict: Verdict, name: str) -> str:
     step = next(each for each in verdict.against_best if each.hidden_units[0] == point.hidden_units)
     return (
         f"M = {point.hidden_units:,} is the smallest width within one standard error of the best, M = "
-        f"{best.hidden_units:,}: that gains {_amount(step.gain, name)} on validation, and so unsure is this difference "
-        f"(± {_amount(step.standard_error, name)})."
+        f"{best.hidden_units:,}: that gains {amount_text(step.gain, name)} on validation, and so unsure is this "
+        f"difference (± {amount_text(step.standard_error, name)})."
     )
 
 
 def no_better_than_guessing(verdict: Verdict, analysis: Analysis) -> str:
-    """That the best width is not better than the trivial guess by more than luck; empty if it is, or is not known."""
+    """A warning if the best width does not beat the trivial guess by more than luck; empty if it does."""
     guess, best = verdict.guess.get("validation"), verdict.best
     if guess is None or best is None or guess.beaten or np.isnan(guess.interval.low):
         return ""
@@ -248,7 +249,7 @@ def _in_plain_words(score: float, name: str) -> str:
 
 
 def undefined_note(analysis: Analysis) -> str:
-    """Where a score cannot be computed, and why; empty where all can."""
+    """Where a score cannot be computed, and why; empty if all can."""
     if not analysis.undefined:
         return ""
     where = " and ".join(f"{split} ({why})" for split, why in analysis.undefined.items())
@@ -265,11 +266,11 @@ def _reached(row: Summary, analysis: Analysis) -> str:
     if np.isnan(interval.low):
         return text
     unit = " %" if name == "accuracy" else ""
-    return f"{text} (95 % interval {_span(interval, name)}{unit}, {_counts(row, analysis, 'test')})"
+    return f"{text} (95 % interval {span_text(interval, name)}{unit}, {_counts(row, analysis, 'test')})"
 
 
 def findings(analysis: Analysis) -> list[str]:
-    """What else the run says, a sentence each: how many units by setting if there are several, rates, what diverged."""
+    """Further findings, one sentence each: units by setting if there are several, learning rates, what diverged."""
     said = []
     best = {verdict.setting for verdict in sorted(analysis.verdicts, key=_merit, reverse=True)[:MOST_SETTINGS]}
     if len(analysis.verdicts) > 1:
@@ -283,7 +284,7 @@ def findings(analysis: Analysis) -> list[str]:
         depends = "depends" if test.p_value < 0.05 else "was not found to depend"
         said.append(
             f"The effect of the learning rate {depends} on the width ({test.variant}): analysis of variance, "
-            f"F({test.degrees[0]}, {test.degrees[1]:.0f}) = {test.f:.3g}, {_p_value(test.p_value, of=True)}."
+            f"F({test.degrees[0]}, {test.degrees[1]:.0f}) = {test.f:.3g}, {p_text(test.p_value, of=True)}."
         )
     trials = sum(row.seeds + row.diverged for row in analysis.rows)
     if diverged := sum(row.diverged for row in analysis.rows):
@@ -292,7 +293,7 @@ def findings(analysis: Analysis) -> list[str]:
 
 
 def tables(analysis: Analysis) -> list[TextTable]:
-    """By width; what each step gains; what the best, and wider ones, have over others; the best learning rates."""
+    """Tables: scores by width; gains of steps, of the best and of wider ones over others; best learning rates."""
     found = [_width_table(analysis)]
     if analysis.steps("gains"):
         found += [
@@ -319,7 +320,7 @@ def _width_table(analysis: Analysis) -> TextTable:
     lines = []
     for row, epoch in zip(analysis.rows, analysis.best_epoch, strict=True):
         line = [f"{row.hidden_units:,}", number_text(row.mean[f"test_{column}"], name)]
-        line += [_span(bounded(row.interval["test"], name), name)] if sure else []
+        line += [span_text(bounded(row.interval["test"], name), name)] if sure else []
         line += [number_text(row.deviation[f"test_{column}"], name)] if spread else []
         line += [number_text(row.mean[f"validation_{column}"], name), "–" if np.isnan(epoch) else f"{epoch:g}"]
         line += [f"{row.parameters:,}", str(row.seeds) + (f" of {row.seeds + row.diverged}" if row.diverged else "")]
@@ -338,7 +339,7 @@ def _width_table(analysis: Analysis) -> TextTable:
     return _by_setting_table(f"{unit} by width", headings, lines, analysis.rows, [*notes, best])
 
 
-_TOLD = {None: "–", True: "yes", False: "cannot be told"}
+TOLD = {None: "–", True: "yes", False: "cannot be told"}
 
 
 def _gain_table(analysis: Analysis, which: str, what: str, title: str) -> TextTable:
@@ -351,13 +352,13 @@ def _gain_table(analysis: Analysis, which: str, what: str, title: str) -> TextTa
     lines = [
         [
             "{:,} → {:,}".format(*step.hidden_units),
-            _signed(step.gain, name),
-            _TOLD[step.distinguishable],
-            _span(step.interval, name, signed=True),
-            _p_value(step.p_value),
+            signed_text(step.gain, name),
+            TOLD[step.distinguishable],
+            span_text(step.interval, name, signed=True),
+            p_text(step.p_value),
             *([str(step.seeds)] if len(counts) > 1 else []),
-            _signed(test.gain, name),
-            _span(test.interval, name, signed=True),
+            signed_text(test.gain, name),
+            span_text(test.interval, name, signed=True),
         ]
         for step, test in zip(steps, on_test, strict=True)
     ]
@@ -390,7 +391,7 @@ def variant_names(variants: Sequence[str]) -> tuple[dict[str, str], tuple[str, .
 def _by_setting_table(
     title: str, headings: list[str], lines: list[list[str]], points: Sequence[Summary | Step], notes: list[str]
 ) -> TextTable:
-    """With the columns variant and learning rate in front where they differ, setting by setting."""
+    """A table grouped by setting, with the columns variant and learning rate in front where they differ."""
     columns = []
     names, shared = variant_names([point.variant for point in points])
     if len(names) > 1:
@@ -413,19 +414,22 @@ def _merit(verdict: Verdict) -> float:
     return -np.inf if verdict.best is None or np.isnan(verdict.best.merit) else verdict.best.merit
 
 
-def _signed(value: float, score_name: str) -> str:
+def signed_text(value: float, score_name: str) -> str:
+    """A difference, as ``number_text`` writes it, with its sign."""
     text = number_text(value, score_name)
     return text if text.startswith(("−", "–")) else f"+{text}"
 
 
-def _span(interval: Interval, score_name: str, *, signed: bool = False) -> str:
+def span_text(interval: Interval, score_name: str, *, signed: bool = False) -> str:
+    """From where to where; a dash for none."""
     if np.isnan(interval.low):
         return "–"
-    write = _signed if signed else number_text
+    write = signed_text if signed else number_text
     return f"{write(interval.low, score_name)} to {write(interval.high, score_name)}"
 
 
-def _p_value(p: float, *, of: bool = False) -> str:
+def p_text(p: float, *, of: bool = False) -> str:
+    """A p value, or with ``of`` as a sentence has it."""
     if np.isnan(p):
         return "–"
     text = "< 0.001" if p < 0.001 else f"{p:.3f}"
@@ -433,7 +437,7 @@ def _p_value(p: float, *, of: bool = False) -> str:
 
 
 def learning_caution(verdict: Verdict) -> str:
-    """That training was too short for a verdict, in words; empty if it was not."""
+    """A warning that training was too short for a verdict; empty if it was not."""
     if not verdict.still_learning:
         return ""
     slow = verdict.still_learning
@@ -442,7 +446,7 @@ def learning_caution(verdict: Verdict) -> str:
 
 
 def widest_caution(verdict: Verdict) -> str:
-    """That wider ones might be better still, in words; empty if the widest is not the best."""
+    """A warning that wider networks might be even better; empty if the widest is not the best."""
     if not verdict.widest_is_best:
         return ""
     return f"The most that were tried, {verdict.widths[-1]:,}, did best: more were not tried, and may be better."

@@ -1,5 +1,6 @@
-"""The command line: a module a command, each a typed configuration and what it calls."""
+"""The command line: one module per command, each a typed configuration and the function that runs it."""
 
+import dataclasses
 import functools
 import logging
 import os
@@ -16,6 +17,7 @@ import tyro
 from mlp_jax.cli import (
     analyse,
     check,
+    compare,
     data,
     evaluate,
     export,
@@ -30,7 +32,7 @@ from mlp_jax.cli import (
     watch,
 )
 from mlp_jax.cli._output import print_in_any_encoding
-from mlp_jax.cli._parsing import parsed
+from mlp_jax.cli._parsing import given, parsed
 from mlp_jax.cli._signals import Interrupted
 from mlp_jax.errors import InputError, SweepWarning
 from mlp_jax.machine import distributed
@@ -48,11 +50,12 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "export": (export.Export, export.run),
     "tensorboard": (tensorboard.TensorBoard, tensorboard.run),
     "analyse": (analyse.Analyse, analyse.run),
+    "compare": (compare.Compare, compare.run),
     "report": (report.Report, report.run),
     "plot": (plot.Plot, plot.run),
     "time": (time.Time, time.run),
 }
-"""By name: the configuration, which is the command's help, and the function that runs it and returns the exit code."""
+"""Commands by name: the configuration, whose docstrings are the help, and the function, which returns the exit code."""
 
 _OPTIONS: dict[str, Callable[..., Any]] = {name: kind for name, (kind, _) in COMMANDS.items()}
 
@@ -74,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run_if_jax_can(arguments: Sequence[str] | None) -> tuple[int, bool]:
-    """As ``_run``: what fails where JAX can't compute, as it is set, fails for that."""
+    """Run, and blame JAX's settings for a failure if JAX cannot compute with them."""
     try:
         return _run(arguments)
     except Exception:
@@ -87,7 +90,7 @@ def _run_if_jax_can(arguments: Sequence[str] | None) -> tuple[int, bool]:
 
 
 def _run(arguments: Sequence[str] | None) -> tuple[int, bool]:
-    """The exit code, and whether all processes, if there are several, end at this place with it."""
+    """Returns the exit code, and whether all processes (if there are several) end here with it."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("always", SweepWarning)
@@ -98,14 +101,8 @@ def _run(arguments: Sequence[str] | None) -> tuple[int, bool]:
                 return 0, True
             options = _parse(arguments)
             check_xla_flags()
-            if isinstance(options, sweep.Sweep) and options.resume is not None:
-                # Once more, with what the run was begun with in place of the defaults: all that differs now was said.
-                begun = sweep.begun_with(options.resume)
-                options = parsed(
-                    lambda: tyro.cli(sweep.Sweep, prog="mlp-jax sweep", args=arguments[1:], default=begun),
-                    arguments,
-                    _OPTIONS,
-                )
+            if isinstance(options, sweep.Sweep):
+                options = sweep.with_those_of(options, functools.partial(_parse_sweep, arguments))
             return next(run for kind, run in COMMANDS.values() if isinstance(options, kind))(options), True
     except InputError as error:
         print(f"mlp-jax: error: {error}", file=sys.stderr)
@@ -129,9 +126,19 @@ def _run(arguments: Sequence[str] | None) -> tuple[int, bool]:
         return 130, False
 
 
+def _parse_sweep(arguments: Sequence[str], default: sweep.Sweep) -> sweep.Sweep:
+    """The options of a sweep that has other defaults."""
+    default = dataclasses.replace(default, given=given(arguments[1:]))
+    options = parsed(
+        lambda: tyro.cli(sweep.Sweep, prog="mlp-jax sweep", args=arguments[1:], default=default), arguments, _OPTIONS
+    )
+    assert isinstance(options, sweep.Sweep)
+    return options
+
+
 @functools.cache
 def _hush() -> None:
-    """Keep to what is raised and warned of: where Orbax gives a file up, it abandons tasks that complain too."""
+    """Silence what is raised elsewhere as well: when Orbax gives up on a file, its abandoned tasks also complain."""
 
     def hook(unraisable: Any) -> None:
         if str(unraisable.exc_value) != "Event loop is closed":

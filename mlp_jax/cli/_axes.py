@@ -10,13 +10,10 @@ import tyro
 from mlp_jax.errors import InputError, shown, whole
 from mlp_jax.networks.layers import Widths
 from mlp_jax.sweeps.grid import Grid
-from mlp_jax.training.axes import AXES, RULE, Axis
+from mlp_jax.training.axes import AXES, OF_RECIPE, RULE, Axis
 from mlp_jax.training.recipe import Recipe
 
 T = TypeVar("T")
-
-OF_RECIPE = ("epochs", "batch_size")
-"""Axes whose default is the recipe's value."""
 
 
 def _kind(axis: Axis) -> Any:
@@ -25,10 +22,10 @@ def _kind(axis: Axis) -> Any:
 
 
 def with_axes(*, several: bool) -> Callable[[type[T]], type[T]]:
-    """Add to a command's dataclass an option for each axis that has a default.
+    """Add one option to a command's dataclass for each axis that has a default.
 
     Args:
-        several: whether each takes any number of values, for trials of every combination.
+        several: whether an option takes any number of values, to train every combination.
     """
 
     def add(command: type[T]) -> type[T]:
@@ -45,7 +42,7 @@ def with_axes(*, several: bool) -> Callable[[type[T]], type[T]]:
 
 
 def values_of(options: Any) -> dict[str, tuple[Any, ...]]:
-    """The values that options give to each axis that has a default, by its name."""
+    """The values that the options give each axis that has a default, by the axis's name."""
     found = {}
     for name in RULE:
         value = getattr(options, name)
@@ -56,14 +53,14 @@ def values_of(options: Any) -> dict[str, tuple[Any, ...]]:
 
 
 def axes_of(options: Any) -> dict[str, Sequence[Any]]:
-    """The same as ``Grid`` takes it, without what the recipe says."""
+    """The same as arguments of ``Grid``, without what the recipe holds."""
     values = values_of(options)
     alone = {name for name in OF_RECIPE if len(values[name]) == 1}
     return {AXES[name].plural: each for name, each in values.items() if name not in alone}
 
 
 def of_recipe(options: Any) -> dict[str, int]:
-    """Epochs and batch size of the recipe: the greatest, where trials have their own."""
+    """Epochs and batch size of the recipe: the greatest, if trials have their own."""
     values = values_of(options)
     return {name: max(whole(name, each, 1, 2**31 - 1) for each in values[name]) for name in OF_RECIPE}
 
@@ -86,18 +83,16 @@ def widths(text: Sequence[str]) -> tuple[Widths, ...]:
 
 
 def widths_text(hidden_units: Any) -> str:
-    """The reverse, of one trial's."""
+    """The reverse of ``hidden_layers``, for one trial."""
     return "-".join(map(str, hidden_units)) if isinstance(hidden_units, list | tuple) else str(hidden_units)
 
 
 def options_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a sweep, by their names, that a configuration came from.
+    """The options of a sweep, by their names, that a configuration came from; of a sum of grids all its values.
 
     Raises:
-        InputError: it is a sum of grids, which no options give.
+        InputError: it makes no sense.
     """
-    if "grids" in config:
-        raise InputError("trials that are a sum of grids: resume it from Python, with sweep(resume=...)")
     grid = Grid.from_axes(config)
     found = {name: grid.values(name) for name in RULE if name not in OF_RECIPE}
     for name in OF_RECIPE:

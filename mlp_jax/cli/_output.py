@@ -14,7 +14,7 @@ from mlp_jax.answers.terminal import ASCII
 
 
 def print_in_any_encoding() -> None:
-    """Have standard output and error print something like it where their encoding lacks a character."""
+    """Have standard output and error print a similar character where their encoding lacks one."""
     codecs.register_error("mlp_jax", _like_it)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -29,13 +29,13 @@ def _like_it(error: UnicodeError) -> tuple[str, int]:
 
 
 def console_for(*, stderr: bool = False) -> Console:
-    """A console; in a pipe, which has no width, wide enough for every table."""
+    """A console; in a pipe, which has no width, it is wide enough for every table."""
     console = _Console(stderr=stderr)
     return console if console.is_terminal else _Console(stderr=stderr, width=160)
 
 
 class _Console(Console):
-    """One that falls silent when nobody reads any more, so that the run is still written."""
+    """A console that goes silent once nobody reads it any more, so that the run is still written."""
 
     def on_broken_pipe(self) -> None:
         self.quiet = True
@@ -43,7 +43,7 @@ class _Console(Console):
 
 
 def print_json(record: dict[str, Any]) -> None:
-    """Print as JSON, which has no NaN: null instead."""
+    """Print as JSON, with null for NaN, which JSON lacks."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, dict):

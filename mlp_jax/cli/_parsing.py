@@ -1,4 +1,4 @@
-"""From arguments to options by tyro; mistakes in one line: what is wrong, what is expected, which help says more.
+"""From arguments to options, by tyro. A mistake is one line: what is wrong, what is expected, which help says more.
 
 tyro draws a box for a mistake, and raises nothing that says which one it was: so the kind and the name of the option
 are read from its text, and everything else is asked of the command's dataclass.
@@ -22,10 +22,10 @@ _NAMES = {int: ("a whole number", "whole numbers"), float: ("a number", "numbers
 
 
 def parsed(parse: Callable[[], Any], arguments: Sequence[str], commands: Mapping[str, Any]) -> Any:
-    """What tyro makes of the arguments.
+    """Parse the arguments with tyro.
 
     Args:
-        parse: has tyro parse them.
+        parse: calls tyro.
         arguments: of the program.
         commands: by name, the dataclass of each.
 
@@ -52,10 +52,10 @@ def parsed(parse: Callable[[], Any], arguments: Sequence[str], commands: Mapping
 
 
 def _at_home(options: Any) -> Any:
-    """Options whose paths begin with ~ lead home: shells do not say so for what comes after an equals sign.
+    """Expand ~ at the start of an option's path: shells do not do so after an equals sign.
 
     Raises:
-        InputError: there is no such user, or none at all.
+        InputError: there is no such user, or no home directory.
     """
 
     def at_home(value: Any) -> Any:
@@ -64,7 +64,7 @@ def _at_home(options: Any) -> Any:
         try:
             return value.expanduser() if isinstance(value, Path) else value
         except RuntimeError:
-            raise InputError(f"{value}: that home cannot be told: write the path in full") from None
+            raise InputError(f"{value}: that home directory is unknown: write the path in full") from None
 
     return dataclasses.replace(
         options, **{each.name: at_home(getattr(options, each.name)) for each in dataclasses.fields(options)}
@@ -72,7 +72,7 @@ def _at_home(options: Any) -> Any:
 
 
 def _mistake(text: str, command: str, arguments: Sequence[str], kind: type) -> str:
-    """What is wrong with the arguments of a command, by what tyro says of it."""
+    """What is wrong with a command's arguments, according to tyro's message."""
     fields = {f"--{field.name.replace('_', '-')}": field for field in dataclasses.fields(kind)}
     hints = {option: get_type_hints(kind)[field.name] for option, field in fields.items()}
     options = {**fields, **{f"--no-{option[2:]}": None for option, hint in hints.items() if hint in _FLAGS}}
@@ -102,12 +102,18 @@ def _mistake(text: str, command: str, arguments: Sequence[str], kind: type) -> s
 
 
 def _option(argument: str) -> str:
-    """The name of an option as its help has it."""
+    """The name of an option as the help writes it."""
     return argument.partition("=")[0].replace("_", "-")
 
 
+def given(arguments: Sequence[str]) -> tuple[str, ...]:
+    """The names of the fields whose options are among the arguments of a command."""
+    options = (_option(argument)[2:] for argument in arguments if argument.startswith("--"))
+    return tuple(dict.fromkeys(option.replace("-", "_") for option in options))
+
+
 def _values(option: str, arguments: Sequence[str]) -> list[str]:
-    """What is given to an option, where it is given last."""
+    """The value of an option, where it is given last."""
     places = [i for i, argument in enumerate(arguments) if _option(argument) == option]
     if places and "=" in (last := arguments[places[-1]]):
         return [last.partition("=")[2]]
@@ -135,7 +141,7 @@ def _expected(hint: Any) -> str:
 
 
 def _unframed(box: str) -> str:
-    """What tyro draws as a box (of ASCII, where the locale asks for it), as a line: up to the first rule."""
+    """The text in the box that tyro draws (in ASCII, if the locale asks for it) as one line, up to the first rule."""
 
     def rule(text: str) -> bool:
         return not text.strip("╰╯─+-")

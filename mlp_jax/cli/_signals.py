@@ -1,4 +1,4 @@
-"""Interruption: the first signal lets the epoch end and what is trained be saved, the second one does not."""
+"""Interruption: the first signal lets the epoch end and saves what is trained; the second one does not."""
 
 import os
 import signal
@@ -10,17 +10,17 @@ from types import FrameType
 from typing import Any, Self
 
 GRACE = 2.0
-"""Seconds after the second signal: if the program has not ended by then (an epoch may take hours), it is ended."""
+"""Seconds after the second signal before the program is ended, as an epoch may take hours."""
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(Exception):  # noqa: N818 (as asked for)
-    """A command ends early because it was asked to: with this exit code, and a line that says what is left.
+    """A command ends early on request, with this exit code and a line that says what is left.
 
     Attributes:
-        exit_code: of the command.
-        together: whether all processes, if there are several, end at this place.
+        exit_code: the command's exit code.
+        together: whether all processes (if there are several) end here.
     """
 
     def __init__(self, exit_code: int, message: str, *, together: bool = False) -> None:
@@ -30,17 +30,17 @@ class Interrupted(Exception):  # noqa: N818 (as asked for)
 
 
 class Stop:
-    """Whether to stop, as ``sweep(stop=...)`` asks it. Used as a context, in which signals are heard.
+    """Whether to stop, for ``sweep(stop=...)``. Used as a context manager, inside which signals are caught.
 
     Python runs signal handlers between its own instructions, of which there are none while the devices train an epoch:
     so a thread listens as well.
     """
 
     def __init__(self, parting: Callable[[], str]) -> None:
-        """Begin with no signal.
+        """Start without a signal.
 
         Args:
-            parting: what to say where the program has to be ended at the second signal.
+            parting: the last words if the program has to be ended at the second signal.
         """
         self.signal: int | None = None
         self._parting = parting
@@ -54,7 +54,7 @@ class Stop:
 
     @property
     def exit_code(self) -> int:
-        """As shells have it: 130 for SIGINT, 143 for SIGTERM (or if it came to another process)."""
+        """The exit code that shells use: 130 for SIGINT, 143 for SIGTERM (or if another process got the signal)."""
         return 128 + (self.signal or signal.SIGTERM)
 
     def _note(self, number: int) -> None:
@@ -100,5 +100,5 @@ class Stop:
 
 
 def _say(text: str) -> None:
-    """In one system call, which a signal handler may make whatever it interrupted."""
+    """Write with a single system call, which is safe in a signal handler."""
     os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, f"mlp-jax: {text}\n".encode())

@@ -1,4 +1,4 @@
-"""What the commands that train share: their options, the run they write."""
+"""What the commands that train share: options, and writing the run."""
 
 import contextlib
 import json
@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,13 +26,21 @@ from mlp_jax.machine.cache import enable_compilation_cache
 from mlp_jax.machine.distributed import leads, lost, several
 from mlp_jax.runs.directory import (
     CHECKPOINTS,
+    MANIFEST,
+    Run,
     check_new,
     dataset_of,
-    read_config,
+    is_extending,
+    is_finished,
+    read_run,
+    read_wanted,
     resume_command,
     sweep_config,
     write_run,
 )
+from mlp_jax.runs.extending import begun as begun_extension
+from mlp_jax.runs.extending import check_data, configs
+from mlp_jax.runs.extension import Extension, write_extended
 from mlp_jax.runs.progress import ProgressFile
 from mlp_jax.runs.running import new_run, own_place, results, resume_from, resumed_run
 from mlp_jax.runs.tables import best_trial, history_table, trials_table
@@ -44,34 +53,34 @@ from mlp_jax.training.recipe import Recipe
 
 @dataclass
 class TrainingOptions:
-    """How to train: the defaults are the article's. Commands add the options of ``mlp_jax.cli._axes``."""
+    """How to train, by default as the article does. Commands add the options of ``mlp_jax.cli._axes``."""
 
     dataset: DatasetName = "mnist"
     transpose: Transpose = None
-    """Whether images are stored transposed, to be turned upright; by default just what is known to be EMNIST's."""
+    """Whether images are stored transposed and have to be turned upright; by default only for known EMNIST files."""
     use_bias: bool = True
     """Whether the layers have biases."""
     layout: Literal["auto", "packed", "vmap"] = "auto"
     """How trials lie in memory."""
     dtype: Literal["float32", "float64"] = "float32"
-    """Of parameters and arithmetic (float64 needs JAX_ENABLE_X64=1)."""
+    """Type of parameters and arithmetic (float64 needs JAX_ENABLE_X64=1)."""
     precision: Literal["float32", "bfloat16", "tensorfloat32"] = "float32"
-    """Of the first layers' products; sums and weights are float32 in any case."""
+    """Precision of the first layers' matrix products; sums and weights are always float32."""
     out: Path | None = None
-    """Directory to write, a new or empty one; by default a new one in runs/, named by command and time."""
+    """Directory to write to, new or empty; by default a new one in runs/, named by command and time."""
     memory: float | None = None
-    """GiB of each device to use; by default most of what is free. What does not fit together is trained in chunks."""
+    """GiB to use of each device; by default most of what is free. What does not fit at once is trained in chunks."""
     checkpoint_every: int | None = None
-    """Epochs between checkpoints; by default as often as costs no more than 2 % of the time."""
+    """Epochs between checkpoints; by default as many as keep their cost below 2 % of the time."""
     cache: bool = True
-    """Keep compiled programs in the user's cache directory, for the next run of a like sweep."""
+    """Keep compiled programs in the user's cache directory, for the next sweep of the same shapes."""
     tensorboard: bool = False
     """Write event files while training, to tensorboard/ in the run's directory. Needs the extra tensorboard."""
     json: bool = False
-    """Print the result as JSON, and progress to the standard error."""
+    """Print the result as JSON, and progress to standard error."""
 
     report_every: int = 1
-    """Epochs between two entries of the learning curves; a divisor of the epochs."""
+    """Epochs between two points of the learning curves; has to divide the epochs."""
 
     @property
     def recipe(self) -> Recipe:
@@ -85,47 +94,67 @@ class TrainingOptions:
 
     @property
     def memory_bytes(self) -> int | None:
-        """Of each device to use, as ``sweep`` takes it."""
+        """Bytes to use of each device, as ``sweep`` takes it."""
         return None if self.memory is None else int(self.memory * 2**30)
 
-    def setup(self, grid: Grid, dataset: Dataset) -> Setup:
-        """What training that grid means, checked before anything is begun."""
-        return make_setup(grid, dataset, **self.asked)
+    def setup(self, grid: Grid, dataset: Dataset, asked: dict[str, Any]) -> Setup:
+        """What training a grid means, given how (``asked``); raises InputError before anything is begun."""
+        return make_setup(grid, dataset, **asked)
 
-    def train(self, grid: Grid, dataset: Dataset, display: Display, **how: Any) -> SweepResult:
-        """Train that grid; ``how`` is what ``sweep`` takes besides."""
-        return sweep(grid, dataset, **self.asked, **how, on_plan=display.on_plan)
+    def train(
+        self, grid: Grid, dataset: Dataset, asked: dict[str, Any], display: Display, **further: Any
+    ) -> SweepResult:
+        """Train a grid as asked; ``further`` are other arguments of ``sweep``."""
+        return sweep(grid, dataset, **asked, **further, on_plan=display.on_plan)
 
-    def make_devices(self, grid: Grid, dataset: Dataset) -> None:
+    def make_devices(self, grid: Grid, dataset: Dataset, recipe: Recipe) -> None:
         """Have as many devices of the CPU as training gains by."""
-        device_a_core(grid, dataset, recipe=self.recipe, layout=self.layout, use_bias=self.use_bias)
+        device_a_core(grid, dataset, recipe=recipe, layout=self.layout, use_bias=self.use_bias)
 
 
 def train_run(
-    options: TrainingOptions, grid: Grid, out: Path, console: Console, *, resume: bool = False
+    options: TrainingOptions,
+    grid: Grid,
+    out: Path,
+    console: Console,
+    *,
+    resume: bool = False,
+    extension: Extension | None = None,
 ) -> tuple[SweepResult, Dataset]:
     """Train a grid, showing its progress on the console, and write its run directory.
 
     Args:
         options: of the command.
-        grid: the trials.
+        grid: the trials to train.
         out: the run directory.
         console: to show progress on.
         resume: whether the run directory is there, and training goes on from what it holds.
+        extension: that has those trials to be added to a run, which ``out`` is to hold as well.
 
     Raises:
-        InputError: the run cannot be begun, or is to be resumed as another one than it was.
-        Interrupted: a signal came; what can be saved is saved.
+        InputError: the run cannot be started, or would be resumed with another configuration.
+        Interrupted: a signal arrived; what can be saved is saved.
     """
     if options.cache:
         enable_compilation_cache()
-    begun = read_config(out) if resume else None
-    dataset, place = _dataset(options, begun, out)
-    options.make_devices(grid, dataset)
-    config = sweep_config(options.setup(grid, dataset), options.dataset, place)
-    stop = Stop(lambda: f"interrupted; {_left(out)}")
+    begun = read_wanted(out) if resume else None
+    before = begun if extension is None else extension.config
+    dataset, place = _dataset(options, before, out if extension is None else extension.base)
+    asked = options.asked if extension is None else extension.how
+    recipe: Recipe = asked["recipe"]
+    options.make_devices(grid, dataset, recipe)
+    beginning: Callable[[], contextlib.AbstractContextManager[None]]
+    if extension is None:
+        config = sweep_config(options.setup(grid, dataset, asked), options.dataset, place)
+        beginning = partial(new_run, out, config)
+    else:
+        check_data(extension, extension.base, dataset)
+        config, lacking = configs(extension, dataset, options.dataset, place)
+        beginning = partial(begun_extension, extension, out, config, lacking)
+    was = (out / MANIFEST).read_bytes() if is_finished(out) else None  # extended in place
+    stop = Stop(lambda: f"interrupted; {_left(out, was)}")
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_told(stop, out))
+        stack.enter_context(_told(stop, out, was))
         stack.enter_context(stop)
         if begun is not None:
             _check_same(out, begun, config)
@@ -134,15 +163,15 @@ def train_run(
             saved: dict[str, Any] = {**resume_from(out)}
         else:
             if leads():
-                stack.enter_context(new_run(out, config))
+                stack.enter_context(beginning())
             saved = {"checkpoints": out / CHECKPOINTS}
         if several() and not leads():
             # Said now: should the process that leads die, JAX ends this one before it can say anything.
             who = f"process {jax.process_index()} of {jax.process_count()}"
-            again = f"should another one end, so does this one; to go on, all of them: {resume_command(out)}"
+            again = f"if any process ends, they all end; to continue, start them all with: {resume_command(out)}"
             print(f"mlp-jax: {who}: {again}", file=sys.stderr, flush=True)
-        with Display(console, grid, options.recipe.epochs, get_task(dataset.task).score_name) as display:
-            if (batch := options.recipe.batch_size) > (count := len(dataset.train)):
+        with Display(console, grid, recipe.epochs, get_task(dataset.task).score_name) as display:
+            if (batch := recipe.batch_size) > (count := len(dataset.train)):
                 more = f"Batches of {batch:,} are more than the {count:,} training examples"
                 console.print(f"{more}: all of them are one batch", highlight=False, soft_wrap=True)
             reports: list[Callable[[Progress], None]] = [display.on_epoch]
@@ -155,6 +184,7 @@ def train_run(
             result = options.train(
                 grid,
                 dataset,
+                asked,
                 display,
                 **saved,
                 memory=options.memory_bytes,
@@ -164,12 +194,20 @@ def train_run(
             )
         if leads():
             with results(out) as directory:
-                write_run(result, directory, config["dataset"], config["dataset_path"])
-                drawn = _to_draw(result)  # now: it may be read from checkpoints, which go with this block
-            tables = (trials_table(result), history_table(result), config)
+                if extension is not None:
+                    write_extended(result, directory, extension, config)
+                else:
+                    write_run(result, directory, config["dataset"], config["dataset_path"])
+                    drawn = _to_draw(result)  # now: it may be read from checkpoints, which go with this block
+            if extension is not None:
+                run = read_run(out)
+                tables = (run.trials, run.history, run.config)
+                outcomes, drawn = run.outcomes, _to_draw_of(run)
+            else:
+                tables, outcomes = (trials_table(result), history_table(result), config), result.outcomes
             if events is not None:
-                events.finish(tables[0])
-            draw_lacking(out, *tables, outcomes=result.outcomes, dataset=dataset, **drawn)
+                events.finish(trials_table(result))
+            draw_lacking(out, *tables, outcomes=outcomes, dataset=dataset, **drawn)
     return result, dataset
 
 
@@ -184,7 +222,7 @@ def _each(reports: Sequence[Callable[[Progress], None]]) -> Callable[[Progress],
 
 
 def _dataset(options: TrainingOptions, begun: Mapping[str, Any] | None, out: Path) -> tuple[Dataset, str | None]:
-    """The data set, and where it is, if it is a file or directory."""
+    """The data set, and its path if it is a file or directory."""
     same = begun is not None and begun["dataset"] == options.dataset
     if begun is not None and same and begun.get("transpose", options.transpose) == options.transpose:
         return dataset_of(begun, out), begun.get("dataset_path")
@@ -192,35 +230,37 @@ def _dataset(options: TrainingOptions, begun: Mapping[str, Any] | None, out: Pat
 
 
 @contextlib.contextmanager
-def _told(stop: Stop, out: Path) -> Iterator[None]:
+def _told(stop: Stop, out: Path, was: bytes | None) -> Iterator[None]:
     """Say, of what ends a run early, what is left of it."""
     try:
         yield
     except SweepStopped:
-        raise Interrupted(stop.exit_code, f"stopped; {_left(out)}", together=True) from None
+        raise Interrupted(stop.exit_code, f"stopped; {_left(out, was)}", together=True) from None
     except KeyboardInterrupt:
-        raise Interrupted(stop.exit_code if stop() else 130, f"interrupted; {_left(out)}") from None
+        raise Interrupted(stop.exit_code if stop() else 130, f"interrupted; {_left(out, was)}") from None
     except InputError:
         raise
     except jax.errors.JaxRuntimeError as error:
         if not lost(error):
             raise
         raise Interrupted(
-            1, f"another process has ended, and so does this one; to go on, all of them: {resume_command(out)}"
+            1, f"another process has ended, so this one ends; to continue, start them all with: {resume_command(out)}"
         ) from None
     except OSError as error:
-        raise InputError(f"{error}; {_left(out)}") from None
+        raise InputError(f"{error}; {_left(out, was)}") from None
 
 
-def _left(out: Path) -> str:
-    """What is left of a run that ends early."""
+def _left(out: Path, was: bytes | None) -> str:
+    """What is left of a run that ends early; ``was`` is the manifest that it had already, if it had one."""
+    if was is not None and is_finished(out) and not is_extending(out) and (out / MANIFEST).read_bytes() == was:
+        return f"{out} is as it was"
     if not (out / "config.json").is_file():
         return "no run was written"
-    return f"to go on from the last checkpoint: {resume_command(out)}"
+    return f"to continue from the last checkpoint: {resume_command(out)}"
 
 
 def _check_same(out: Path, begun: Mapping[str, Any], config: Mapping[str, Any]) -> None:
-    """Raise InputError if a run was begun with another configuration, or other data; they may be elsewhere by now."""
+    """Raise InputError if a run was started with another configuration or other data; data may have moved."""
     now = json.loads(json.dumps(config))
     if begun.get("dataset_digest") != now["dataset_digest"]:
         raise InputError(f"{out} cannot be resumed: the data set {now['dataset']} is not what it was (SHA-256 differs)")
@@ -233,7 +273,7 @@ def _check_same(out: Path, begun: Mapping[str, Any], config: Mapping[str, Any]) 
 
 @contextlib.contextmanager
 def place(options: TrainingOptions, command: str) -> Iterator[Path]:
-    """Where a run of that command is to be written: ``--out``, or a place of its own."""
+    """Where to write a run of that command: ``--out``, or a new directory."""
     check(options, options.out)
     if options.out is not None:
         yield options.out
@@ -243,14 +283,14 @@ def place(options: TrainingOptions, command: str) -> Iterator[Path]:
 
 
 def print_written(console: Console, out: Path) -> None:
-    """Say where a run is, and what to do with it."""
+    """Say where the run is, and what can be done with it."""
     console.print(f"Written to {out}/", highlight=False, soft_wrap=True)
     run = shlex.quote(str(out))
     console.print(f"Next: mlp-jax analyse {run}, or report, evaluate, predict", highlight=False, soft_wrap=True)
 
 
 def check(options: TrainingOptions, out: Path | None) -> None:
-    """What can be refused before anything is loaded or trained."""
+    """Refuse what can be refused before anything is loaded or trained."""
     _ = options.recipe
     check_dtype(options.dtype)
     if options.memory is not None and not 0 < options.memory < math.inf:
@@ -270,12 +310,18 @@ def _to_draw(result: SweepResult) -> dict[str, Any]:
     return {"trial": best, "model": None if best is None else result.model(result.trials[best])}
 
 
+def _to_draw_of(run: Run) -> dict[str, Any]:
+    """The same of a run that was read back."""
+    best = best_trial(run.trials) if (run.trials["diverged"] == 0).any() else None
+    return {"trial": best, "model": None if best is None else run.model(best), "timing": run.timing}
+
+
 def draw_lacking(out: Path, *tables: Any, **model: Any) -> None:
-    """Draw the figures that a finished run lacks, as far as that can be done, and warn of those that it cannot.
+    """Draw the figures that a finished run lacks, as far as possible, and warn about the others.
 
     Args:
         out: the run directory.
-        *tables: as ``plots.run_figures`` takes them.
+        *tables: arguments of ``plots.run_figures``.
         **model: likewise.
     """
     lacking, reason = [], ""
@@ -300,7 +346,7 @@ def draw_lacking(out: Path, *tables: Any, **model: Any) -> None:
 
 
 def draw(directory: Path, kind: str, *tables: Any, **model: Any) -> None:
-    """Draw the figures of a run into a directory, as png or svg; the other arguments are ``plots.run_figures``'s."""
+    """Draw a run's figures into a directory, as png or svg; the other arguments are those of ``plots.run_figures``."""
     from mlp_jax.answers import plots
 
     for name, figure, _ in plots.run_figures(*tables, **model):

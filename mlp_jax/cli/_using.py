@@ -22,10 +22,10 @@ RunPath = tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="RUN")]]
 """The run directory that a command uses."""
 
 DatasetName = Annotated[str, tyro.conf.arg(help=f"{FORMS}.")]
-"""The option --dataset, as ``load_dataset`` takes it."""
+"""The option --dataset: a name or path for ``load_dataset``."""
 
 Transpose = Annotated[bool | None, tyro.conf.DisallowNone]
-"""As ``load_dataset`` takes it: --transpose or --no-transpose, neither for None."""
+"""The option --transpose or --no-transpose, as ``load_dataset`` takes it; neither for None."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,10 @@ class Chosen:
     """A trial of a run.
 
     Attributes:
-        run: it is of.
+        run: the run that it belongs to.
         trial: its number.
-        model: trained.
-        by_validation: whether it is the best by validation, for want of another wish.
+        model: the trained model.
+        by_validation: whether it was chosen as the best on validation, since none was asked for.
     """
 
     run: Run
@@ -46,7 +46,7 @@ class Chosen:
 
     @property
     def row(self) -> dict[str, Any]:
-        """Of the run's table of trials."""
+        """Its row of the run's table of trials."""
         place = self.run.trials["trial"].tolist().index(self.trial)
         return {name: column[place].item() for name, column in self.run.trials.items()}
 
@@ -77,10 +77,10 @@ def choose(path: Path, trial: int | None) -> Chosen:
 
 
 def setting(run: Run, name: str) -> Any:
-    """What the run's configuration says.
+    """A value of the run's configuration.
 
     Raises:
-        DataError: it says nothing about that.
+        DataError: it has no such value.
     """
     try:
         return run.config[name]
@@ -89,7 +89,7 @@ def setting(run: Run, name: str) -> Any:
 
 
 def image_form(run: Run) -> ImageForm:
-    """How the images that a run was trained on are made.
+    """The form of the images that a run was trained on.
 
     Raises:
         InputError: it was trained on something else.
@@ -104,7 +104,7 @@ def image_form(run: Run) -> ImageForm:
 
 
 def own_directory(run: Run, name: str) -> Path:
-    """A directory of a run to write to; raises InputError if it leads out of the run."""
+    """A directory of the run to write to; raises InputError if it leads out of the run."""
     directory = run.path / name
     if directory.is_symlink():
         raise InputError(f"{directory} leads out of the run directory: remove that link, or name one with --out")
@@ -112,7 +112,7 @@ def own_directory(run: Run, name: str) -> Path:
 
 
 def check_file(path: Path, *suffixes: str) -> None:
-    """Raise InputError unless a file of one of those suffixes can be written there."""
+    """Raise InputError unless a file with one of those suffixes can be written there."""
     if suffixes and path.suffix.lower() not in suffixes:
         raise InputError(f"{path}: expected a name that ends in {' or '.join(suffixes)}")
     if path.is_dir():
@@ -122,10 +122,10 @@ def check_file(path: Path, *suffixes: str) -> None:
 
 
 def own_dataset(run: Run, name: str | None) -> Dataset:
-    """The data set that a run was trained on, by the name of the option --dataset, or as it was.
+    """The data set that a run was trained on, from the option --dataset or from where it was.
 
     Raises:
-        InputError: it cannot be had, or is another one.
+        InputError: it cannot be loaded, or is another data set.
     """
     try:
         return run.dataset(name)
@@ -136,15 +136,15 @@ def own_dataset(run: Run, name: str | None) -> Dataset:
 
 
 def figure_arguments(run: Run, warn: Callable[[str], None], dataset: str | None = None) -> dict[str, Any]:
-    """What ``plots.run_figures`` takes of a run that was read back.
+    """The arguments of ``plots.run_figures`` for a run that was read back.
 
     Args:
         run: the run.
-        warn: called with a line that says why figures of the model are left out, where they have to be.
+        warn: called with a line that says why figures of the model are left out, if they have to be.
         dataset: the option --dataset.
 
     Raises:
-        InputError: the data set that is named cannot be had, or is not the run's.
+        InputError: the data set that is named cannot be loaded, or is not the run's.
     """
     named = None if dataset is None else run.dataset(dataset)
     names = ("trials", "history", "config", "timing", "outcomes")

@@ -20,7 +20,7 @@ _KEPT = (
     "test",
     "best learning rate",
 )
-"""Columns that a narrow terminal has to show."""
+"""Columns that even a narrow terminal has to show."""
 
 
 @dataclass

@@ -11,15 +11,16 @@ from mlp_jax.runs.verify import verify
 
 @dataclass
 class Check:
-    """Verify a run: files whole, counts as configured, scores as the parameters give them; or readable checkpoints.
+    """Verify a run: intact files, counts that match the configuration, scores that follow from the parameters.
 
-    Exit code 0: sound; 1: something is wrong. Nothing is written.
+    For an unfinished run: checkpoints that can be read. Exit code 0: sound; 1: something is wrong. Nothing is
+    written.
     """
 
     run: RunPath
     """What mlp-jax sweep wrote, finished or not."""
     dataset: str | None = None
-    """The run's data set, where it is now; by default as it was given, or where it was then."""
+    """The run's data set, if it has moved; by default loaded by its original name, else from the recorded path."""
     json: bool = False
     """Print the findings as JSON."""
 

@@ -18,9 +18,9 @@ class Data:
 
     dataset: DatasetName = "mnist"
     transpose: Transpose = None
-    """Whether images are stored transposed, to be turned upright; by default just what is known to be EMNIST's."""
+    """Whether images are stored transposed and have to be turned upright; by default only for known EMNIST files."""
     out: Path | None = None
-    """Directory to write figures to, a new or empty one."""
+    """Directory to write figures to, new or empty."""
     json: bool = False
     """Print sizes and balance as JSON."""
 

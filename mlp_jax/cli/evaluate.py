@@ -20,17 +20,17 @@ from mlp_jax.training.fit import Scores, evaluate
 
 @dataclass
 class Evaluate:
-    """Score models of a run on every split of a data set: its own, or another one that fits."""
+    """Score a run's models on every split of a data set: the run's own, or another one that fits."""
 
     run: RunPath
     """What mlp-jax sweep wrote."""
     dataset: str | None = None
-    """A data set as mlp-jax sweep takes it, of as many features and outputs; by default the run's own. Classes are
+    """A data set as mlp-jax sweep takes it, with as many features and outputs; by default the run's own. Classes are
     matched by name."""
     transpose: Transpose = None
-    """With --dataset: whether its images are stored transposed, to be turned upright; its own are read as before."""
+    """With --dataset: whether its images are stored transposed; the run's own are read as they were."""
     trial: int | Literal["best", "all"] = "best"
-    """A number of trials.csv, all, or the best on validation."""
+    """A trial's number in trials.csv, all, or the best on validation."""
     json: bool = False
     """Print the result as JSON."""
 
@@ -103,7 +103,7 @@ def run(options: Evaluate) -> int:
 
 
 def _flat(scores: dict[str, Scores]) -> dict[str, float]:
-    """By the columns of trials.csv."""
+    """Scores by the names of the columns of trials.csv."""
     return {f"{split}_{name}": value for split, pair in scores.items() for name, value in pair._asdict().items()}
 
 
@@ -116,7 +116,7 @@ def _load(chosen: Chosen, options: Evaluate) -> Dataset:
 
 
 def _check_scale(run: Run, dataset: Dataset) -> None:
-    """Hold the scale of other data against that of a run's own: as it is noted of images, else as the data have it."""
+    """Compare the scale of other data with that of the run's own: as recorded for images, else from the data."""
     features, images = dataset.train.features, dataset.image_shape is not None
     as_bytes = setting(run, "feature_dtype") == "uint8"
     if setting(run, "image_form") is not None:

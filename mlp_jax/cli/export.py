@@ -13,7 +13,7 @@ from mlp_jax.files import written_whole
 
 @dataclass
 class Export:
-    """Write a trial of a run for use without this package.
+    """Write a trial's model for use without this package.
 
     npz: plain arrays A, c1, B, c2, activation, task, class_names and feature_dtype, for NumPy. stablehlo: the whole
     function, for jax.export.deserialize (needs the extra export).
@@ -22,11 +22,11 @@ class Export:
     run: RunPath
     """What mlp-jax sweep wrote."""
     out: Path
-    """File to write; one that is there is replaced."""
+    """File to write; an existing one is replaced."""
     format: Literal["npz", "stablehlo"] = "npz"
     """What to write."""
     trial: int | None = None
-    """Which trial, a number of trials.csv; by default the best on validation."""
+    """Number of the trial in trials.csv; by default the best on validation."""
     inputs: Literal["auto", "uint8", "float"] = "auto"
     """What the StableHLO function takes: uint8 intensities, which it scales, or numbers as the model sees them; auto:
     what the run was trained on."""

@@ -12,16 +12,16 @@ from mlp_jax.runs.directory import new_directory, read_run
 
 @dataclass
 class Plot:
-    """Draw the figures of a run directory again."""
+    """Redraw the figures of a run."""
 
     run: RunPath
     """What mlp-jax sweep wrote."""
     out: Path | None = None
-    """Directory to write, a new or empty one. By default the run's own figures are replaced."""
+    """Directory to write to, new or empty. By default the run's own figures are replaced."""
     dataset: str | None = None
-    """The run's data set, where it is now; by default as it was given, or where it was then."""
+    """The run's data set, if it has moved; by default loaded by its original name, else from the recorded path."""
     format: Literal["png", "svg"] = "png"
-    """Of the files."""
+    """File format of the figures."""
 
 
 def run(options: Plot) -> int:

@@ -25,11 +25,11 @@ _SHOWN_FROM = 0.25  # ink that makes half a block
 
 @dataclass
 class Predict:
-    """Say what is drawn on pictures, by a model of a run.
+    """Say what is drawn in pictures, with a model of a run.
 
-    A picture is PNG or JPEG, of any size, of one drawing, dark on light or light on dark. It is brought to the form of
-    the training images: fitted into their box (20 × 20 for MNIST), and placed by its centre of mass. Whatever is drawn,
-    the answer is one of the model's classes.
+    A picture is a PNG or JPEG of any size with one drawing, dark on light or light on dark. It is brought into the form
+    of the training images: fitted into their box (20 × 20 for MNIST), and placed by its centre of mass. Whatever is
+    drawn, the answer is one of the model's classes.
     """
 
     run: RunPath
@@ -37,7 +37,7 @@ class Predict:
     images: tyro.conf.Positional[Annotated[tuple[Path, ...], tyro.conf.arg(metavar="PICTURE ...")]]
     """PNG or JPEG files."""
     trial: int | None = None
-    """Which trial predicts, a number of trials.csv; by default the best on validation."""
+    """Number in trials.csv of the trial that predicts; by default the best on validation."""
     out: Path | None = None
     """Figure to draw, .png or .svg: each picture, what the network saw, and the probabilities."""
     json: bool = False
@@ -95,7 +95,7 @@ def run(options: Predict) -> int:
 
 
 def _read(paths: Iterable[Path], form: ImageForm) -> tuple[list[Picture], dict[Path, str]]:
-    """The pictures, and of those that are none why."""
+    """The pictures, and for files that are no pictures the reason."""
     pictures, refused = [], {}
     for path in paths:
         try:
@@ -116,11 +116,11 @@ def _record(outputs: np.ndarray, names: list[str]) -> dict[str, Any]:
 
 
 def _side_by_side(picture: Picture, outputs: np.ndarray, names: list[str]) -> RichTable:
-    """What the network saw, beside what it makes of it."""
+    """What the network saw, beside its answer."""
     lines = [Text(str(picture.path))]
     notes = []
     if picture.beside > 1:
-        notes.append(Text(f"{picture.beside} drawings seem to lie beside each other: expected one a picture"))
+        notes.append(Text(f"{picture.beside} drawings seem to lie beside each other: expected one per picture"))
     if names:
         best = outputs.argsort(kind="stable")[::-1]
         lines.append(Text(verdict(outputs, names), style="bold"))
@@ -136,7 +136,7 @@ def _side_by_side(picture: Picture, outputs: np.ndarray, names: list[str]) -> Ri
 
 
 def blocks(ink: np.ndarray) -> str:
-    """An image ``[H, W]`` of ink from 0 to 1 as lines of half blocks, two rows a line, in a frame."""
+    """An image ``[H, W]`` of ink from 0 to 1 as lines of half blocks, two rows per line, in a frame."""
     dark = np.pad(ink >= _SHOWN_FROM, ((0, ink.shape[0] % 2), (0, 0)))
     signs = np.array([[" ", "▄"], ["▀", "█"]])[dark[::2].astype(int), dark[1::2].astype(int)]
     rule = "─" * ink.shape[1]

@@ -15,15 +15,15 @@ from mlp_jax.runs.directory import read_run
 class Report:
     """Write the report of a run: one HTML page with the answer, tables, figures, and how to run it again.
 
-    The page needs nothing beside it, no network and no script.
+    The page is self-contained: it needs no other file, no network and no script.
     """
 
     run: RunPath
     """What mlp-jax sweep wrote."""
     out: Path | None = None
-    """File to write, .html; by default report.html in the run."""
+    """HTML file to write; by default report.html in the run directory."""
     dataset: str | None = None
-    """The run's data set, where it is now; by default as it was given, or where it was then."""
+    """The run's data set, if it has moved; by default loaded by its original name, else from the recorded path."""
 
 
 def run(options: Report) -> int:

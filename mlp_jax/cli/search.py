@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar
 
 from mlp_jax.answers.ranking import ranking, search_record
 from mlp_jax.answers.terminal import Display, print_search
-from mlp_jax.cli._axes import OF_RECIPE, axes_of, widths, with_axes
+from mlp_jax.cli._axes import axes_of, widths, with_axes
 from mlp_jax.cli._output import console_for, print_json
 from mlp_jax.cli._training import TrainingOptions, check, place, print_written, train_run
 from mlp_jax.datasets import Dataset
@@ -21,6 +21,7 @@ from mlp_jax.sweeps.halving import search_of
 from mlp_jax.sweeps.sampling import Between, sample
 from mlp_jax.sweeps.search import SearchResult, make_search, search
 from mlp_jax.sweeps.sweep import Setup
+from mlp_jax.training.axes import OF_RECIPE
 
 T = TypeVar("T")
 
@@ -66,14 +67,16 @@ class Search(TrainingOptions):
     def _deciding(self) -> dict[str, Any]:
         return {key: getattr(self, key) for key in ("method", "eta", "first_epochs", "budget", "search_seed")}
 
-    def setup(self, grid: Grid, dataset: Dataset) -> Setup:
-        """What searching that grid means, checked before anything is begun."""
-        return make_search(grid, dataset, **self.asked, **self._deciding)[0]
+    def setup(self, grid: Grid, dataset: Dataset, asked: dict[str, Any]) -> Setup:
+        """What searching a grid means, given how; raises InputError before anything is begun."""
+        return make_search(grid, dataset, **asked, **self._deciding)[0]
 
-    def train(self, grid: Grid, dataset: Dataset, display: Display, **how: Any) -> SearchResult:
-        """Search that grid."""
+    def train(
+        self, grid: Grid, dataset: Dataset, asked: dict[str, Any], display: Display, **further: Any
+    ) -> SearchResult:
+        """Search a grid as asked; ``further`` are other arguments of ``search``."""
         told: dict[str, Any] = {"on_rung": display.on_rung, "on_plan": display.on_plan}
-        return search(grid, dataset, **self.asked, **self._deciding, **how, **told)
+        return search(grid, dataset, **asked, **self._deciding, **further, **told)
 
 
 def run(options: Search) -> int:

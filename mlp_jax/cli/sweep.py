@@ -3,15 +3,18 @@
 import contextlib
 import dataclasses
 import warnings
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import jax
+import tyro
 from rich.console import Console
 
-from mlp_jax.answers.analysis import analyse
+from mlp_jax.answers.analysis import Analysis, analyse
 from mlp_jax.answers.terminal import forecast_record, print_forecast, print_summary, summary_record
-from mlp_jax.cli._axes import axes_of, options_of, widths, with_axes
+from mlp_jax.cli._axes import axes_of, of_recipe, options_of, values_of, widths, with_axes
 from mlp_jax.cli._output import console_for, print_json
 from mlp_jax.cli._training import (
     TrainingOptions,
@@ -25,12 +28,25 @@ from mlp_jax.cli._using import figure_arguments, own_directory
 from mlp_jax.datasets import load_dataset
 from mlp_jax.errors import InputError, SweepWarning, shown, whole
 from mlp_jax.machine import distributed
-from mlp_jax.runs.directory import Run, environment, is_finished, read_config, read_run, read_trials, resume_command
+from mlp_jax.runs.directory import (
+    Run,
+    environment,
+    grid_of,
+    is_extending,
+    is_finished,
+    read_config,
+    read_run,
+    read_trials,
+    read_wanted,
+    recipe_of,
+    resume_command,
+)
+from mlp_jax.runs.extension import Extension, extension_of, pending, sound_run
 from mlp_jax.runs.running import tidy_finished
 from mlp_jax.runs.tables import history_table
 from mlp_jax.sweeps.forecast import forecast
 from mlp_jax.sweeps.grid import ARTICLE_WIDTHS, MOST_TRIALS, Grid
-from mlp_jax.training.axes import RULE
+from mlp_jax.training.axes import AXES, RULE
 
 
 @with_axes(several=True)
@@ -38,83 +54,106 @@ from mlp_jax.training.axes import RULE
 class Sweep(TrainingOptions):
     """Train every combination of hidden units, activations, learning rates and seeds, together.
 
-    Prints the scores by number of hidden units, and writes a run directory: config.json, environment.json, trials.csv,
-    history.csv, parameters.npz, outcomes.npz and figures.
+    Or, with --extend, those that a finished run lacks. Prints the scores by number of hidden units, and writes a run
+    directory: config.json, environment.json, trials.csv, history.csv, parameters.npz, outcomes.npz and figures.
     """
 
     hidden_units: tuple[str, ...] = ("0", *map(str, ARTICLE_WIDTHS))
-    """Widths M of the hidden layer; 0 for none (softmax regression, the baseline), as 100-50 for several layers."""
+    """Widths M of the hidden layer; 0 for none (softmax regression, the baseline), 100-50 for two layers."""
     activations: tuple[str, ...] = ("sigmoid",)
-    """Of the hidden layer: sigmoid, tanh, relu, gelu, silu, elu, softplus, identity."""
+    """Activations to try: sigmoid, tanh, relu, gelu, silu, elu, softplus, identity."""
     learning_rates: tuple[float, ...] = (1e-3,)
-    """Of the optimizer."""
+    """Learning rates to try."""
     seeds: int = 5
-    """How many seeds to train everything with: 0, 1, 2, ..."""
+    """Number of seeds to train everything with: 0, 1, 2, ..."""
     first_seed: int = 0
-    """Where to begin counting seeds."""
+    """The first of the seeds."""
     resume: Path | None = None
     """Run directory of a sweep that was interrupted, to be finished; options are then what it was begun with."""
+    extend: Path | None = None
+    """Run directory of a finished sweep. Trains the trials that it lacks, and writes a run of all as if they had been
+    asked for at once; options that are not given are its own, and those that are name all values that are wanted."""
+    in_place: bool = False
+    """With --extend: write to that run's own directory, once everything is trained."""
     plan: bool = False
-    """Say what it will take (memory, operations, time from a short trial run), and do nothing else."""
+    """Only say what the sweep will take (memory, operations, time from a short trial run), without training."""
     distributed: bool = False
-    """This is one of several processes that were started alike, each with devices of its own, and train together."""
+    """Train together with other processes that were started with the same command, each with its own devices."""
     coordinator: str | None = None
-    """With --distributed: HOST:PORT of process 0; known from Slurm, Open MPI, Kubernetes or a TPU pod if not given."""
+    """With --distributed: HOST:PORT of process 0; by default from Slurm, Open MPI, Kubernetes or the TPU pod."""
     process_count: int | None = None
-    """With --distributed: how many processes there are; likewise."""
+    """With --distributed: the number of processes; likewise."""
     process_id: int | None = None
     """With --distributed: which one this is, from 0; likewise."""
+    given: tyro.conf.Suppress[tuple[str, ...]] = ()
+    """Names of the options that were given, where others are a run's."""
 
 
 def begun_with(path: Path) -> Sweep:
-    """The options of a run that was begun, as defaults for the command that resumes it.
+    """The options of a run that was begun, as defaults for the command that resumes or extends it.
+
+    Where no options say what its trials are, as of a sum of grids, they name all values on each axis.
 
     Raises:
-        InputError: it is no run, or not one that this command can have begun.
+        InputError: it is no run.
     """
     if not path.is_dir():
         raise InputError(f"{path} is no directory: expected one that mlp-jax sweep began")
-    config = read_config(path)
+    config = read_wanted(path)
     if "search" in config:
-        raise InputError(f"{path} is of a search: {resume_command(path)}")
+        raise InputError(f"{path} is of a search, which can't be extended, and is resumed by {resume_command(path)}")
     try:
         axes = options_of(config)
+        seeds = grid_of(config).values("seed")
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     values = {each.name: config[each.name] for each in dataclasses.fields(Sweep) if each.name in config} | axes
-    seeds = values.pop("seeds")
-    if not all(isinstance(seed, int) for seed in seeds) or seeds != list(range(seeds[0], seeds[0] + len(seeds))):
-        raise InputError(f"{path}: its seeds do not follow one another: resume it from Python, with sweep(resume=...)")
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-    return Sweep(**values, seeds=len(seeds), first_seed=seeds[0])
+    return Sweep(**values | {"seeds": len(seeds), "first_seed": min(seeds)})
+
+
+def with_those_of(options: Sweep, again: Callable[[Sweep], Sweep]) -> Sweep:
+    """Options that name a run which is resumed or extended, with that run's in place of the defaults.
+
+    Args:
+        options: as they were parsed.
+        again: parses them with other defaults.
+
+    Raises:
+        InputError: options exclude one another, or it is no run.
+    """
+    _check_together(options)
+    run = options.resume if options.resume is not None else options.extend
+    return options if run is None else again(begun_with(run))
 
 
 def run(options: Sweep) -> int:
     """Run the command; returns the exit code."""
-    seeds = whole("seeds", options.seeds, 1, MOST_TRIALS)
-    grid = Grid(
-        widths(options.hidden_units),
-        options.activations,
-        options.learning_rates,
-        range(options.first_seed, options.first_seed + seeds),
-        **axes_of(options),
-    )
     console = console_for(stderr=options.json)
-    if (out := options.resume) is not None:
-        if options.out is not None:
-            raise InputError(f"out is {options.out}: expected none, as {out} is resumed where it is")
+    extension: Extension | None = None
+    out = options.resume
+    if options.extend is not None:
+        extension = _asked_extension(options, options.extend)
+        grid = extension.lacking
+        out = options.extend if options.in_place else None
+        check(options, options.out)
+    elif out is None:
+        grid = _grid(options)
+        check(options, options.out)
+    else:
         check(options, None)
         _check_as_begun(options, out)
-        if is_finished(out):
+        if is_extending(out):
+            extension = pending(out)
+        grid = extension.lacking if extension is not None else grid_of(read_config(out))
+        if is_finished(out) and extension is None:
             run = _resume_finished(out, console)
             if options.json:
                 found = analyse(run.trials, run.history, run.config, outcomes=run.outcomes)
                 print_json(summary_record(found, run.config, run.environment) | {"run": str(out)})
             return 0
-    else:
-        check(options, options.out)
     if options.distributed:
-        if options.out is None and options.resume is None and not options.plan:
+        if options.out is None and out is None and not options.plan:
             raise InputError("distributed without out: expected --out, a directory that all processes see as the same")
         distributed.join(options.coordinator, options.process_count, options.process_id)
         if not distributed.leads():
@@ -125,25 +164,86 @@ def run(options: Sweep) -> int:
     elif (options.coordinator, options.process_count, options.process_id) != (None, None, None):
         raise InputError("coordinator, process count or process id without distributed: expected --distributed as well")
     if options.plan:
-        return _plan(options, grid)
+        return _plan(options, grid, extension)
+    if extension is not None:
+        console.print(f"{extension}", highlight=False, soft_wrap=True)
     with contextlib.nullcontext(out) if out is not None else place(options, "sweep") as out:
-        result, _ = train_run(options, grid, out, console, resume=options.resume is not None)
+        result, _ = train_run(options, grid, out, console, resume=options.resume is not None, extension=extension)
     if not distributed.leads():
+        return 0
+    if extension is not None:
+        run = read_run(out)
+        analysis = analyse(run.trials, run.history, run.config, outcomes=run.outcomes)
+        _say(options, analysis, run.config, run.environment, out, console)
         return 0
     # As written: rounded like this, a mean of float32 numbers may differ in its last digit from what analyse says.
     config, trials, where = read_config(out), read_trials(out), environment(result)
     analysis = analyse(trials, history_table(result), config, outcomes=result.outcomes)
+    _say(options, analysis, config, where, out, console)
+    return 0
+
+
+def _say(
+    options: Sweep,
+    analysis: Analysis,
+    config: dict[str, Any],
+    where: dict[str, Any],
+    out: Path,
+    console: Console,
+) -> None:
+    """Print what was found."""
     if options.json:
         print_json(summary_record(analysis, config, where) | {"run": str(out)})
     else:
         print_summary(console, analysis, config, where)
         print_written(console, out)
-    return 0
+
+
+def _check_together(options: Sweep) -> None:
+    """Raise InputError if options exclude one another."""
+    if options.extend is not None and options.resume is not None:
+        raise InputError("resume and extend are both given: expected one (an extension is resumed with --resume)")
+    if options.resume is not None and options.out is not None:
+        raise InputError(f"out is {options.out}: expected none, as {options.resume} is resumed where it is")
+    if options.in_place and options.extend is None:
+        raise InputError("in place without extend: expected --extend RUN as well")
+    if options.in_place and options.out is not None:
+        raise InputError(f"out is {options.out}: expected none, as {options.extend} is extended in place")
+
+
+def _grid(options: Sweep) -> Grid:
+    return Grid(
+        widths(options.hidden_units),
+        options.activations,
+        options.learning_rates,
+        _seeds(options),
+        **axes_of(options),
+    )
+
+
+def _seeds(options: Sweep) -> range:
+    seeds = whole("seeds", options.seeds, 1, MOST_TRIALS)
+    return range(options.first_seed, options.first_seed + seeds)
+
+
+def _asked_extension(options: Sweep, path: Path) -> Extension:
+    """What is to be added to a run: of each of its products, those with the values that were given."""
+    run = sound_run(path)
+    values: dict[str, Any] = {"hidden_units": widths(options.hidden_units), "seed": _seeds(options)}
+    values |= {"activation": options.activations, "learning_rate": options.learning_rates, **values_of(options)}
+    names = {"activations": "activation", "learning_rates": "learning_rate", "seeds": "seed", "first_seed": "seed"}
+    given = {names.get(name, name) for name in options.given}
+    wanted = {AXES[name].plural: values[name] for name in values if name in given}
+    how = {name: getattr(options, name) for name in ("use_bias", "dtype", "layout")}
+    ours: dict[str, Any] = {"precision": options.precision, "report_every": options.report_every, **of_recipe(options)}
+    recipe = replace(recipe_of(run.config), **ours)
+    grid = grid_of(run.config).changed(lambda _: wanted)
+    return extension_of(run, grid, recipe, **how)
 
 
 def _check_as_begun(options: Sweep, out: Path) -> None:
     """Raise InputError if an option asks for another sweep than the one that was begun there."""
-    begun, config = begun_with(out), read_config(out)
+    begun, config = begun_with(out), read_wanted(out)
     asked = [each.name for each in dataclasses.fields(Sweep) if each.name in config]
     for name in [*asked, *RULE, "first_seed"]:
         was, now = getattr(begun, name), getattr(options, name)
@@ -151,13 +251,18 @@ def _check_as_begun(options: Sweep, out: Path) -> None:
         if was == now or (name, now) == ("layout", "auto") or (name == "dataset" and not is_finished(out)):
             continue
         raise InputError(
-            f"{out} cannot be resumed as another sweep: {name} was {shown(was)} and is now {shown(now)}: leave that "
+            f"{out} cannot be resumed as another sweep: {name} was {_told(was)} and is now {_told(now)}: leave that "
             "option away, or begin another sweep with --out"
         )
 
 
+def _told(value: Any) -> str:
+    """What was given to an option, as messages repeat it."""
+    return " ".join(map(str, value)) if isinstance(value, tuple) else shown(value)
+
+
 def _resume_finished(out: Path, console: Console) -> Run:
-    """Of a run whose results are there, draw what is not."""
+    """Draw the figures that a finished run lacks."""
     tidy_finished(out)
     run = read_run(out)
     own_directory(run, "figures")
@@ -166,11 +271,12 @@ def _resume_finished(out: Path, console: Console) -> Run:
     return run
 
 
-def _plan(options: Sweep, grid: Grid) -> int:
+def _plan(options: Sweep, grid: Grid, extension: Extension | None) -> int:
     """Say what the sweep would take."""
     dataset = load_dataset(options.dataset, transpose=options.transpose)
-    options.make_devices(grid, dataset)
-    found = forecast(grid, dataset, **options.asked, memory=options.memory_bytes)
+    asked = options.asked if extension is None else extension.how
+    options.make_devices(grid, dataset, asked["recipe"])
+    found = forecast(grid, dataset, **asked, memory=options.memory_bytes)
     if not distributed.leads():
         return 0
     if options.json:

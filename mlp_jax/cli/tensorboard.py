@@ -13,7 +13,7 @@ from mlp_jax.runs.directory import new_directory, read_run
 
 @dataclass
 class TensorBoard:
-    """Write a run for TensorBoard: learning curves, and a table of hyperparameters with a row a trial.
+    """Write a run for TensorBoard: learning curves, and a table of hyperparameters with one row per trial.
 
     Needs the extra tensorboard. Look at it with: tensorboard --logdir RUN/tensorboard (pip install tensorboard)
     """
@@ -21,7 +21,7 @@ class TensorBoard:
     run: RunPath
     """What mlp-jax sweep wrote."""
     out: Path | None = None
-    """Directory to write, a new or empty one. By default tensorboard in the run's own, which is replaced."""
+    """Directory to write to, new or empty. By default tensorboard/ in the run directory, which is replaced."""
 
 
 def run(options: TensorBoard) -> int:

@@ -22,17 +22,16 @@ MOST_WIDTHS = 10
 class Time:
     """Measure how long training takes against M: each width alone, one after another, and all together.
 
-    Trains for a few epochs with the run's data set and recipe, the first of its variants, one seed, up to ten of its
-    widths, and adds timing.csv to the run, for analyse, plot and report. Do it while the machine has nothing else to
-    do.
+    Trains for a few epochs with the run's data set and recipe, the first of its variants, one seed and up to ten of its
+    widths, and adds timing.csv to the run, for analyse, plot and report. Run it on an otherwise idle machine.
     """
 
     run: RunPath
     """What mlp-jax sweep wrote."""
     epochs: int = 3
-    """How many to time of each, after one that is not counted."""
+    """Epochs to time of each, after one that is not counted."""
     dataset: str | None = None
-    """The run's data set, where it is now; by default as it was given, or where it was then."""
+    """The run's data set, if it has moved; by default loaded by its original name, else from the recorded path."""
     json: bool = False
     """Print the medians as JSON."""
 
@@ -71,7 +70,7 @@ def run(options: Time) -> int:
         times = after_another[width] / together[width]
         rows.append((str(width), *(f"{each:.3f}" for each in numbers), f"{times:.2f}"))
     headings = ("M", "alone", "up to M, one after another", "up to M, together", "times as fast")
-    title = f"{config['dataset_name']}: seconds an epoch, on {timing['device'][0]}"
+    title = f"{config['dataset_name']}: seconds per epoch, on {timing['device'][0]}"
     print_table(console, headings, rows, title=title, drop=("alone",), elsewhere="timing.csv")
     what = f"Median of {counted(options.epochs, 'epoch')}, compilation left out."
     console.print(f"{what} Written to {run.path / 'timing.csv'}", highlight=False, soft_wrap=True)
@@ -80,7 +79,7 @@ def run(options: Time) -> int:
 
 
 def _spread(widths: list[int]) -> list[int]:
-    """At most ten of them, evenly by rank, the least and the greatest among them."""
+    """At most ten widths, evenly by rank, including the least and the greatest."""
     ordered = sorted(widths)
     places = np.linspace(0, len(ordered) - 1, min(len(ordered), MOST_WIDTHS)).round().astype(int)
     return [ordered[i] for i in places]

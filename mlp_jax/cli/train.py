@@ -12,16 +12,16 @@ from mlp_jax.sweeps.grid import Grid
 @with_axes(several=False)
 @dataclass
 class Train(TrainingOptions):
-    """Train one model, and show its loss and score epoch by epoch."""
+    """Train one model, showing its loss and score after each epoch."""
 
     hidden_units: str = "10"
-    """Width M of the hidden layer; 0 for none, as 100-50 for several layers."""
+    """Width M of the hidden layer; 0 for none, 100-50 for two layers."""
     activation: str = "sigmoid"
-    """Of the hidden layer."""
+    """Activation of the hidden layer."""
     learning_rate: float = 1e-3
-    """Of the optimizer."""
+    """The optimizer's learning rate."""
     seed: int = 0
-    """Of initial weights and minibatches."""
+    """Seed of the initial weights and minibatches."""
 
 
 def run(options: Train) -> int:

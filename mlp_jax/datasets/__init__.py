@@ -1,4 +1,4 @@
-"""Data sets: files, frames, TFDS, Hugging Face and arrays in; NumPy arrays out."""
+"""Data sets: from files, frames, TFDS, Hugging Face or arrays to NumPy arrays."""
 
 import contextlib
 import os
@@ -35,20 +35,20 @@ def load_dataset(
             one of scikit-learn's (see ``mlp_jax.datasets.scikit_learn``); ``hf:NAME`` for a data set of Hugging Face,
             or ``hf:PATH`` for a copy on disk (see ``mlp_jax.datasets.huggingface``); a CSV file, or a directory of
             train.csv and perhaps test.csv and validation.csv (see ``mlp_jax.datasets.csv_files``); a directory of
-            images in a folder for each class (see ``mlp_jax.datasets.folders``); a directory of IDX files named as
+            images with one folder per class (see ``mlp_jax.datasets.folders``); a directory of IDX files named as
             MNIST's are, or, where it holds several data sets, a file of one of them; or an ``.npz`` file with x_train,
-            y_train, x_test, y_test and, if they are there, x_validation, y_validation, and as text task and class_names
-            (MedMNIST's names, train_images and so on, are taken too). Settings of CSV files and of Hugging Face stand
-            behind the name: ``iris.csv:label=species:standardize=yes``.
-        data_dir: where TensorFlow Datasets keeps its prepared data; None for its own default.
-        transpose: whether images are stored transposed, and are to be turned upright; None for what is known: EMNIST's
-            own files and ``tfds:emnist`` are turned, with a warning that says so, and everything else is left as it is.
+            y_train, x_test, y_test and optionally x_validation, y_validation, and as text task and class_names
+            (MedMNIST's names, train_images and so on, work too). Settings of CSV files and of Hugging Face data follow
+            the name: ``iris.csv:label=species:standardize=yes``.
+        data_dir: where TensorFlow Datasets keeps prepared data; None for its own default.
+        transpose: whether images are stored transposed and have to be turned upright; None turns only EMNIST's own
+            files and ``tfds:emnist``, with a warning that says so.
 
     Returns:
         The data set, in memory.
 
     Raises:
-        DataError: no such data set, its data are damaged, or they are to be transposed and are no images.
+        DataError: there is no such data set, its data are damaged, or it is to be transposed but holds no images.
         MissingExtraError: it needs a package that is not installed.
     """
     instance("the data set", name, str | os.PathLike, "a name or a path")
@@ -68,7 +68,7 @@ def load_dataset(
 
 
 def _load(name: str, data_dir: str | Path | None) -> tuple[Dataset, str]:
-    """A data set as it is stored; and where it is known to be stored transposed, by what."""
+    """A data set as it is stored, and how it is known to be stored transposed, if it is."""
     if name == "mnist":
         return load_idx(find_idx(_MNIST, _MNIST_SHA256), name="MNIST", sha256=_MNIST_SHA256), ""
     if name.startswith("tfds:"):
@@ -118,7 +118,7 @@ def _load(name: str, data_dir: str | Path | None) -> tuple[Dataset, str]:
 
 
 def _path_and_settings(name: str) -> tuple[str, dict[str, str]]:
-    """Where data are, and the settings behind that; all of it is the path of what is there by that very name."""
+    """Split a name into path and settings; the whole is the path if something of exactly that name exists."""
     with contextlib.suppress(OSError, RuntimeError, ValueError):
         if Path(name).expanduser().exists():
             return name, {}
@@ -126,9 +126,9 @@ def _path_and_settings(name: str) -> tuple[str, dict[str, str]]:
 
 
 def absolute_path(name: str) -> str | None:
-    """Where a data set is that ``load_dataset`` takes by a path; None if it has no path, or is not there.
+    """The absolute name of a data set that ``load_dataset`` takes by path; None if it has no path, or does not exist.
 
-    What stands around the path in the name (``hf:`` before it, settings behind it) stands around the absolute one.
+    Whatever surrounds the path in the name (``hf:`` before it, settings after it) is kept.
     """
     if not name or name == "mnist" or name.startswith(("tfds:", "sklearn:")):
         return None

@@ -1,4 +1,4 @@
-"""Which training examples are held out where a data set lacks a split: every class in proportion, the same ones always.
+"""Choose the training examples to hold out if a data set lacks a split: from every class in proportion, reproducibly.
 
 The draw is NumPy's Philox counter, whose bits are the same everywhere and follow from a seed alone: from no setting of
 JAX, and without it, so that JAX's devices can still be made when the data are there.
@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Integer
 
 VALIDATION, TEST = 0x5EED, 0x7E57
-"""What a draw is for: draws of one seed for different splits are independent of each other."""
+"""Purposes of a draw: draws of one seed for different splits are independent."""
 
 _TEST_FRACTION = 1 / 6  # MNIST's test split is 10,000 beside 60,000
 
@@ -19,7 +19,7 @@ _MNIST_TRAINING = (
     "741c988805d008ac6e4c904b69001ba184c24b2c540a4ef403f4c71b676cf757",
     "1feba77c54802fa5339a11837ea4b2866434b83314ec45192930f1df69120c13",
 )
-"""SHA-256 of the bytes of MNIST's 60,000 training images and of their labels, each without its file's header."""
+"""SHA-256 of the bytes of MNIST's 60,000 training images, and of their labels, without the files' headers."""
 
 
 def held_out(
@@ -28,16 +28,15 @@ def held_out(
     """Draw the examples that make another split.
 
     Args:
-        examples: N, how many there are to draw from.
-        count: how many are held out, at most N.
-        seed: what the draw follows from.
-        purpose: what it is for, ``VALIDATION`` or ``TEST``.
-        labels: the class of each example, each of which is then drawn from in proportion to its size (fractions that
-            do not add up go to the greatest remainders); a class keeps one of its examples wherever that can be. None
-            for a plain random draw.
+        examples: N, the number of examples to draw from.
+        count: number to hold out, at most N.
+        seed: seed of the draw.
+        purpose: ``VALIDATION`` or ``TEST``.
+        labels: the class of each example; classes are then drawn from in proportion to their sizes (largest
+            remainders), and keep at least one example where possible. None for a plain random draw.
 
     Returns:
-        Whether an example is held out; exactly ``count`` are.
+        Mask of the examples that are held out; exactly ``count`` are.
     """
     order = np.argsort(np.random.Philox(key=[purpose, seed]).random_raw(examples), kind="stable")
     if labels is not None:
@@ -52,15 +51,15 @@ def held_out(
 
 
 def test_of(examples: int, labels: Integer[np.ndarray, "N"] | None, seed: int) -> Bool[np.ndarray, "N"]:
-    """Draw the test split of data that come without one: a sixth, and at least one example.
+    """Draw a test split for data without one: a sixth, and at least one example.
 
     Args:
-        examples: N, how many there are.
-        labels: the class of each; None for values of a regression.
-        seed: what the draw follows from.
+        examples: N, the number of examples.
+        labels: the class of each; None for a regression.
+        seed: seed of the draw.
 
     Returns:
-        Whether an example is for testing.
+        Mask of the examples for testing.
     """
     return held_out(examples, max(1, round(examples * _TEST_FRACTION)), seed, TEST, labels)
 
@@ -68,15 +67,15 @@ def test_of(examples: int, labels: Integer[np.ndarray, "N"] | None, seed: int) -
 def three_parts(
     examples: int, labels: Integer[np.ndarray, "N"] | None, seed: int
 ) -> tuple[Integer[np.ndarray, "A"], Integer[np.ndarray, "B"], Integer[np.ndarray, "C"]]:
-    """Divide data that come in one piece: a sixth is for testing, as many are for validation.
+    """Split data that come in one piece: a sixth for testing, and as many for validation.
 
     Args:
-        examples: N, how many there are; at least 3.
-        labels: the class of each; None for values of a regression.
-        seed: what the draw follows from.
+        examples: N, the number of examples; at least 3.
+        labels: the class of each; None for a regression.
+        seed: seed of the draw.
 
     Returns:
-        Which examples train, validate and test, in order.
+        Indices of the training, validation and test examples, in order.
     """
     test = test_of(examples, labels, seed)
     rest = np.flatnonzero(~test)
@@ -85,7 +84,7 @@ def three_parts(
 
 
 def _shares(sizes: Integer[np.ndarray, "K"], count: int, rank: Integer[np.ndarray, "K"]) -> Integer[np.ndarray, "K"]:
-    """How many of each class to take, ``count`` in all; ``rank`` decides between equal remainders."""
+    """Number to take from each class, ``count`` in total; ``rank`` decides between equal remainders."""
     room = sizes - 1 if sizes.sum() - len(sizes) >= count else sizes
     exact = sizes * (count / sizes.sum())
     take = np.minimum(np.floor(exact).astype(sizes.dtype), room)
@@ -96,7 +95,7 @@ def _shares(sizes: Integer[np.ndarray, "K"], count: int, rank: Integer[np.ndarra
 
 
 def hold_out(images: np.ndarray, labels: np.ndarray) -> Literal["random", "first"]:
-    """Which training examples validate, as ``Dataset.from_arrays`` takes it: of MNIST, in its own order, the first."""
+    """``hold_out`` for ``Dataset.from_arrays``: ``first`` for MNIST in its own order, else ``random``."""
     if images.dtype != np.uint8 or images.size != 60_000 * 28 * 28 or labels.shape != (60_000,):
         return "random"
     # Labels of another integer type are the same labels; values past uint8's would not have these bytes in them.

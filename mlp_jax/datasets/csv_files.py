@@ -1,8 +1,8 @@
-"""CSV files: a header or none, the column to learn beside those to learn it from; one file, or one for each split.
+"""CSV files, with or without a header: the column to learn and those to learn it from; one file, or one per split.
 
 Read with Python's csv module and NumPy, without pandas, and a few rows at a time. Commas, semicolons, tabs or bars
 separate columns; a file may be compressed with gzip. Rows and columns are counted from 1 in messages, as spreadsheets
-count them, a header included. One file is divided: a sixth is for testing, a sixth for validation.
+count them, including a header. A single file is split: a sixth for testing, a sixth for validation.
 """
 
 import contextlib
@@ -43,13 +43,13 @@ _Row = list[str]
 
 @dataclass(frozen=True)
 class _Settings:
-    """How to read a file, as it stands behind its name.
+    """How to read a file: the settings after its name.
 
     Attributes:
         label: the name of the column to learn, or its number from 1 (−1 for the last).
-        task: by default what that column is.
+        task: by default what that column suggests.
         standardize: whether to standardize.
-        header: whether the first row is a header; None for what it looks like.
+        header: whether the first row is a header; None to judge by its looks.
         drop: names of columns to leave out.
     """
 
@@ -75,13 +75,13 @@ class _Settings:
 
 @dataclass(frozen=True)
 class _Layout:
-    """Which column is what.
+    """The roles of columns.
 
     Attributes:
         names: of all columns; their numbers, from 1, where there is no header.
         header: whether the file has one.
         label: the place of the column to learn; None if the file lacks it.
-        features: the places of the others that are used.
+        features: the places of the other columns that are used.
     """
 
     names: tuple[str, ...]
@@ -91,15 +91,15 @@ class _Layout:
 
 
 def is_csv_name(path: Path) -> bool:
-    """Whether a file is named as a CSV file is."""
+    """Whether a file has the name of a CSV file."""
     return _SUFFIX.search(path.name) is not None
 
 
 def find_csv(place: Path) -> dict[str, Path]:
-    """The files of one data set, by split; empty if a directory holds none. A plain one goes before a compressed copy.
+    """The files of one data set by split; empty if a directory holds none. A plain file precedes a compressed copy.
 
     Args:
-        place: a directory with train.csv and perhaps test.csv and validation.csv (or val, valid; .tsv; .gz; a common
+        place: a directory with train.csv and optionally test.csv and validation.csv (or val, valid; .tsv; .gz; a common
             prefix), or one file, which is then train.
 
     Raises:
@@ -174,13 +174,13 @@ def load_csv(files: Mapping[str, Path], settings: Mapping[str, str], *, place: P
             task=chosen.task,
             name=_SUFFIX.sub("", place.resolve().name),
             standardize=chosen.standardize,
-            mend=":standardize=yes behind the name standardizes them",
+            mend=":standardize=yes after the name standardizes them",
         )
 
 
 @contextlib.contextmanager
 def _rows(path: Path) -> Iterator[Iterator[_Row]]:
-    """The rows of a file, each a list of cells, empty for an empty line; what is wrong with the file is a DataError."""
+    """The rows of a file, each a list of cells, empty for an empty line; raises DataError for a bad file."""
     try:
         with contextlib.ExitStack() as opened:
             raw = opened.enter_context(path.open("rb"))
@@ -216,7 +216,7 @@ def _lines(text: IO[str]) -> Iterator[str]:
 
 
 def _separator(path: Path, line: str) -> str:
-    """What separates the columns: the candidate that makes most of the first line; tabs in a .tsv file."""
+    """The separator of columns: the candidate that splits the first line into most cells; tabs in a .tsv file."""
     if ".tsv" in path.name.lower():
         return "\t"
     return max(_SEPARATORS, key=lambda separator: len(next(csv.reader([line], delimiter=separator), [])))
@@ -239,7 +239,7 @@ def _names(rows: Sequence[_Row], header: bool | None) -> tuple[tuple[str, ...], 
 
 
 def _layout(names: tuple[str, ...], header: bool, body: Sequence[_Row], settings: _Settings) -> _Layout:
-    """Which column is what, by the names and the first rows."""
+    """The roles of columns, judged by their names and the first rows."""
     used = _without(names, _without_index(names, body), settings.drop)
     if len(used) < 2:
         raise DataError(f"has {len(used)} column{'s' * (len(used) != 1)}: expected one to learn, and others beside it")
@@ -251,7 +251,7 @@ def _layout(names: tuple[str, ...], header: bool, body: Sequence[_Row], settings
 def _same_layout(
     names: tuple[str, ...], header: bool, body: Sequence[_Row], settings: _Settings, train: _Layout
 ) -> _Layout:
-    """The layout of another file of a data set, by that of its training file; columns may be in another order."""
+    """The layout of another file of the data set, given that of its training file; columns may be reordered."""
     if header != train.header:
         having = "has a header, and the training file none" if header else "has no header, and the training file one"
         raise DataError(f"{having}: give both one, or set header=yes or header=no")
@@ -268,7 +268,7 @@ def _same_layout(
 
 
 def _looks_like_header(first: Sequence[str], rest: Sequence[_Row]) -> bool:
-    """Whether a row names columns: no cell is a number, or a text is above numbers, or it counts the columns."""
+    """Whether a row is a header: no cell is a number, or text stands above numbers, or it numbers the columns."""
     numbers = [_is_number(cell) for cell in first]
     if not any(numbers):
         return True
@@ -287,7 +287,7 @@ def _all_numbers(rows: Sequence[_Row], place: int) -> bool:
 
 
 def _without_index(names: Sequence[str], body: Sequence[_Row]) -> list[int]:
-    """The places of columns, without one that has no name and counts the rows, as pandas writes its index."""
+    """The places of columns, without an unnamed one that numbers the rows, as pandas writes its index."""
     places = list(range(len(names)))
     if names[0] not in ("", "Unnamed: 0"):
         return places
@@ -306,7 +306,7 @@ def _without(names: Sequence[str], places: Sequence[int], drop: Sequence[str]) -
 
 
 def _place(names: Sequence[str], used: Sequence[int], label: str) -> int:
-    """The place of the column that a setting names, or numbers."""
+    """The place of the column that a setting gives by name or number."""
     for same in (lambda name: name == label, lambda name: name.lower() == label.lower()):
         found = [place for place in used if same(names[place])]
         if len(found) == 1:
@@ -320,7 +320,7 @@ def _place(names: Sequence[str], used: Sequence[int], label: str) -> int:
 
 
 def _guess(names: Sequence[str], header: bool, used: Sequence[int], body: Sequence[_Row]) -> int:
-    """The place of the column to learn, where nobody says which; warns where that is a guess."""
+    """The place of the column to learn if no setting names it; warns if that is a guess."""
     called = [place for place in used if names[place].lower() in LABELS] if header else []
     if len(called) > 1:
         several = " and ".join(names[place] for place in called)
@@ -384,7 +384,7 @@ def _read(rows: Iterator[tuple[int, _Row]], layout: _Layout) -> Table:
 
 
 def _first_problem(chunk: Sequence[tuple[int, _Row]], layout: _Layout) -> DataError:
-    """What is wrong with the first cell that is no number."""
+    """The error for the first cell that is not a number."""
     for row, cells in chunk:
         for column in layout.features:
             text = cells[column].strip()
@@ -412,7 +412,7 @@ def _cell(row: int, layout: _Layout, column: int) -> str:
 
 
 def _numeric(texts: Mapping[str, np.ndarray], label: str) -> bool:
-    """Whether what is to be learned are numbers; warns where numbers and texts are mixed."""
+    """Whether the targets are numbers; warns if numbers and text are mixed."""
     every = {str(each) for column in texts.values() for each in column}
     numbers = {each for each in every if _is_number(each)}
     if numbers and len(numbers) < len(every):

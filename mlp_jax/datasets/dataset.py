@@ -1,4 +1,4 @@
-"""A data set in memory: three splits of features and targets, checked once, where they come in."""
+"""A data set in memory: three splits of features and targets, checked once, on entry."""
 
 import contextlib
 import hashlib
@@ -43,7 +43,7 @@ class Split:
             int32.
 
     Raises:
-        DataError: these are no features and targets of the same N ≥ 1 examples, finite, with labels from 0.
+        DataError: these are not finite features and targets of the same N ≥ 1 examples, with labels from 0.
     """
 
     features: Num[np.ndarray, "N D"]
@@ -88,10 +88,10 @@ class Split:
         """Raise DataError unless a model can be trained on this split, and scored by it.
 
         Args:
-            task: of the model.
-            features: D, that it takes.
-            outputs: K, its logits.
-            who: takes them, for the message.
+            task: the model's task.
+            features: D, the model's number of features.
+            outputs: K, the model's number of logits.
+            who: what takes them, for the message.
         """
         if self.features.shape[1] != features:
             raise DataError(f"examples have shape {self.features.shape[1:]}: {who} expects ({features},)")
@@ -120,12 +120,12 @@ class Split:
 
 @dataclass(frozen=True)
 class ImageForm:
-    """How the images of a data set are made, as far as another image has to know to be made like them.
+    """The form of a data set's images, as needed to convert other images to it.
 
     Attributes:
         shape: (height, width) or (height, width, channels).
-        box: side of the square that what is drawn fits in: the median, over the training images, of the longer side
-            of its bounding box. 20 for MNIST, in images of 28 × 28.
+        box: side of the square that drawings fit into: the median, over the training images, of the longer side of
+            the bounding box. 20 for MNIST, in images of 28 × 28.
         paper: intensity of the background, as the model sees it (uint8 scaled to [0, 1]).
         ink: intensity farthest from it.
     """
@@ -140,25 +140,25 @@ class ImageForm:
 class Dataset:
     """Train, validation and test split of one problem. Made by ``load_dataset`` or ``Dataset.from_arrays``.
 
-    However it is made, its splits fit its task, and each other.
+    However it is made, its splits fit its task and each other.
 
     Attributes:
         name: for titles and records.
         task: name of the task (``mlp_jax.tasks``).
-        train: what is trained on.
-        validation: what every choice looks at (best width, saturation, early stopping).
-        test: what is reported, and nothing else.
+        train: training split.
+        validation: validation split, on which every choice is based (best width, saturation, early stopping).
+        test: test split, which is only reported.
         outputs: K, the number of logits.
-        class_names: one name a class; empty for regression.
+        class_names: one name per class; empty for regression.
         image_shape: (height, width) or (height, width, channels) if an example is an image, else None.
-        transpose: what ``load_dataset`` takes to read it like this again, without a word: True if its images were
-            transposed when they were read, False if they were left as they are stored by request, else None.
+        transpose: the argument of ``load_dataset`` that reads it again in the same way, without a warning: True if its
+            images were transposed, False if they were left as stored on request, else None.
 
     Raises:
-        InputError: the splits, or the names, do not fit; or their scales cannot both be meant (``DataError``).
+        InputError: the splits or the names do not fit, or the scales contradict each other (``DataError``).
 
     Warns:
-        SweepWarning: a split lacks a class, or the features are on a scale that is doubtful.
+        SweepWarning: a split lacks a class, or the features are on a doubtful scale.
     """
 
     name: str
@@ -204,7 +204,7 @@ class Dataset:
     def with_classes(self, names: Sequence[str]) -> "Dataset":
         """The same data with the classes of a model, their labels numbered as it has them.
 
-        Classes are matched by name; where one side has numbers for names, by number.
+        Classes are matched by name, or by number if one side only has numbers.
 
         Raises:
             DataError: the classes have other names.
@@ -265,11 +265,11 @@ class Dataset:
         """With its images upright: height and width swapped, if they are stored transposed.
 
         Args:
-            transpose: whether they are; None where nobody says so, which leaves it to ``known``.
-            known: by what it is known that they are, as the warning says it; empty if nothing is known.
+            transpose: whether they are stored transposed; None leaves it to ``known``.
+            known: how they are known to be, as the warning says it; empty if they are not.
 
         Raises:
-            DataError: they are to be transposed, and examples are no images.
+            DataError: they are to be transposed, but examples are not images.
         """
         if transpose is None and known:
             message = f"{known}: images are stored transposed, and turned upright (--no-transpose leaves them so)"
@@ -293,8 +293,8 @@ class Dataset:
     def standardized(self) -> "Dataset":
         """The same data with features, and the values of a regression, of mean 0 and standard deviation 1.
 
-        Means and deviations are those of the training split, and are applied to every split; what does not vary there
-        becomes 0. Results are float32.
+        Means and deviations are those of the training split, applied to every split; what does not vary there becomes
+        0. Results are float32.
         """
         splits = {}
         features = _standardizer(self.train.features)
@@ -348,32 +348,32 @@ class Dataset:
         """Make a data set from arrays.
 
         Args:
-            x_train: ``[N, ...]``, each example flattened. uint8 is taken as image intensities and scaled to
-                [0, 1] when used; anything else is used as it is, as floats. Images with their channels first,
+            x_train: ``[N, ...]``; examples are flattened. uint8 is taken as image intensities and scaled to
+                [0, 1] when used; anything else is used as it is, as floats. Images with channels first,
                 ``[N, 3, height, width]``, become ``[N, height, width, 3]``, with a warning.
             y_train: integer labels ``[N]`` or ``[N, 1]``, one-hot rows ``[N, K]``, or for regression values
                 ``[N]`` or ``[N, K]``.
             x_test: like x_train.
             y_test: like y_train.
-            x_validation: like x_train; None to hold one training example in 12 out.
-            y_validation: like y_train; None just when x_validation is.
-            task: ``multiclass``, ``binary`` or ``regression``; None takes ``multiclass``, and asks for an
-                answer if the labels are neither integers nor one-hot rows.
+            x_validation: like x_train; None to hold out one training example in 12.
+            y_validation: like y_train; None if and only if x_validation is.
+            task: ``multiclass``, ``binary`` or ``regression``; None means ``multiclass``, and is an error if the
+                labels are neither integers nor one-hot rows.
             name: for titles and records.
-            class_names: one a class, and so the number of classes; by default the numbers 0 to K − 1, where K
+            class_names: one per class, which determines the number of classes; by default 0 to K − 1, where K
                 is the width of one-hot rows or one more than the greatest label of train (held-out ones too).
-            hold_out: where no validation split is given, which training examples make it: ``random`` ones, of
-                every class in proportion, or the ``first`` ones, as TensorFlow's loader did with MNIST.
-            split_seed: what ``random`` follows from.
-            feature_names: one for each of the D features, for messages; by default their numbers.
+            hold_out: training examples for validation if no such split is given: ``random`` ones, from every class
+                in proportion, or the ``first`` ones, as TensorFlow's loader did with MNIST.
+            split_seed: seed of ``random``.
+            feature_names: one per feature, for messages; by default their numbers.
 
         Raises:
             DataError: the arrays do not fit each other or the task; the message says which and why.
             InputError: there is no such task.
 
         Warns:
-            SweepWarning: something is doubtful: a split lacks a class, a scale, channels that are first, values of
-                train that float32 cannot tell apart.
+            SweepWarning: something is doubtful: missing classes, the scale, channels that come first, training values
+                that float32 cannot tell apart.
         """
         if task is not None:
             get_task(task)
@@ -448,17 +448,17 @@ class Dataset:
         """Make a data set from a data frame: one column to learn, all others to learn it from.
 
         Args:
-            frame: of pandas or polars, a table of pyarrow, or a mapping of names to columns. What a network is trained
-                on: columns of numbers and truth values, without missing ones.
-            label: the column to learn. Text, truth values and categories are classes; whole numbers are classes too,
-                unless there are few examples of each; other numbers are the values of a regression. Classes are
-                in the order of a categorical column's categories, else sorted.
-            test: a frame of the same columns; None to hold one example in 6 out.
-            validation: likewise; None to hold one training example in 12 out, or in 6, where test is None too.
-            task: ``multiclass``, ``binary`` or ``regression``; None for what the label column is.
+            frame: a pandas or polars frame, a pyarrow table, or a mapping of names to columns: numbers and booleans,
+                without missing values.
+            label: the column to learn. Text, booleans and categories are classes; so are whole numbers, unless there
+                are few examples of each; other numbers are the values of a regression. Classes are in the order of
+                a categorical column's categories, else sorted.
+            test: a frame with the same columns; None to hold out one example in 6.
+            validation: likewise; None to hold out one training example in 12, or in 6 if test is None as well.
+            task: ``multiclass``, ``binary`` or ``regression``; None to judge by the label column.
             name: for titles and records.
             standardize: whether to standardize features, and the values of a regression (``standardized``).
-            split_seed: what the examples that are held out follow from.
+            split_seed: seed of the choice of examples that are held out.
 
         Raises:
             DataError: there is no such column, a column is not of numbers, or values are missing; the message names
@@ -481,19 +481,19 @@ class Dataset:
 
 
 def _extent(occupied: np.ndarray) -> np.ndarray:
-    """From the first to the last True of each row of ``[N, S]``: how many places, ``[N]``; 0 if there is none."""
+    """Number of places from the first to the last True in each row of ``[N, S]``, ``[N]``; 0 if there is none."""
     first, last = occupied.argmax(axis=1), occupied.shape[1] - occupied[:, ::-1].argmax(axis=1)
     return np.where(occupied.any(axis=1), last - first, 0)
 
 
 def machine_memory() -> int:
-    """Bytes of this machine's memory: the most that a file can be asked to fill."""
+    """Bytes of this machine's memory, which no file may exceed."""
     return int(psutil.virtual_memory().total)
 
 
 @contextlib.contextmanager
 def naming_source(source: object) -> Iterator[None]:
-    """Put the data's source in front of what is wrong with them."""
+    """Context that puts the data's source in front of error messages."""
     try:
         yield
     except DataError as error:
@@ -512,13 +512,13 @@ def _carve(train: Split, seed: int | None) -> tuple[Split, Split]:
 
 
 def _transposed(split: Split, shape: tuple[int, ...]) -> Split:
-    """With height and width of the images swapped; ``shape`` is what they have."""
+    """The features with height and width of the images swapped; ``shape`` is the current one."""
     images = split.features.reshape(len(split), *shape)
     return Split(np.swapaxes(images, 1, 2).reshape(len(split), -1), split.targets)
 
 
 def _standardizer(train: Num[np.ndarray, "N D"]) -> Callable[[Num[np.ndarray, "M D"]], Float[np.ndarray, "M D"]]:
-    """A function that brings columns to the mean 0 and the standard deviation 1 that they then have in ``train``."""
+    """A function that standardizes columns: to mean 0 and standard deviation 1 in ``train``."""
     mean, deviation = train.mean(axis=0, dtype=np.float64), train.std(axis=0, dtype=np.float64)
     varies = train.min(axis=0) < train.max(axis=0)  # rounding gives equal values a deviation above 0
     return lambda values: (np.where(varies, values - mean, 0) / np.where(varies, deviation, 1)).astype(np.float32)
@@ -529,12 +529,12 @@ def _take(split: Split, examples: slice | np.ndarray) -> Split:
 
 
 def _classes(task: str, outputs: int) -> int:
-    """How many classes a task with so many logits has."""
+    """Number of classes of a task with that many logits."""
     return 2 if task == "binary" else outputs
 
 
 def _channels_first(shape: tuple[int, ...]) -> int | None:
-    """How many channels images of that shape have, if those come first for certain."""
+    """Number of channels of images of that shape, if the channels certainly come first."""
     if len(shape) != 3:
         return None
     first, last = shape[0], shape[2]
@@ -543,7 +543,7 @@ def _channels_first(shape: tuple[int, ...]) -> int | None:
 
 
 def _check_classes(dataset: Dataset) -> None:
-    """Warn where a split lacks classes that have a name or are in another split.
+    """Warn if a split lacks classes that have a name or occur in another split.
 
     Of validation and test that is said if they have as many examples as there are classes, and could have them all.
     """
@@ -563,12 +563,12 @@ def _check_classes(dataset: Dataset) -> None:
 
 
 def _numbers(count: int) -> tuple[str, ...]:
-    """The names of classes that have none."""
+    """Default names of classes."""
     return tuple(str(label) for label in range(count))
 
 
 def _named(dataset: Dataset, which: np.ndarray) -> str:
-    """Classes, as a message names them."""
+    """Classes as a message names them."""
     names = [dataset.class_names[label] for label in np.flatnonzero(which)]
     if len(names) == 1:
         return f"class {names[0]}"
@@ -608,14 +608,14 @@ def _as_array(values: Any, what: str) -> np.ndarray:
 
 
 def _masked(values: Any) -> int:
-    """How many values are masked, in an array or in a list of arrays."""
+    """Number of masked values in an array or in a list of arrays."""
     if isinstance(values, list | tuple):
         return sum(_masked(each) for each in values if isinstance(each, np.ma.MaskedArray))
     return int(np.ma.count_masked(values)) if isinstance(values, np.ma.MaskedArray) else 0
 
 
 def _plain_type(frame: Any) -> np.dtype:
-    """NumPy's type for all columns of a data frame, or for a series, of pandas; float64 where values are missing."""
+    """NumPy dtype for all columns of a pandas data frame, or for a series; float64 if values are missing."""
     if bool(np.any(frame.isna())):
         return np.dtype(np.float64)
     columns = frame.dtypes if frame.ndim == 2 else [frame.dtype]
@@ -632,7 +632,7 @@ def _checked_features(x: Any, split: str) -> np.ndarray:
 
 
 def _checked_numbers(array: np.ndarray, what: str) -> np.ndarray:
-    """Features of a type that the package knows: uint8, or floats."""
+    """Features as uint8 or floats."""
     return array if array.dtype == np.uint8 else _checked_floats(array, what)
 
 
@@ -646,7 +646,7 @@ def _checked_floats(array: np.ndarray, what: str) -> np.ndarray:
 
 
 def _check_rounding(what: str, array: np.ndarray, names: Sequence[str] = ()) -> None:
-    """Warn of columns of the training split, as they were given, whose values float32 cannot tell apart."""
+    """Warn about columns of the training split, as given, whose values float32 cannot tell apart."""
     rows = array.reshape(len(array), -1)
     names = names or [f"column {column} of train {what}" for column in range(rows.shape[1])]
     if problem := rounding_problem(rows, names):

@@ -46,8 +46,8 @@ def numbered(
     """Labels as classes 0 to K − 1, and the names of these.
 
     Args:
-        labels: by split, as they are stored.
-        names: by label, as they are stored; they may begin anywhere, and have gaps.
+        labels: labels as stored, by split.
+        names: names by label as stored; labels may start anywhere and have gaps.
 
     Raises:
         DataError: a label has no name.

@@ -37,15 +37,15 @@ def load_folders(place: Path) -> Dataset:
     """Read images in a folder for each class.
 
     Args:
-        place: holds folders train and perhaps test and validation (or val, valid), each with a folder for each class;
-            or the folders of the classes. What there is none of is drawn from train: a sixth as test, then a twelfth of
-            the rest as validation, from every class in proportion.
+        place: holds folders train and optionally test and validation (or val, valid), each with one folder per class;
+            or just one folder per class. Missing splits are drawn from train: a sixth as test, then a twelfth of the
+            rest as validation, from every class in proportion.
 
     Raises:
-        DataError: there are no such folders, an image cannot be read, or is of another size than most.
+        DataError: there are no such folders, or an image cannot be read or differs in size.
 
     Warns:
-        SweepWarning: there are files that are no images, or a split lacks a class.
+        SweepWarning: some files are not images, or a split lacks a class.
     """
     with naming_source(place):
         files = _files(place)

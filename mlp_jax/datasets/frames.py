@@ -42,8 +42,8 @@ def table_of(frame: Any, label: Any, classes: Sequence[str] | None = None) -> Ta
         classes: names of classes, where the column holds their numbers.
 
     Raises:
-        DataError: a column is not of numbers, or values are missing.
-        InputError: this is no data frame.
+        DataError: a column does not hold numbers, or values are missing.
+        InputError: this is not a data frame.
     """
     columns = _columns(frame)
     if label not in columns:

@@ -1,8 +1,8 @@
 """Data sets of Hugging Face: a copy that ``save_to_disk`` wrote, or a name that the package ``datasets`` loads.
 
 A name is looked up in that package's cache and on its hub, and downloaded as the package does, unless it is told to
-stay offline (HF_HUB_OFFLINE=1). Examples are images with a label, or a table. What has no test or validation split gets
-one from train: of images a sixth as test, then a twelfth of the rest as validation; of tables as CSV files do.
+stay offline (HF_HUB_OFFLINE=1). Examples are images with a label, or a table. Missing test and validation splits are
+drawn from train: for images a sixth as test, then a twelfth of the rest as validation; for tables as for CSV files.
 """
 
 from collections.abc import Iterator, Mapping
@@ -33,7 +33,7 @@ def load_huggingface(place: str, settings: Mapping[str, str]) -> Dataset:
             files.
 
     Raises:
-        DataError: there is no such data set, or none of images or numbers with a label, or it cannot be read.
+        DataError: there is no such data set, it does not hold images or numbers with a label, or it cannot be read.
         MissingExtraError: the package is not installed.
     """
     try:
@@ -81,7 +81,7 @@ def load_huggingface(place: str, settings: Mapping[str, str]) -> Dataset:
             task=task_setting(settings),
             name=name,
             standardize=bool(yes_or_no(settings, "standardize")),
-            mend=":standardize=yes behind the name standardizes them",
+            mend=":standardize=yes after the name standardizes them",
         )
 
 

@@ -1,8 +1,8 @@
 """The IDX file format, as LeCun's MNIST page describes it, gzip-compressed or plain.
 
 Two zero bytes, a type code, the number of dimensions, each dimension as a big-endian 32-bit count, then the
-values, big-endian, last dimension fastest. Nothing in the header is believed before it has been held against
-the file's size, so that a few bytes cannot make the reader allocate gigabytes.
+values, big-endian, last dimension fastest. The header is checked against the file's size before it is trusted, so
+that a few bytes cannot make the reader allocate gigabytes.
 """
 
 import gzip
@@ -38,14 +38,14 @@ def read_idx(path: str | Path, *, dimensions: int | None = None, sha256: str | N
 
     Args:
         path: the file; compressed if it starts with gzip's magic number.
-        dimensions: the number of dimensions that it has to have, if given.
-        sha256: checksum that the file (as stored) has to have, as hexadecimal, if given.
+        dimensions: required number of dimensions, if given.
+        sha256: required checksum of the file as stored, hexadecimal, if given.
 
     Returns:
-        The array, of the shape and type that the header states, in native byte order.
+        The array, with the shape and type in the header, in native byte order.
 
     Raises:
-        DataError: the file is missing, damaged or another than asked for.
+        DataError: the file is missing, damaged, or not the required one.
     """
     path = Path(path)
     try:
@@ -111,7 +111,7 @@ class IdxFiles(NamedTuple):
 
     Attributes:
         place: what messages name: the directory, or the file that was given.
-        prefix: what the names begin with: ``qmnist-``; empty for MNIST's.
+        prefix: prefix of the names, such as ``qmnist-``; empty for MNIST's.
         paths: by split (``train``, ``test``) and kind (``images``, ``labels``).
     """
 
@@ -182,12 +182,12 @@ def find_idx(place: Path, sha256: Mapping[str, str] | None = None) -> IdxFiles:
 def load_idx(files: IdxFiles, *, name: str, sha256: Mapping[str, str] | None = None) -> Dataset:
     """Read an MNIST-style data set; its images are left as they are stored.
 
-    The validation split is a twelfth of the training files, drawn from every class in proportion; of MNIST's own, which
-    are known by their content, the first 5,000, as TensorFlow's loader made it. Classes have the names that a file
-    beside them gives: ``classes.txt``, a name a line, or a mapping like those that EMNIST is published with
-    (``emnist-letters-mapping.txt``, on each line a label and the codes of its characters), whose labels need not begin
-    with 0. The classes of EMNIST's own files are known without. Labels of a floating-point type that are not whole, or
-    ``[N, K]``, are the values of a regression.
+    The validation split is a twelfth of the training files, drawn from every class in proportion; for MNIST's own
+    files, recognized by their content, the first 5,000, as in TensorFlow's loader. Class names come from a file beside
+    them: ``classes.txt``, one name per line, or a mapping like those that EMNIST is published with
+    (``emnist-letters-mapping.txt``, with a label and the codes of its characters on each line), whose labels need not
+    start at 0. The classes of EMNIST's own files are known without one. Labels of a floating-point type that are not
+    whole, or ``[N, K]``, are the values of a regression.
 
     Args:
         files: of one data set.
@@ -272,7 +272,7 @@ def _read_names(path: Path, parse: Callable[[list[str]], dict[int, str]]) -> Map
         raise DataError(f"{path}: cannot be read ({error.strerror}): expected the names of the classes") from None
     except (ValueError, OverflowError):
         raise DataError(
-            f"{path}: damaged: expected a name a line in classes.txt, a label and codes of characters in a mapping"
+            f"{path}: damaged: expected one name per line in classes.txt, a label and codes of characters in a mapping"
         ) from None
 
 

@@ -1,6 +1,6 @@
 """How a data set is named on one line: a place, and settings behind it, ``iris.csv:label=species:standardize=yes``.
 
-Settings are a part of the name, so that a run that remembers the name reads its data the same way again. A colon needs
+Settings are part of the name, so that a run that records the name reads its data in the same way again. A colon needs
 no quotes in any shell.
 """
 

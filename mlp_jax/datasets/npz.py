@@ -1,7 +1,7 @@
 """Arrays out of .npz files: plain numbers alone, and nothing believed before it has been held against the file's size.
 
 An .npz file is a zip archive of .npy files. NumPy's own reader allocates what a header announces, and lets an archive
-expand without bound; here a member is looked at before it is read.
+expand without bound; here members are checked before they are read.
 """
 
 import contextlib
@@ -49,7 +49,7 @@ def load_npz(path: Path) -> Dataset:
     val_images, ...
 
     Raises:
-        DataError: the file is missing or damaged, or its arrays are others, or do not fit each other.
+        DataError: the file is missing or damaged, or its arrays are not the expected ones or do not fit each other.
     """
     found = names_in(path)
     called = {key: [name for name in same if name in found] for key, same in _NAMES.items()}
@@ -84,14 +84,14 @@ def read_npz(path: Path, names: Sequence[str], texts: Sequence[str] = ()) -> dic
 
     Args:
         path: the file, as ``numpy.savez`` or ``numpy.savez_compressed`` writes it.
-        names: of the arrays of numbers that are wanted.
-        texts: of the arrays of text that are wanted.
+        names: names of the numeric arrays to read.
+        texts: names of the text arrays to read.
 
     Returns:
-        Those of them that are there.
+        The arrays that exist, by name.
 
     Raises:
-        DataError: the file is missing or damaged, or an array that is wanted is not of real numbers, or not of text.
+        DataError: the file is missing or damaged, or one of these arrays does not hold real numbers, or text.
     """
     arrays: dict[str, np.ndarray] = {}
     with _archive(path) as (archive, size):

@@ -1,4 +1,4 @@
-"""Pictures that Pillow decodes, as arrays of one kind: grey or colour, all of one size."""
+"""Pictures decoded by Pillow, as arrays of one kind: grey or colour, all of one size."""
 
 import warnings
 from collections.abc import Iterable
@@ -16,18 +16,18 @@ _TURNED = (5, 6, 7, 8)  # its values that exchange height and width
 
 
 def size_of(image: Image.Image) -> tuple[int, int]:
-    """Height and width of a picture once it is upright, by its header alone."""
+    """Height and width of an upright picture, read from its header only."""
     width, height = image.size
     return (width, height) if image.getexif().get(_UPRIGHT) in _TURNED else (height, width)
 
 
 def pixels(image: Image.Image) -> Num[np.ndarray, "height width *channels"]:
-    """The intensities of a picture: uint8, without channels if it is grey; of 16 bits float32 in [0, 1].
+    """The intensities of a picture: uint8, without channels if grey; float32 in [0, 1] for 16 bits.
 
     A palette is looked up, and a camera's orientation undone.
 
     Raises:
-        DataError: it has several frames, or is transparent, so that its colours are not certain.
+        DataError: it has several frames, or is transparent, so that its colours are ambiguous.
     """
     frames = getattr(image, "n_frames", 1)
     if frames > 1:
@@ -59,10 +59,10 @@ def _grey_if_grey(colours: Num[np.ndarray, "height width 3"]) -> Num[np.ndarray,
 
 
 def stack(pictures: Iterable[tuple[str, Num[np.ndarray, "height width *channels"]]]) -> list[Any]:
-    """All pictures, each with its name, if they are of one size and depth and fit in memory.
+    """All named pictures, if they have one size and depth and fit in memory.
 
     Raises:
-        DataError: one is of another size than the first.
+        DataError: they differ in size or depth, or do not fit in memory.
     """
     arrays: list[Any] = []
     first, used = "", 0
@@ -84,7 +84,7 @@ def stack(pictures: Iterable[tuple[str, Num[np.ndarray, "height width *channels"
 
 
 def same_channels(splits: dict[str, list[Any]]) -> dict[str, Num[np.ndarray, "N height width *channels"]]:
-    """Arrays of the pictures of each split; where some are in colour and some grey, all in colour."""
+    """Arrays of the pictures of each split; all in colour if some are."""
     colour = any(array.ndim == 3 for arrays in splits.values() for array in arrays)
     return {
         split: np.stack(

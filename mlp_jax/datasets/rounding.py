@@ -1,4 +1,4 @@
-"""What is lost of numbers in float32, in which networks are trained."""
+"""What float32, in which networks are trained, loses of numbers."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Num
 
 GREATEST = float(np.finfo(np.float32).max)
-"""That float32 can hold."""
+"""The greatest float32."""
 
 _MOST_NAMED = 3  # columns in a message
 _EXAMINED = 10_000  # rows, spread evenly: enough to see how a column's values spread
@@ -17,15 +17,15 @@ _NOISE = 1e-12  # of a column's magnitude: what float64's own rounding may have 
 def merged_columns(values: Num[np.ndarray, "N D"]) -> dict[int, tuple[int, int]]:
     """Columns whose values float32 cannot tell apart, such as times in seconds since 1970 that are seconds apart.
 
-    A column is one of them when different values become equal *and* rounding is coarse for the way they spread (over
+    A column counts if different values become equal *and* rounding is coarse compared with their spread (over
     their interquartile range, or their standard deviation where that is 0): of a million numbers between 0 and 1 some
     become equal too, and nothing is lost.
 
     Args:
-        values: finite, and no greater than float32 can hold.
+        values: finite, and within the range of float32.
 
     Returns:
-        By number of the column, how many different values it has, and how many of them float32 leaves.
+        For each such column, by number: how many different values it has, and how many remain in float32.
     """
     if values.dtype == np.float32 or len(values) == 0:
         return {}
@@ -46,7 +46,7 @@ def merged_columns(values: Num[np.ndarray, "N D"]) -> dict[int, tuple[int, int]]
 
 
 def rounding_problem(values: Num[np.ndarray, "N D"], names: Sequence[str]) -> str:
-    """Which columns, by their names, lose values in float32, and how many, for a warning; empty if none does."""
+    """A warning about columns that lose values in float32, by name, and how many; empty if none does."""
     merged = merged_columns(values)
     if not merged:
         return ""

@@ -1,9 +1,8 @@
-"""Whether the features of splits are on one scale, and on one that a model can learn from.
+"""Checks that the features of all splits are on one scale, from which a model can learn.
 
 uint8 is taken as intensities and scaled to [0, 1] when it is used, and nothing else is scaled: so intensities from 0 to
-255 of another type, and small numbers that happen to be stored as uint8, are used as nobody meant them to be. What
-cannot be meant is refused, what is doubtful warned of. Tables may be of any scale, as long as it is the same in every
-split.
+255 of another type, and small numbers that happen to be stored as uint8, are not used as intended. What makes no sense
+is refused, and what is doubtful is warned about. Tables may be on any scale, if it is the same in every split.
 """
 
 import warnings
@@ -29,7 +28,7 @@ _FULL_SCALE = (255, 1023, 4095, 65535)  # of 8, 10, 12 and 16 bits
 
 @dataclass(frozen=True)
 class _Scale:
-    """What is known of the features of a split, as they are stored."""
+    """The scale of the features of a split, as stored."""
 
     dtype: np.dtype
     low: float
@@ -38,17 +37,17 @@ class _Scale:
 
     @property
     def unit(self) -> bool:
-        """Whether all is in [0, 1], or nearly, as scaled images are."""
+        """Whether all values are about in [0, 1], like scaled images."""
         return self.low >= -0.1 and self.high <= 1.1
 
     @property
     def whole(self) -> bool:
-        """Whether there are whole numbers alone."""
+        """Whether all values are whole numbers."""
         return bool((self.rows == np.round(self.rows)).all())
 
     @property
     def bytes(self) -> bool:
-        """Whether this looks like intensities from 0 to 255."""
+        """Whether the values look like intensities from 0 to 255."""
         return self.low >= 0 and 1.1 < self.high <= 255 and self.whole
 
     def __str__(self) -> str:
@@ -57,14 +56,14 @@ class _Scale:
 
 
 def check_scales(splits: Mapping[str, Features], *, images: bool = False) -> None:
-    """Hold the scale of every split against that of the first.
+    """Compare the scale of every split with that of the first.
 
     Args:
-        splits: features by the name of their split, the one that is trained on first.
+        splits: features by the name of their split, the training split first.
         images: whether they are known to be pixels.
 
     Raises:
-        DataError: scales that cannot both be meant.
+        DataError: the scales contradict each other.
     """
     scales = {name: _scale(features) for name, features in splits.items()}
     (first, train), *others = scales.items()
@@ -89,7 +88,7 @@ def check_scales(splits: Mapping[str, Features], *, images: bool = False) -> Non
 
 
 def check_scale(name: str, features: Features, *, images: bool = False) -> None:
-    """Warn where features are on a scale that is probably not meant.
+    """Warn if features are on a scale that is probably not intended.
 
     Args:
         name: of the split.
@@ -119,7 +118,7 @@ def _scale(features: Features) -> _Scale:
 
 
 def _gap(train: Features, other: Features) -> float:
-    """Logarithm of how much greater the values of the other split are than train's, in the median feature.
+    """Logarithm of the ratio of the other split's values to train's, for the median feature.
 
     Of each feature the geometric mean of its values other than 0 is compared, which neither a few extreme values nor
     sparse features decide. 0 where there are too few values to tell.
@@ -132,7 +131,7 @@ def _gap(train: Features, other: Features) -> float:
 
 
 def _magnitude(rows: Features) -> Float[np.ndarray, "D"]:
-    """Logarithm of the geometric mean of what is not 0 in each feature; NaN where all is."""
+    """Logarithm of the geometric mean of the nonzero values of each feature; NaN if there are none."""
     present = rows != 0
     logs = np.log(np.abs(rows, dtype=np.float64), where=present, out=np.zeros(rows.shape))
     with np.errstate(invalid="ignore"):
@@ -140,7 +139,7 @@ def _magnitude(rows: Features) -> Float[np.ndarray, "D"]:
 
 
 def _standardized_alone(train: Features, other: Features) -> bool:
-    """Whether the features of one split alone have a mean of 0 and a standard deviation of 1, and few in the other.
+    """Whether most features of one split, but few of the other, have mean 0 and standard deviation 1.
 
     Features that do not vary in both, and splits of a few examples, say nothing.
     """
@@ -160,13 +159,13 @@ def _standardized_alone(train: Features, other: Features) -> bool:
 
 
 def _differ_below_zero(train: _Scale, other: _Scale) -> bool:
-    """Whether the pixels of one split alone are below 0, as those of standardized images are, and far below it."""
+    """Whether pixels of only one split are far below 0, as those of standardized images are."""
     enough = min(train.rows.size, other.rows.size) >= _LEAST_PIXELS
     return enough and (train.low < 0) != (other.low < 0) and abs(train.low - other.low) > (train.high - train.low) / 10
 
 
 def _few_levels_of(train: _Scale, other: _Scale) -> bool:
-    """Whether the other split, of more than a few examples, has few of the levels that train has, both being uint8."""
+    """Whether both splits are uint8, and the other one, with more than a few examples, has few of train's levels."""
     return train.dtype == other.dtype == np.uint8 and other.high < _FEW_LEVELS <= train.high and len(other.rows) >= 20
 
 

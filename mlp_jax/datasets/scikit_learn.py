@@ -1,7 +1,7 @@
-"""The small data sets that scikit-learn carries: no download, nothing to prepare.
+"""The small data sets in scikit-learn, without a download.
 
-They come in one piece. A sixth is taken as test and a sixth as validation, drawn from every class in proportion, the
-same examples always. Features, and the values of a regression, are standardized: mean 0 and standard deviation 1 over
+They are not split. A sixth becomes test and a sixth validation, drawn from every class in proportion, always the same
+examples. Features, and the values of a regression, are standardized: mean 0 and standard deviation 1 over
 the training split. The pixels of digits, 0 to 16, are scaled to [0, 1] instead.
 """
 
@@ -20,14 +20,14 @@ TASKS: Mapping[str, str] = {
     "iris": "multiclass",
     "wine": "multiclass",
 }
-"""By name."""
+"""The task of each data set by name."""
 
 
 def load_scikit_learn(name: str) -> Dataset:
     """Load a data set of scikit-learn.
 
     Args:
-        name: of ``TASKS``; scikit-learn's function is load_NAME.
+        name: a key of ``TASKS``; scikit-learn's function is load_NAME.
 
     Raises:
         DataError: there is no such data set.

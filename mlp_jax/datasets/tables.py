@@ -1,7 +1,7 @@
-"""Tables as data sets: columns of numbers to learn from, and one column to learn, whatever they were read from.
+"""Tables as data sets, whatever they were read from: columns of numbers, and one column to learn.
 
-What the column to learn is, is told from its values. Text is classes. Whole numbers are classes, unless there are many
-and few examples of each; other numbers are the values of a regression. Columns that hold the pixels of square images
+The task is judged by the values of the column to learn. Text means classes. So do whole numbers, unless there are many
+with few examples of each; other numbers are the values of a regression. Columns that hold the pixels of square images
 become images.
 """
 
@@ -19,7 +19,7 @@ from mlp_jax.datasets.dataset import Dataset
 from mlp_jax.errors import DataError, SweepWarning, shown
 
 LABELS = ("label", "labels", "class", "target", "y")
-"""Names by which the column to learn is known, in small letters."""
+"""Usual names of the column to learn, in lower case."""
 
 _SPLITS = ("train", "validation", "test")
 _MANY_CLASSES, _EXAMPLES_OF_A_CLASS = 20, 5  # more different whole numbers, and fewer examples of each, are values
@@ -37,12 +37,12 @@ class Table:
     """The rows of one split.
 
     Attributes:
-        features: ``[N, D]``, finite: uint8 where all are whole numbers from 0 to 255, other integers, float32 or
+        features: ``[N, D]``, finite: uint8 if all are whole numbers from 0 to 255, other integers, float32 or
             float64.
-        columns: D names of features.
+        columns: names of the D features.
         label: the name of the column to learn.
-        targets: ``[N]`` numbers or texts; where there are ``classes``, their numbers.
-        classes: names of classes, in their order, where the source states them.
+        targets: ``[N]`` numbers or strings; numbers of classes if ``classes`` is given.
+        classes: names of classes in order, if the source states them.
     """
 
     features: Num[np.ndarray, "N D"]
@@ -75,16 +75,16 @@ def from_tables(
     mend: str = "standardize=True standardizes them",
     split_seed: int = 0,
 ) -> Dataset:
-    """Make a data set of tables.
+    """Make a data set from tables.
 
     Args:
-        tables: by split: train, and perhaps validation and test. What there is none of is drawn from train: where
-            there is neither, a sixth for each; else a sixth as test or a twelfth as validation.
-        task: by default what the column to learn is.
+        tables: by split: train, and optionally validation and test. Missing splits are drawn from train: a sixth for
+            each if both are missing; else a sixth as test or a twelfth as validation.
+        task: by default judged by the column to learn.
         name: the data set's name.
         standardize: whether to standardize features, and the values of a regression.
-        mend: how that is asked for, in the message where it would help.
-        split_seed: what the examples that are drawn follow from.
+        mend: how to ask for that, for messages.
+        split_seed: seed of the draw.
 
     Raises:
         DataError: the tables do not fit each other or the task, or there are too few rows.
@@ -133,7 +133,7 @@ def from_tables(
 
 
 def _targets(tables: Mapping[str, Table], task: str | None) -> tuple[str, dict[str, np.ndarray], tuple[str, ...]]:
-    """The task, what is learned by split (labels from 0, or values), and the names of the classes."""
+    """The task, the targets by split (labels from 0, or values), and the names of the classes."""
     label = f"column {tables['train'].label}"
     stated = {split: table.classes for split, table in tables.items()}
     if len(set(stated.values())) > 1:
@@ -175,7 +175,7 @@ def _checked_classes(
 
 
 def _holds_values(label: str, numbers: Num[np.ndarray, "N"]) -> bool:
-    """Whether numbers are the values of a regression, and not numbers of classes; warns where that is not certain."""
+    """Whether numbers are the values of a regression rather than classes; warns if that is uncertain."""
     whole, count = bool((numbers == np.round(numbers)).all()), len(np.unique(numbers))
     if whole and (count <= _MANY_CLASSES or len(numbers) >= _EXAMPLES_OF_A_CLASS * count):
         return False
@@ -189,7 +189,7 @@ def _holds_values(label: str, numbers: Num[np.ndarray, "N"]) -> bool:
 
 
 def _features(tables: Mapping[str, Table]) -> tuple[dict[str, np.ndarray], bool]:
-    """What is learned from, by split: images ``[N, side, side]`` or numbers ``[N, D]``; and whether they are images."""
+    """The features by split, images ``[N, side, side]`` or numbers ``[N, D]``, and whether they are images."""
     columns = tables["train"].columns
     side = math.isqrt(len(columns))
     called_pixels = all(_PIXEL.fullmatch(name) for name in columns)
@@ -207,7 +207,7 @@ def _features(tables: Mapping[str, Table]) -> tuple[dict[str, np.ndarray], bool]
 
 
 def _check_magnitudes(what: str, train: Num[np.ndarray, "N D"], columns: Sequence[str], mend: str) -> None:
-    """Warn of columns that are so great that networks learn little."""
+    """Warn about columns so large that networks learn little."""
     magnitudes = np.sqrt(np.mean(np.square(train, dtype=np.float64), axis=0))
     great = np.flatnonzero(magnitudes > _GREAT)
     if great.size:
@@ -217,7 +217,7 @@ def _check_magnitudes(what: str, train: Num[np.ndarray, "N D"], columns: Sequenc
 
 
 def aligned(table: Table, train: Table) -> Table:
-    """The table of another split with its features in the order that they have in train.
+    """The table of another split with its features in train's order.
 
     Raises:
         DataError: it has other columns.

@@ -1,10 +1,10 @@
 """Image-classification data sets of TensorFlow Datasets (TFDS), read without TensorFlow.
 
 A prepared copy is read through TFDS's data source (ArrayRecord files, images decoded by Pillow), which needs no
-TensorFlow; only preparing one does. What a set has no split for is taken from its train split, in about MNIST's
-proportions: a sixth as test, then a twelfth of the rest as validation, drawn from every class in proportion and always
-the same ones, as TFDS prepares a set in the same order everywhere. (Its mnist holds the examples of MNIST in another
-order, so that the first 5,000 would not be the article's; they are drawn as those of any other set.)
+TensorFlow; only preparing one does. Missing splits are drawn from the train split, in about MNIST's proportions: a
+sixth as test, then a twelfth of the rest as validation, from every class in proportion and always the same examples, as
+TFDS prepares a set in the same order everywhere. (Its mnist holds MNIST's examples in another order, so that the first
+5,000 would not be the article's; they are drawn as for any other set.)
 """
 
 import importlib.util
@@ -20,18 +20,19 @@ from mlp_jax.errors import DataError, MissingExtraError, first_line
 
 
 def load_tfds(name: str, data_dir: str | Path | None = None) -> Dataset:
-    """Load an image-classification data set of TFDS, preparing it first if need be.
+    """Load an image-classification data set of TFDS, preparing it first if necessary.
 
     Args:
         name: as TFDS takes it, ``NAME[/CONFIG][:VERSION]``: fashion_mnist, emnist/letters, ...
-        data_dir: where TFDS keeps its prepared data; None for its own default. A copy that is not there is
-            downloaded and prepared there, which needs TensorFlow.
+        data_dir: where TFDS keeps prepared data; None for its own default. A missing copy is downloaded and prepared
+            there, which needs TensorFlow.
 
     Returns:
-        The data set: labels and class names as the builder's info has them.
+        The data set, with labels and class names from the builder's info.
 
     Raises:
-        DataError: no such data set, none of one-size images with one label each, or a copy that cannot be read.
+        DataError: there is no such data set, it does not hold images of one size with one label each, or the copy
+            cannot be read.
         MissingExtraError: TFDS is not installed, or the set is not prepared and TensorFlow is not installed.
     """
     try:
@@ -82,7 +83,7 @@ def load_tfds(name: str, data_dir: str | Path | None = None) -> Dataset:
 
 
 def _image_and_label(tfds: Any, info: Any) -> tuple[str, str]:
-    """The names of the features that are learned from and learned."""
+    """The names of the image and the label feature."""
     candidates = [("image", "label")]
     if isinstance(info.supervised_keys, tuple):  # as some sets have others: ("image", "label_category")
         candidates.insert(0, info.supervised_keys[:2])

@@ -1,1 +1,1 @@
-"""The machine: JAX's backends, what is compiled and kept, several processes."""
+"""The machine: JAX's backends, compiled programs and their cache, several processes."""

@@ -1,6 +1,6 @@
-"""Whether JAX can compute in this process; if not, one line that says why, in place of a hang, an abort or a traceback.
+"""Whether JAX can compute in this process; if not, one line says why, instead of a hang, an abort or a traceback.
 
-A process that is forked from one in which JAX has its devices has none of their threads: what it computes never ends.
+A process forked after JAX has initialized its devices has none of their threads, so its computations never finish.
 """
 
 import os
@@ -17,7 +17,7 @@ _had_devices = _forked = False  # JAX in a parent, when it forked; and so in thi
 
 
 def initialized() -> bool:
-    """Whether JAX has its devices, so that nobody can say any more how many there are to be."""
+    """Whether JAX has initialized its devices, so that their number is fixed."""
     count: int = jax.config.jax_num_cpu_devices  # type: ignore[attr-defined]
     try:
         jax.config.update("jax_num_cpu_devices", count + 1)  # which JAX refuses from then on
@@ -28,14 +28,14 @@ def initialized() -> bool:
 
 
 def require_jax() -> None:
-    """To be called where the package begins to use JAX; costs nothing but the first time.
+    """Check that JAX can compute here; called wherever the package starts to use JAX. Free after the first time.
 
     Raises:
-        InputError: this process was forked after JAX had begun; or JAX, as it is set, cannot compute here.
+        InputError: this process was forked after JAX was initialized, or JAX cannot compute with its settings.
     """
     if _forked:
         raise InputError(
-            "this process was forked from one that uses JAX, where it would wait for ever: start it with "
+            "this process was forked from one that uses JAX, and would wait forever: start it with "
             'multiprocessing.get_context("spawn"), or use JAX in the child processes alone'
         )
     _try_jax()
@@ -54,9 +54,9 @@ def _try_jax() -> None:
 
 
 def check_xla_flags() -> None:
-    """Raise InputError if XLA would end the whole process for what it finds in ``XLA_FLAGS``.
+    """Raise InputError if XLA would abort the process because of ``XLA_FLAGS``.
 
-    It does so when it is used first: so a child process uses it before.
+    XLA aborts at its first use, so a child process tries it.
     """
     if "XLA_FLAGS" not in os.environ or not hasattr(os, "fork") or initialized():
         return

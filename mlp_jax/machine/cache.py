@@ -1,4 +1,4 @@
-"""JAX's persistent compilation cache, where only its user can reach it."""
+"""JAX's persistent compilation cache, accessible to its user only."""
 
 import hashlib
 import os
@@ -13,13 +13,13 @@ import platformdirs
 from mlp_jax.errors import SweepWarning, first_line
 
 MOST_BYTES = 2**30
-"""Of compiled programs that are kept; those that were not used for longest go first."""
+"""Bytes of compiled programs to keep; the least recently used go first."""
 
 
 def enable_compilation_cache() -> Path | None:
-    """Keep compiled programs for later processes, unless JAX has been told already whether and where to.
+    """Keep compiled programs for later processes, unless JAX has already been told whether and where to.
 
-    They are code that will be run: their directory is the user's own, and closed to everyone else.
+    They are code that will be executed, so their directory belongs to the user and is closed to everyone else.
 
     Returns:
         The directory; None if there is none.

@@ -1,4 +1,4 @@
-"""Compiled programs of single models: a process keeps those that it used last, and gives back the memory of the others.
+"""Compiled programs of single models: a process keeps the most recently used, and frees the memory of the others.
 
 ``jax.jit`` keeps a program for each shape for as long as its function lives, and so do the operations of ``jax.numpy``
 outside of one; a program takes megabytes. Here every shape has a function of its own, and programs go with it.
@@ -13,7 +13,7 @@ import jax
 from mlp_jax.machine.backend import require_jax
 
 KEPT_PROGRAMS = 32
-"""How many a process keeps for when the like is asked for again: some widths, each with what trains and scores it."""
+"""Programs that a process keeps: enough for several widths, each with a program to train and one to score."""
 
 
 def run_compiled(
@@ -27,9 +27,9 @@ def run_compiled(
 
     Args:
         function: a pure function, the same object each time.
-        static: by name, its other arguments: what is compiled depends on their values.
+        static: its other arguments by name; a program is compiled for their values.
         *arguments: arrays of JAX or NumPy.
-        donate: places of arguments whose buffers the results may take over.
+        donate: positions of arguments whose buffers may be reused for results.
         compiler_options: as ``jax.jit`` takes them.
 
     Raises:
@@ -51,5 +51,5 @@ def _jitted(
     donate: tuple[int, ...],
     options: tuple[tuple[str, Any], ...],
 ) -> Any:
-    """A function that nobody else has, so that its programs go with it, for this structure and these shapes."""
+    """A new function for this structure and these shapes, so that its programs are freed with it."""
     return jax.jit(partial(function, **dict(static)), donate_argnums=donate, compiler_options=dict(options))

@@ -1,7 +1,7 @@
-"""Several processes that train one sweep: how they find each other, agree, and end together.
+"""Several processes that train one sweep: how they find each other, agree, and stop together.
 
-All on JAX's own runtime (``jax.distributed``). Every process runs the same program and makes the same calls; the first
-one, which *leads*, is the only one that writes and prints. Where there is one process, everything here is trivial.
+Built on JAX's own runtime (``jax.distributed``). Every process runs the same program and makes the same calls; only the
+first one, which *leads*, writes and prints. With a single process, everything here is trivial.
 """
 
 import contextlib
@@ -20,23 +20,23 @@ from jax.experimental import multihost_utils
 from mlp_jax.errors import InputError
 
 HEARTBEAT = 30
-"""Seconds without a sign of life after which a process counts as dead, and the others end."""
+"""Seconds without a heartbeat after which a process counts as dead, and the others end."""
 
 TIME_TO_JOIN = 300
-"""Seconds that the processes wait for each other at the start."""
+"""Seconds for which processes wait for each other at the start."""
 
 GATHERED_BYTES = 2**26
-"""Of an array, that processes tell each other at once."""
+"""Bytes of an array that processes exchange at a time."""
 
 _TIME_TO_WRITE = 24 * 3600
-"""Seconds that the others wait at the end for the one that writes; should it die, they know by its heartbeat."""
+"""Seconds for which the others wait at the end for the one that writes; if it dies, its heartbeat tells them."""
 
 
 def join(coordinator: str | None = None, processes: int | None = None, process: int | None = None) -> None:
-    """Become one of several processes; to be called before JAX does anything.
+    """Become one of several processes. Call it before JAX does anything.
 
-    What is None is known from Slurm, Open MPI, Kubernetes or a TPU pod, if one of them started this process. From then
-    on what is printed is seen in the process that leads alone; errors in each.
+    Arguments that are None come from Slurm, Open MPI, Kubernetes or a TPU pod, if one of them started this process.
+    From then on only the leading process shows what is printed; every process shows its errors.
 
     Args:
         coordinator: HOST:PORT of process 0, the same in every process.
@@ -44,7 +44,7 @@ def join(coordinator: str | None = None, processes: int | None = None, process: 
         process: which one this is, from 0.
 
     Raises:
-        InputError: that is not enough to know, makes no sense, or the others cannot be reached.
+        InputError: the arguments are incomplete or make no sense, or the other processes cannot be reached.
     """
     if coordinator is not None:
         _check_address(coordinator)
@@ -75,14 +75,14 @@ def join(coordinator: str | None = None, processes: int | None = None, process: 
 
 
 def cores() -> int:
-    """Of this machine's CPU, how many this process may use."""
+    """Number of this machine's CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def make_cpu_devices(count: int) -> None:
-    """Have JAX make so many devices of this machine's CPU. To be called before JAX does anything.
+    """Have JAX make that many devices of this machine's CPU. Call it before JAX does anything.
 
-    Nothing is changed where it has, where the user has said how many there are to be, or where processes share a sweep.
+    Nothing changes if JAX has its devices, if the user has set their number, or if several processes share a sweep.
     """
     said = jax.config.jax_num_cpu_devices != -1  # type: ignore[attr-defined]
     if said or jax.distributed.is_initialized() or "host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
@@ -114,7 +114,7 @@ def _await(coordinator: str) -> None:
 
 
 def _part_output() -> None:
-    """Keep the standard output for what the leading process prints."""
+    """Silence the standard output of all processes but the leading one."""
     # Gloo, in C++, writes to the descriptor 1 what belongs on the standard error.
     where = os.dup(1) if leads() else os.open(os.devnull, os.O_WRONLY)
     sys.stdout.flush()
@@ -123,7 +123,7 @@ def _part_output() -> None:
 
 
 def leads() -> bool:
-    """Whether this process is the one that writes what only one may write."""
+    """Whether this is the leading process, which alone writes files and prints."""
     return not jax.distributed.is_initialized() or jax.process_index() == 0
 
 
@@ -133,7 +133,7 @@ def several() -> bool:
 
 
 def wait_for_all(what: str) -> None:
-    """Wait until every process is here; ``what`` names the place."""
+    """Wait until every process has arrived here; ``what`` names the barrier."""
     if several():
         multihost_utils.sync_global_devices(what)
 
@@ -153,7 +153,7 @@ def to_host(tree: Any) -> Any:
 
 
 def from_all(values: Sequence[int]) -> np.ndarray:
-    """A few whole numbers (or truths) of every process: ``[processes, values]``, the same in each."""
+    """A few integers (or booleans) from every process: ``[processes, values]``, the same in each."""
     mine = np.array(values, np.int64)
     if not several():
         return mine[None]
@@ -162,19 +162,19 @@ def from_all(values: Sequence[int]) -> np.ndarray:
 
 
 def neighbours() -> int:
-    """How many of the processes are on this host, this one included."""
+    """Number of processes on this host, including this one."""
     host = from_all([zlib.crc32(socket.gethostname().encode())])[:, 0]
     return int((host == host[jax.process_index() if several() else 0]).sum())
 
 
 def lost(error: BaseException) -> bool:
-    """Whether an error of JAX says that another process has ended."""
+    """Whether a JAX error means that another process has ended."""
     signs = ("Gloo", "UNAVAILABLE", "DEADLINE_EXCEEDED", "heartbeat", "coordination service", "Connection closed")
     return several() and any(sign in str(error) for sign in signs)
 
 
 def end_alone(code: int) -> None:
-    """End this process at once where others would be waited for: they learn of it, and end too."""
+    """End this process at once instead of waiting for the others, which notice and end too."""
     if several():
         sys.stdout.flush()
         sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""Convolution: the layer of an image, and the network of two of them."""
+"""Convolution: a layer for images, and a network of two of them."""
 
 import math
 from collections.abc import Mapping
@@ -26,14 +26,14 @@ from mlp_jax.networks.layers import (
 
 @dataclass(frozen=True, order=True)
 class Conv(Layer):
-    """A convolution of an image, the activation, and max pooling; ``units`` counts the channels.
+    """Convolution of an image, activation, and max pooling; ``units`` is the number of output channels.
 
-    The image is padded with zeros, so that the convolution leaves its size as it is. Pooling then takes the maximum of
+    The image is zero-padded, so that the convolution keeps its size. Pooling then takes the maximum of
     each square; rows and columns at the end that fill no square are dropped, as ``nnx.max_pool`` does.
 
     Attributes:
-        kernel_size: side of the square that a unit sees, odd.
-        pool: side of the squares of which the maximum is taken, and the step between them; 1 for no pooling.
+        kernel_size: side of the square kernel, odd.
+        pool: size and stride of max pooling; 1 for none.
     """
 
     kernel_size: int = 3
@@ -86,7 +86,7 @@ class Conv(Layer):
         return ACTIVATIONS[self.activation](z).max(axis=1)
 
     def _patches(self, x: Float[Array, "channels H W B"]) -> Float[Array, "seen channels squares h w B"]:
-        """What the units see: of each pixel in their sight, for each place in a square that is pooled, all squares."""
+        """The patches that units see: for each pixel of the kernel and each place in a pooled square, all squares."""
         size, pool = self.kernel_size, self.pool
         height, width = (side // pool for side in x.shape[1:3])
         edge = size // 2
@@ -133,7 +133,7 @@ def convolutional(
         outputs: K, the number of logits.
         activation: of the convolutions.
         use_bias: whether layers have biases.
-        kernel_size: side of the square that a unit of a convolution sees, odd.
+        kernel_size: side of the square kernels, odd.
         base_width: of M, as layers have it.
         **init: ``initialization`` and ``bias_initialization`` of every layer.
 

@@ -1,4 +1,4 @@
-"""Where all randomness begins: the key of a seed, of one named generator, however JAX is configured.
+"""Where all randomness comes from: the key of a seed, for one fixed generator, however JAX is configured.
 
 JAX's default generator, and how it counts, can be changed from outside (``JAX_DEFAULT_PRNG_IMPL``,
 ``JAX_THREEFRY_PARTITIONABLE``). A trial must be the same whatever they are, and its draws must be the same alone and
@@ -21,7 +21,7 @@ def root_key(seed: ArrayLike) -> PRNGKeyArray:
 
 
 def next_key(rngs: nnx.Rngs) -> PRNGKeyArray:
-    """What ``rngs.params()`` gives where threefry is JAX's default generator; the stream goes on by one."""
+    """What ``rngs.params()`` returns if threefry is JAX's default generator; advances the stream by one."""
     stream = rngs.params
     # The keys of JAX's other generators begin with the two words of threefry's key of the same seed.
     base = jax.random.wrap_key_data(jax.random.key_data(stream.key.get_value())[..., :2], impl=GENERATOR)
@@ -31,6 +31,6 @@ def next_key(rngs: nnx.Rngs) -> PRNGKeyArray:
 
 
 def drawing() -> AbstractContextManager[None]:
-    """Within it, ``jax.random`` gives the same bits of a key whichever way JAX was told to count."""
+    """Context in which ``jax.random`` gives the same bits for a key whichever way JAX is configured to count."""
     context: AbstractContextManager[None] = jax.threefry_partitionable(True)
     return context

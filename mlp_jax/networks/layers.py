@@ -1,4 +1,4 @@
-"""Layers: what a network is made of, each written once.
+"""Layers, from which networks are made, each written once.
 
 A layer is a frozen description, and a network a tuple of layers. Parameters are a dict of arrays for each layer; those
 of a trial alone are a list of them. A layout (``mlp_jax.networks.layouts``) makes many networks of these functions.
@@ -32,19 +32,19 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 }
 
 MOST_UNITS = 2**31 - 1
-"""Of a layer: what an int32 can count."""
+"""Most units of a layer: the largest int32."""
 
 Widths = int | tuple[int, ...]
-"""Hidden layers as they are written: the width of one, 0 for none, or the widths of several."""
+"""Hidden layers as users write them: the width of one, 0 for none, or the widths of several."""
 
 Shape = tuple[int, ...]
-"""Of one example, without the axis of examples."""
+"""Shape of one example, without the batch axis."""
 
 Rows = Callable[[int, int], Float[Array, "rows count"]]
 """Draws n rows of ``count`` numbers, uniform in [−1, 1); row u is the same whatever n is."""
 
 BIASES = 1 << 16
-"""Added to the place of a layer: where its biases are drawn from."""
+"""Added to the place of a layer to get the random stream of its biases."""
 
 
 def _normal(drawn: Array) -> Array:
@@ -103,10 +103,10 @@ def check_activation(activation: Any) -> str:
 
 @dataclass(frozen=True, order=True)
 class Layer(ABC):
-    """A layer with ``units`` outputs (channels, of a convolution), of which each has weights of its own.
+    """A layer with ``units`` outputs (channels, for a convolution), each of which has its own weights.
 
     Attributes:
-        units: how many.
+        units: number of outputs.
         activation: f, a name in ``ACTIVATIONS``.
         use_bias: whether each unit has a bias.
         initialization: of the weights, a name in ``INITIALIZATIONS``.
@@ -123,7 +123,7 @@ class Layer(ABC):
     base_width: int = 0
 
     stackable: ClassVar[bool] = False
-    """Whether layers that are given the same x may lie below each other, a row per unit, as one product ``A xᵀ``."""
+    """Whether layers with the same input x can be stacked, one row per unit, and computed as one product ``A xᵀ``."""
 
     @abstractmethod
     def after(self, before: Shape) -> Shape:
@@ -135,7 +135,7 @@ class Layer(ABC):
 
     @abstractmethod
     def fans(self, before: Shape) -> tuple[int, int]:
-        """Numbers that enter each unit and that each input goes into: fan-in and fan-out."""
+        """Fan-in and fan-out: the number of inputs of each unit, and of units that each input feeds."""
 
     @abstractmethod
     def draw(self, rows: Rows, before: Shape, first: bool) -> Float[Array, "*kernel"]:
@@ -180,14 +180,14 @@ class Layer(ABC):
     def across(
         self, params: Mapping[str, Array], x: Float[Array, "*before B"], precision: str = "float32"
     ) -> Float[Array, "units *places B"]:
-        """``apply`` with what ``examples_last`` makes of a minibatch: no transposition between two layers."""
+        """``apply`` with examples last (``examples_last``), so that nothing is transposed between layers."""
 
     @abstractmethod
     def products(self, before: Shape) -> int:
-        """Multiplications of the forward pass of one example."""
+        """Multiplications in the forward pass of one example."""
 
     def widened(self, units: int) -> "Layer":
-        """The same with another number of units."""
+        """The same layer with another number of units."""
         return replace(self, units=units)
 
 
@@ -226,7 +226,7 @@ class Dense(Layer):
 
 
 Network = tuple[Layer, ...]
-"""Layers one after another; the last one's units are the logits."""
+"""Consecutive layers; the outputs of the last one are the logits."""
 
 
 def perceptron(hidden: Sequence[int], outputs: int, activation: str, use_bias: bool = True, **init: Any) -> Network:
@@ -254,7 +254,7 @@ def examples_last(x: Float[Array, "B *shape"]) -> Float[Array, "units *places B"
 
 
 def walk(network: Network, shape: Shape) -> Iterator[tuple[Layer, Shape]]:
-    """Each layer with the shape of what it is given; ``shape`` is that of an example."""
+    """Each layer with the shape of its input; ``shape`` is that of an example."""
     for layer in network:
         yield layer, shape
         shape = layer.after(shape)
@@ -303,13 +303,13 @@ def _base_fans(network: Network, place: int, before: Shape) -> tuple[int, int]:
 
 
 def _kernel_scale(network: Network, place: int) -> float:
-    """What µP multiplies initial weights by: the variance goes as 1 / fan-in, that of output weights as its square."""
+    """Factor of µP for initial weights: variances scale as 1 / fan-in, those of output weights as its square."""
     into, _ = _ratios(network, place)
     return 1 / into if place == len(network) - 1 else 1 / math.sqrt(into)
 
 
 def rate_factors(network: Network, adaptive: bool) -> list[dict[str, float]]:
-    """What µP multiplies the learning rate of each layer's parameters by, by name; 1 in the standard parametrization.
+    """Factors of µP for the learning rates of each layer's parameters, by name; 1 in the standard parametrization.
 
     Args:
         network: the layers.
@@ -323,7 +323,7 @@ def rate_factors(network: Network, adaptive: bool) -> list[dict[str, float]]:
 
 
 Drop = Callable[[int, Float[Array, "B *after"]], Float[Array, "B *after"]]
-"""Leaves out units of a hidden layer, by its place and its outputs."""
+"""Dropout: maps the place of a hidden layer and its outputs to the outputs that remain."""
 
 
 def apply_network(
@@ -350,7 +350,7 @@ def apply_network(
 
 
 def parameter_count(network: Network, shape: Shape) -> int:
-    """How many parameters a network has."""
+    """Number of parameters of a network."""
     return sum(math.prod(each) for layer, before in walk(network, shape) for each in layer.shapes(before).values())
 
 
@@ -421,7 +421,7 @@ _rounded_product.defvjp(_rounded_forward, _rounded_backward)
 
 
 def _bfloat16_product(left: Array, right: Array, contracted: tuple[int, int]) -> Array:
-    """Of matrices rounded to bfloat16, added up in float32, along one axis of each."""
+    """Product of matrices rounded to bfloat16, accumulated in float32, contracted along one axis of each."""
     axes = (((contracted[0],), (contracted[1],)), ((), ()))
     left, right = left.astype(jnp.bfloat16), right.astype(jnp.bfloat16)
     return jax.lax.dot_general(left, right, axes, preferred_element_type=jnp.float32)

@@ -53,13 +53,13 @@ Parameters = list[dict[str, Any]]
 """Parameters of one trial, by layer and name."""
 
 FIRST = "A"
-"""Name of the first layers that lie below each other: ``[ΣM, C]``, a row per unit, the biases its column ``ONES``."""
+"""Name of the stacked first layers: ``[ΣM, C]``, one row per unit, with the biases in the column ``ONES``."""
 
 LAST_BIAS = "bias-1"
-"""Name of the output layers' biases: of the last layer, counted from the output."""
+"""Name of the output layers' biases: those of the last layer, counted from the output."""
 
 ONES = -1
-"""Stands for a column of ones among feature columns."""
+"""Stands for the column of ones among the feature columns."""
 
 MOST_GROUPS = 32
 """Groups that a packed layout compiles kernels for; where a grid has more networks, neighbouring ones are padded to
@@ -92,13 +92,13 @@ class Problem:
 
     @cached_property
     def columns(self) -> tuple[int, ...]:
-        """The columns C that examples are to have: live features, ``ONES`` if there are biases, the other features."""
+        """The columns C that examples need: live features, ``ONES`` if there are biases, the other features."""
         dead = sorted(set(range(self.features)) - set(self.live))
         return (*self.live, *([ONES] if self.use_bias else []), *dead)
 
     @property
     def trained(self) -> int:
-        """How many of the columns, from the left, training needs."""
+        """Number of columns, from the left, that training needs."""
         return len(self.live) + self.use_bias
 
     def operations(self, network: Network) -> int:
@@ -115,7 +115,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Group:
-    """Trials next to each other, whose networks are padded to one.
+    """Neighbouring trials whose networks are padded to a common one.
 
     Attributes:
         network: what they are padded to.
@@ -191,7 +191,7 @@ class Packing:
 
     @cached_property
     def leaves(self) -> tuple[Leaf, ...]:
-        """Every group's parameters but those of stacked first layers, by array in the order of its rows."""
+        """Every group's parameters except those of stacked first layers, by array, in the order of its rows."""
         found = []
         for number, group in enumerate(self.groups):
             for place, (layer, before) in enumerate(walk(group.network, self.problem.shape)):
@@ -206,7 +206,7 @@ class Packing:
 
     @cached_property
     def owner(self) -> dict[str, Int[np.ndarray, "rows"]]:
-        """Of each array of the parameters, the slot that each leading row belongs to."""
+        """For each array of parameters, the slot that owns each leading row."""
         slots = _spans(self.groups)
         owner = {}
         if self.firsts:
@@ -337,7 +337,7 @@ class Packing:
         return found
 
     def _dropped(self, dropout: "Dropout | None", examples: int) -> list[list[Float[Array, "T _ B"]]] | None:
-        """By group and place, what hidden units are multiplied by."""
+        """Dropout factors of hidden units, by group and place."""
         if dropout is None:
             return None
         most: dict[int, int] = {}
@@ -364,11 +364,11 @@ class Packing:
         return finite
 
     def rows_of(self, slots: Sequence[int]) -> dict[str, Int[np.ndarray, "n"]]:
-        """Of each array, the rows that belong to some trials."""
+        """For each array, the rows that belong to the given trials."""
         return {key: np.flatnonzero(np.isin(owner, slots)) for key, owner in self.owner.items()}
 
     def part(self, slots: Sequence[int]) -> "Packing":
-        """Some of the trials, by ascending slot, by themselves: their rows are ``rows_of(slots)``."""
+        """A packing of only these trials, by ascending slot: its rows are ``rows_of(slots)``."""
         groups, first = [], 0
         for group in self.groups:
             kept = [slot for slot in slots if first <= slot < first + len(group.members)]
@@ -416,7 +416,7 @@ class Packing:
 
 
 class Dropout(NamedTuple):
-    """The units to leave out in one step.
+    """The units that are dropped in one step.
 
     Attributes:
         key: of the step.
@@ -438,7 +438,7 @@ class Dropout(NamedTuple):
 
 
 def kept(drawn: Float[Array, "..."], share: Float[Array, "..."]) -> Float[Array, "..."]:
-    """0 for a unit that is left out, and for others what keeps the mean as it is."""
+    """0 for a unit that is dropped, and for the others the factor that keeps the mean."""
     return jnp.where(drawn >= share, 1 / (1 - share), 0)
 
 
@@ -488,14 +488,14 @@ def _stacked(layer: dict[str, Any], units: int, xp: Any) -> Any:
 
 
 def _padded(array: Any, shape: Shape, xp: Any) -> Any:
-    """With zeros at the end of each axis."""
+    """Pad with zeros at the end of each axis."""
     return xp.pad(array, [(0, size - own) for own, size in zip(array.shape, shape, strict=True)])
 
 
 def _shared_rows(
     key: PRNGKeyArray, dtype: DTypeLike, networks: Iterable[Network], shape: Shape
 ) -> Callable[[int], Rows]:
-    """``unit_rows`` for several networks: drawn once for the widest, of which the others have the first ones."""
+    """``unit_rows`` for several networks: drawn once for the widest; the others take the first rows."""
     most: dict[tuple[int, int], int] = {}
 
     def counted(place: int) -> Rows:
@@ -538,17 +538,17 @@ class Layout:
 
     @property
     def trials(self) -> int:
-        """T, how many there are."""
+        """T, the number of trials."""
         return len(self.order)
 
     @property
     def columns(self) -> tuple[int, ...]:
-        """The columns C that examples are to have."""
+        """The columns C that examples need."""
         return self.problem.columns
 
     @property
     def trained(self) -> int:
-        """How many of the columns, from the left, training needs."""
+        """Number of columns, from the left, that training needs."""
         return self.problem.trained
 
     @cached_property
@@ -558,7 +558,7 @@ class Layout:
 
     @cached_property
     def owner(self) -> dict[str, dict[str, Int[np.ndarray, "rows"]]]:
-        """Of each array of the parameters, the slot that each leading row belongs to."""
+        """For each array of parameters, the slot that owns each leading row."""
         return {
             name: {key: owner + self._slots[name].start for key, owner in packing.owner.items()}
             for name, packing in self.packings
@@ -574,7 +574,7 @@ class Layout:
         return {name: packing.by_leaf(weights) for name, packing in self.packings}
 
     def rate_factors(self, optimizer: str, adaptive: bool) -> dict[str, Any] | None:
-        """What multiplies the learning rate of each parameter that an optimizer trains; None where it is 1 for all."""
+        """Factors of the learning rates of an optimizer's parameters; None if all are 1."""
         factors = dict(self.packings)[optimizer].by_leaf(lambda network: rate_factors(network, adaptive))
         return factors if any((each != 1).any() for each in factors.values()) else None
 
@@ -616,7 +616,7 @@ class Layout:
         return jnp.concatenate([packing.finite(params[name]) for name, packing in self.packings])
 
     def by_row(self, numbers: Float[Array, "T"], params: Params) -> Params:
-        """A number of each trial as one for each row of every array, to be broadcast along its other axes."""
+        """One number per trial as one per row of every array, to be broadcast along the other axes."""
 
         def one(array: Array, owner: np.ndarray) -> Array:
             return numbers[owner].reshape(-1, *(1,) * (array.ndim - 1))
@@ -634,7 +634,7 @@ class Layout:
         return self._slots[optimizer]
 
     def rows_of(self, slots: Sequence[int]) -> dict[str, dict[str, Int[np.ndarray, "n"]]]:
-        """Of each array of the parameters, the rows that belong to some trials; without arrays that have none."""
+        """For each array of parameters, the rows that belong to the given trials; arrays without any are left out."""
         rows = jax.tree.map(lambda owner: np.flatnonzero(np.isin(owner, slots)), self.owner)
         kept = {name: {key: each for key, each in arrays.items() if len(each)} for name, arrays in rows.items()}
         return {name: arrays for name, arrays in kept.items() if arrays}
@@ -677,7 +677,7 @@ def make_layout(
 
 
 def _kind(network: Network) -> tuple[Any, ...]:
-    """What networks that can be padded to each other have in common."""
+    """What networks have to share to be padded to each other."""
     return tuple(layer.widened(1) for layer in network)
 
 
@@ -702,7 +702,7 @@ def _classes(networks: Sequence[Network]) -> list[list[int]]:
 
 
 def _widest(networks: Sequence[Network]) -> Network:
-    """What networks of one kind are padded to."""
+    """The network that networks of one kind are padded to."""
     return tuple(max(layers, key=lambda layer: layer.units) for layers in zip(*networks, strict=True))
 
 

@@ -63,7 +63,7 @@ def parameter_key(seed: ArrayLike) -> PRNGKeyArray:
 
 
 def _array(values: Array | np.ndarray) -> Array:
-    """A JAX array of its own: of NumPy's a copy, made without the program that ``jnp.asarray`` compiles by shape."""
+    """A JAX array; of a NumPy array a copy, made without the program that ``jnp.asarray`` compiles for each shape."""
     return values if isinstance(values, jax.Array) else jax.device_put(np.array(values))
 
 
@@ -75,7 +75,7 @@ def _initial(
 
 
 def _dtype(dtype: Any) -> Any:
-    """The NumPy dtype that is meant; bool, which no model has, if none is."""
+    """The NumPy dtype; bool, which no model has, if it is not one."""
     try:
         return jnp.dtype(dtype)
     except (TypeError, ValueError):
@@ -91,7 +91,7 @@ class Parameters(nnx.Module):
 
 
 def _checked(initialization: str, bias_initialization: str, base_width: int) -> dict[str, Any]:
-    """What every layer has of these; raises InputError if it makes no sense."""
+    """The arguments that all layers share; raises InputError if they make no sense."""
     return {
         "initialization": one_of("initialization", initialization, INITIALIZATIONS),
         "bias_initialization": one_of("bias initialization", bias_initialization, BIAS_INITIALIZATIONS),
@@ -103,7 +103,7 @@ AnyModel = TypeVar("AnyModel", bound="Model")
 
 
 class Model(nnx.Module):
-    """A network with its parameters: Glorot-uniform kernels, zero biases, or those of training.
+    """A network with its parameters, initial (Glorot-uniform kernels, zero biases by default) or trained.
 
     Attributes:
         network: its layers (``mlp_jax.networks.layers``).
@@ -149,7 +149,7 @@ class Model(nnx.Module):
         self.layers = nnx.List([Parameters(each) for each in run_compiled(_initial, static, next_key(rngs), scale)])
 
     def with_weights(self: AnyModel, weights: Mapping[str, Array | np.ndarray]) -> AnyModel:
-        """The same model with other parameters, by the article's symbols.
+        """A copy of the model with other parameters, by the article's symbols.
 
         Raises:
             InputError: shapes that do not fit each other.
@@ -176,7 +176,7 @@ class Model(nnx.Module):
 
     @property
     def features(self) -> int:
-        """D, the numbers of an example."""
+        """D, the number of features of an example."""
         return math.prod(self.shape)
 
     @property
@@ -208,7 +208,7 @@ class Model(nnx.Module):
         return self._compiled(_probabilities, x)
 
     def class_probabilities(self, x: Num[Array | np.ndarray, "B *shape"]) -> Float[Array, "B classes"]:
-        """Probability of every class, of a binary task's two as well.
+        """Probability of every class ``[B, classes]``, also of the two of a binary task.
 
         Raises:
             InputError: the task is a regression.
@@ -259,7 +259,7 @@ class MLP(Model):
             initialization: of the weights, a name in ``mlp_jax.networks.layers.INITIALIZATIONS``.
             init_scale: what the initial weights are multiplied by.
             bias_initialization: ``zeros`` or ``pytorch``.
-            base_width: of µP, by which ``fit`` scales learning rates as well; 0 for the standard parametrization.
+            base_width: of µP, by which ``fit`` also scales learning rates; 0 for the standard parametrization.
             rngs: ``nnx.Rngs(seed)``.
 
         Raises:
@@ -277,7 +277,7 @@ class MLP(Model):
     def from_weights(
         cls, weights: Mapping[str, Array | np.ndarray], *, activation: str = "sigmoid", task: str = "multiclass"
     ) -> "MLP":
-        """Make a model that has these weights, by the article's symbols (no B and c2 for M = 0, no c without biases).
+        """Make a model from weights by the article's symbols (no B and c2 for M = 0, no c1 and c2 without biases).
 
         Raises:
             InputError: shapes that do not fit each other, or an activation or task that does not exist.
@@ -332,14 +332,14 @@ class CNN(Model):
             kernel_size: side of the square that a unit of a convolution sees, odd.
             task: what the logits mean (``mlp_jax.tasks``).
             dtype: of the parameters and of the arithmetic.
-            initialization: of the weights, as ``MLP`` has it, and so the next three.
+            initialization: of the weights, as for ``MLP``; likewise the next three.
             init_scale: what the initial weights are multiplied by.
             bias_initialization: ``zeros`` or ``pytorch``.
-            base_width: of µP, for M.
+            base_width: base width of µP, for M.
             rngs: ``nnx.Rngs(seed)``.
 
         Raises:
-            InputError: a size, activation or task that does not exist, or a shape that is no image's.
+            InputError: a size, activation or task that does not exist, or a shape that is not an image's.
         """
         instance("shape", shape, tuple, "(height, width) or (height, width, channels)")
         shape = tuple(whole("a side of shape", side, 1, MOST_UNITS) for side in shape)
@@ -358,7 +358,7 @@ class CNN(Model):
         activation: str = "relu",
         task: str = "multiclass",
     ) -> "CNN":
-        """Make a model that has these weights, by the article's symbols, for images of a shape (which they don't tell).
+        """Make a model from weights by the article's symbols, for images of a shape, which weights do not tell.
 
         Raises:
             InputError: shapes that do not fit each other, or an activation or task that does not exist.
@@ -391,13 +391,13 @@ def model_from_weights(
     task: str = "multiclass",
     shape: Shape | None = None,
 ) -> Model:
-    """The model that has these weights: a ``CNN`` where A is the kernel of a convolution, else an ``MLP``.
+    """Make a model from weights: a ``CNN`` if A is the kernel of a convolution, else an ``MLP``.
 
     Args:
         weights: by symbol.
         activation: f, of the hidden layers.
         task: what the logits mean.
-        shape: of an example; weights of a convolution do not tell it.
+        shape: of an example; needed for a convolution.
 
     Raises:
         InputError: shapes that do not fit each other, a convolution for examples that are no images, or an activation
@@ -417,7 +417,7 @@ def _kernels(weights: Mapping[str, Any]) -> list[str]:
 
 
 def _create(create: Callable[[], AnyModel]) -> AnyModel:
-    """The model without parameters, but for their shapes: draws nothing, and compiles nothing."""
+    """The model with shapes in place of parameters: draws nothing and compiles nothing."""
     require_jax()
     model: AnyModel = nnx.eval_shape(create)
     return model

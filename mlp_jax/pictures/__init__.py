@@ -1,1 +1,1 @@
-"""Pictures: from a photograph of a digit to what a network is given."""
+"""Pictures: from a photograph of a digit to the input of a network."""

@@ -1,8 +1,8 @@
-"""Pictures from anywhere, brought to the form of the images that a model was trained on.
+"""Convert pictures to the form of the images that a model was trained on.
 
 As LeCun's page describes it for MNIST: the drawing fitted into a box of 20 × 20, aspect kept, antialiased, and placed
 in the image of 28 × 28 so that its centre of mass is in the middle. Box, image size and intensities are those of the
-training images (``ImageForm``), so that other data sets of single grey drawings get what is theirs.
+training images (``ImageForm``), so that other data sets of single grey drawings work, too.
 """
 
 import math
@@ -20,10 +20,10 @@ from mlp_jax.errors import DataError, InputError
 from mlp_jax.pictures.ink import FAINTEST, Grey, beside, drawing
 
 MOST_PIXELS = 50_000_000
-"""Of a picture; a file of a few kilobytes can announce more than any memory holds."""
+"""Most pixels of a picture; a file of a few kilobytes can announce more than any memory holds."""
 
 SURE = 0.6
-"""Probability below which an answer is unsure; below it most of MNIST's test images are mistaken."""
+"""Probability below which an answer is unsure: there, most answers about MNIST's test images are wrong."""
 
 
 _FULL = (255, 1023, 4095, 16383, 65535)  # greatest values of 8, 10, 12, 14 and 16 bits
@@ -31,13 +31,13 @@ _FULL = (255, 1023, 4095, 16383, 65535)  # greatest values of 8, 10, 12, 14 and 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture, as it came and as the network sees it.
+    """A picture as it was read and as the network sees it.
 
     Attributes:
-        path: where it came from.
+        path: the file.
         grey: ``[H, W]``, upright, 0 for black and 1 for white.
         ink: ``[height, width]`` of the model's images, 0 for paper and 1 for ink.
-        beside: how many drawings seem to lie beside each other (``beside``).
+        beside: number of drawings that seem to lie side by side (``beside``).
     """
 
     path: Path
@@ -46,7 +46,7 @@ class Picture:
     beside: int = 1
 
     def features(self, form: ImageForm) -> Float[np.ndarray, "1 D"]:
-        """What the model is given: one row, intensities as in its training images."""
+        """The model's input: one row, with intensities as in its training images."""
         return (form.paper + (form.ink - form.paper) * self.ink).reshape(1, -1).astype(np.float32)
 
 
@@ -57,11 +57,11 @@ def read_picture(path: str | Path, form: ImageForm) -> Picture:
 
     Args:
         path: the file.
-        form: of the images that the model was trained on.
+        form: form of the images that the model was trained on.
 
     Raises:
         DataError: no such file, no such picture, nothing on it, or nothing that stands out from its background.
-        InputError: there is no such form: images in colour, or training images on which nothing is drawn.
+        InputError: pictures cannot have this form: the training images are in colour, or blank.
     """
     check_form(form)
     path = Path(path)
@@ -74,7 +74,7 @@ def read_picture(path: str | Path, form: ImageForm) -> Picture:
 
 
 def check_form(form: ImageForm) -> None:
-    """Raise InputError unless pictures can be brought to this form."""
+    """Raise InputError unless pictures can be converted to this form."""
     if len(form.shape) == 3 and form.shape[2] != 1:
         raise InputError(f"the training images have shape {form.shape}: expected grey ones, without colours")
     if form.box < 1:
@@ -107,7 +107,7 @@ def _read_grey(path: Path) -> Grey:
 
 
 def _to_grey(image: Image.Image, deep: bool) -> Grey:
-    """Greys of a picture, transparent parts white; ``deep`` if its file has 16 bits a channel.
+    """Greys of a picture, with transparent parts white; ``deep`` if its file has 16 bits per channel.
 
     Those of cameras and microscopes often go to 1023 or 4095 only, and what was cast from 8 bits to 255. Pillow keeps
     all 16 bits of greys; of colours, and of greys with transparency, the upper 8.
@@ -130,12 +130,12 @@ def _to_grey(image: Image.Image, deep: bool) -> Grey:
 
 
 def _full(values: np.ndarray, candidates: Sequence[int]) -> int:
-    """The greatest value that a channel can have, of the candidates, which ascend: the least that is not exceeded."""
+    """The greatest value that a channel can have: the least candidate that no pixel exceeds."""
     return next(full for full in candidates if values.max() <= full)
 
 
 def _on_paper(luminance: Grey, opacity: Grey | None) -> Grey:
-    """Transparent parts are white paper, unless nothing can be seen on it: then white is drawn, and they are black."""
+    """Make transparent parts white paper, or black if the drawing is white, so that it can be seen."""
     if opacity is None:
         return luminance
     grey = luminance * opacity + (1 - opacity)
@@ -166,14 +166,14 @@ def fit_drawing(ink: Grey, form: ImageForm) -> Grey:
 
 
 def _place(mass: Float[np.ndarray, "S"], room: int) -> slice:
-    """Where a drawing of that mass by row (or column) goes, so that its centre is as near the middle as it may be."""
+    """Offset of a drawing, given its mass by row (or column), so that its centre is as near the middle as possible."""
     centre = float(mass @ (np.arange(len(mass)) + 0.5) / mass.sum())
     start = min(max(0, math.ceil(room / 2 - centre)), room - len(mass))
     return slice(start, start + len(mass))
 
 
 def verdict(probabilities: Float[np.ndarray, "K"], names: Sequence[str]) -> str:
-    """What is said of a picture: the likeliest class, or the two likeliest where the model is unsure (``SURE``)."""
+    """The answer in words: the most probable class, or the two most probable if the model is unsure (``SURE``)."""
     best = probabilities.argsort(kind="stable")[::-1]
     first = f"{100 * probabilities[best[0]]:.1f} %"
     if probabilities[best[0]] >= SURE:

@@ -1,7 +1,7 @@
-"""What is drawn on a picture: its ink, told from the paper.
+"""Separate what is drawn in a picture, its ink, from the paper.
 
-What is drawn is what differs from the paper. Even paper has one grey. Of a photograph's the shading is fitted and taken
-away; a border along the picture's sides and the lines of ruled paper are told from the drawing and left out.
+Ink is what differs from the paper. Even paper has one grey. In a photograph the paper's shading is fitted and removed;
+a border along the picture's sides and the lines of ruled paper are recognized and left out.
 """
 
 import itertools
@@ -33,7 +33,7 @@ Mask = Bool[np.ndarray, "H W"]
 
 
 def drawing(grey: Grey) -> Grey:
-    """The ink of a picture, cut out: what differs from the paper, which is what the picture's frame is made of.
+    """The ink of a picture, cropped: what differs from the paper, of which the picture's frame consists.
 
     Args:
         grey: ``[H, W]``, dark on light or light on dark.
@@ -53,7 +53,7 @@ def drawing(grey: Grey) -> Grey:
 
 
 def _cut_out(grey: Grey, borders: tuple[int, ...]) -> Grey:
-    """``drawing``, of what is inside the borders; where there is one, nothing that is drawn may touch it."""
+    """``drawing`` inside the borders; nothing that is drawn may touch a border."""
     shading = _shading(grey)
     if shading is None:
         paper = np.median(_frame(grey))
@@ -94,14 +94,14 @@ def _noise(difference: Grey) -> float:
 
 
 def _borders(grey: Grey) -> tuple[int, ...]:
-    """How many lines of pixels are a border at the top, the bottom, the left and the right."""
+    """Number of lines of pixels that are a border at the top, bottom, left and right."""
     step = max(1, max(grey.shape) // 500)
     inside = float(np.median(grey[::step, ::step]))
     return tuple(_border(lines, inside) for lines in (grey, grey[::-1], grey.T, grey.T[::-1]))
 
 
 def _border(lines: Grey, inside: float) -> int:
-    """How many of the first lines are a border: whole lines that differ from one further in, which is nearer to inside.
+    """Number of first lines that are a border: whole lines that differ from one further in, which is like the inside.
 
     A border may itself have a margin, as the edge of a sheet inside a scan has.
     """
@@ -127,7 +127,7 @@ def _resized(image: Grey, shape: tuple[int, ...], how: Image.Resampling) -> Grey
 
 
 def _reduced(grey: Grey, most: int) -> Grey:
-    """With a longer side of at most that many pixels, by means of areas."""
+    """Shrink to a longer side of at most that many pixels, by averaging areas."""
     scale = most / max(grey.shape)
     if scale >= 1:
         return grey
@@ -138,7 +138,7 @@ def _shading(grey: Grey) -> tuple[Grey, float] | None:
     """The paper of a picture, ``[H, W]``, and the sign of ink on it; None if the paper is even.
 
     A surface of second degree is fitted to the frame, and again to all that lies near it. Where it leaves much of the
-    frame (a shadow), a morphological opening or closing takes its place: what is broader than a stroke is paper.
+    frame (a shadow), a morphological opening or closing is used instead: what is broader than a stroke is paper.
     """
     small = _reduced(grey, _FIT)
     if _is_even(small):
@@ -165,7 +165,7 @@ def _shading(grey: Grey) -> tuple[Grey, float] | None:
 
 
 def _is_even(small: Grey) -> bool:
-    """Whether most of the frame has one grey, and opposite corners: then what else is in the frame is drawn.
+    """Whether most of the frame, and opposite corners, have one grey: then everything else in the frame is drawn.
 
     Unless it fills a corner, and is fainter than what is drawn: a shadow.
     """
@@ -178,7 +178,7 @@ def _is_even(small: Grey) -> bool:
 
 
 def _corners(image: Grey, part: int) -> Float[np.ndarray, "3 4"]:
-    """Nearly the least, the median and nearly the greatest value in the corners; opposite ones follow each other."""
+    """Low quantile, median and high quantile of each corner; opposite corners are next to each other."""
     rows, columns = (max(1, side // part) for side in image.shape)
     above, below = image[:rows], image[-rows:]
     corners = [above[:, :columns], below[:, -columns:], above[:, -columns:], below[:, :columns]]
@@ -188,7 +188,7 @@ def _corners(image: Grey, part: int) -> Float[np.ndarray, "3 4"]:
 def _least_absolute(
     terms: Float[np.ndarray, "N P"], values: Float[np.ndarray, "N"], rounds: int = 30
 ) -> Float[np.ndarray, "P"]:
-    """Coefficients of least absolute deviation, by least squares weighted anew: a stroke in the frame bends nothing."""
+    """Least absolute deviations fit, by reweighted least squares, so that a stroke in the frame has no effect."""
     weights = np.ones(len(values))
     for _ in range(rounds):
         coefficients = np.linalg.lstsq(terms * weights[:, None], values * weights)[0]
@@ -215,7 +215,7 @@ def _sign_of_ink(small: Grey) -> float:
 
 
 def _without_ruling(ink: Grey, present: Mask, noise: float) -> Mask:
-    """Where ink is present that is no ruled line, and no rest of a shadow: pieces that reach across the picture.
+    """Where there is ink that is neither a ruled line nor the rest of a shadow: pieces that reach across the picture.
 
     They are fainter than what is drawn, or thinner.
     """
@@ -244,7 +244,7 @@ def _without_ruling(ink: Grey, present: Mask, noise: float) -> Mask:
 
 
 def _away(reached: list[np.ndarray], drawn: Mask) -> bool:
-    """Whether most of what reaches the picture's sides there lies far from what is drawn: it is no edge of a stroke."""
+    """Whether most of what reaches the picture's sides lies far from the drawing, so that it is no edge of a stroke."""
     rows, columns = (np.flatnonzero(drawn.any(axis=axis)) for axis in (1, 0))
     far = []
     for k, on in enumerate(reached):  # top, bottom, left, right
@@ -257,7 +257,7 @@ def _away(reached: list[np.ndarray], drawn: Mask) -> bool:
 
 
 def _without_specks(ink: Grey, present: Mask) -> Mask:
-    """Where ink is present in a connected piece that is not tiny beside the largest."""
+    """Where there is ink in a connected piece that is not tiny compared with the largest."""
     from scipy import ndimage  # takes a fifth as long as all the rest of the package
 
     pieces, count = ndimage.label(present, structure=np.ones((3, 3)))
@@ -267,10 +267,10 @@ def _without_specks(ink: Grey, present: Mask) -> Mask:
 
 
 def beside(ink: Grey) -> int:
-    """How many drawings seem to lie beside each other, as the digits of a number do.
+    """Number of drawings that seem to lie side by side, like the digits of a number.
 
     Args:
-        ink: cut out (``drawing``).
+        ink: as ``drawing`` returns it.
 
     Returns:
         The number of pieces that share no column with each other, each of at least half the height, and of a quarter of

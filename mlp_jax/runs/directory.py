@@ -5,10 +5,11 @@ environment.json  versions, device, where the time went
 trials.csv        one row per trial, with a column for each axis in which one differs (``mlp_jax.runs.tables``)
 history.csv       one row per trial and epoch, likewise
 parameters.npz    TRIAL/A, TRIAL/c1, TRIAL/B, TRIAL/c2 of every trial; TRIAL/A2 and so on of several hidden layers
-outcomes.npz      what each trial makes of each example of validation and test (``mlp_jax.sweeps.outcomes``):
+outcomes.npz      how each trial does on each example of validation and test (``mlp_jax.sweeps.outcomes``):
                   validation, test: bits [trials, ⌈N / 8⌉], 1 for right, or squared errors [trials, N];
-                  validation_guess, test_guess: the same of the trivial guess; validation_variance, test_variance
+                  validation_guess, test_guess: the same for the trivial guess; validation_variance, test_variance
 manifest.json     size and SHA-256 of these; written last
+extension/        while trials are added to a run: what they are added to (``mlp_jax.runs.extension``)
 timing.csv        seconds an epoch by width, if ``mlp-jax time`` measured them
 figures/          drawn from the above
 """
@@ -30,7 +31,7 @@ from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import jax
 import numpy as np
@@ -66,16 +67,20 @@ from mlp_jax.training.recipe import Recipe
 
 OUTCOMES = "outcomes.npz"
 FILES = ("config.json", "environment.json", "trials.csv", "history.csv", "parameters.npz", OUTCOMES)
-"""Of a finished run; one of an earlier version has no ``OUTCOMES``."""
+"""The files of a finished run; a run of an earlier version has no ``OUTCOMES``."""
 MANIFEST = "manifest.json"
 LOCK = ".lock"
-"""Of a run directory: its process holds it."""
+"""Lock file of a run directory, held by the process that writes."""
 CHECKPOINTS = "checkpoints"
 """Of a run directory, until it is finished."""
+EXTENSION = "extension"
+"""Of a run directory, while trials are added to a run."""
+WANTED, LACKING = "wanted.json", "lacking.json"
+"""Of an extension: the configurations of the whole, and of the sweep that trains what is added."""
 
 _TEXT = {"program", "device"}
 _WHOLE = {"trial", "parameters", "diverged", "epoch", STOPPED}
-"""Columns that are neither axes nor numbers with a fraction."""
+"""Columns, besides axes, that are not floating-point numbers."""
 
 _CONFIG: dict[str, Any] = {
     **dict.fromkeys(("dataset", "dataset_name", "dataset_digest", "task", "score_name", "layout", "dtype"), str),
@@ -84,10 +89,10 @@ _CONFIG: dict[str, Any] = {
     **dict.fromkeys(("beta1", "beta2", "epsilon"), int | float),
     "use_bias": bool,
 }
-"""What every configuration has, and of which type."""
+"""Keys of every configuration, with their types."""
 
 MOST_JSON, MOST_CSV = 64 << 20, 1 << 30
-"""Bytes: longer files are not read. A history of ten million rows fits."""
+"""Most bytes of a CSV file that is read. A history of ten million rows fits."""
 
 
 @dataclass(frozen=True)
@@ -95,12 +100,12 @@ class Run:
     """A run directory, read back.
 
     Attributes:
-        path: where it is.
+        path: the directory.
         config: what was asked for.
         environment: what it ran on and how long it took.
-        trials: table, a row a trial.
-        history: table, a row a trial and epoch.
-        timing: table, a row a measured epoch (``mlp_jax.runs.timing``); None if nobody measured.
+        trials: table with one row per trial.
+        history: table with one row per trial and epoch.
+        timing: table with one row per measured epoch (``mlp_jax.runs.timing``); None if there is none.
     """
 
     path: Path
@@ -111,20 +116,20 @@ class Run:
     timing: Table | None = field(default=None, repr=False)
 
     def dataset(self, name: str | None = None) -> Dataset:
-        """The data set that it was trained on, loaded again.
+        """Load the data set that the run was trained on.
 
         Args:
-            name: its name or path by now; by default as it was given, then the place where it was found.
+            name: its current name or path; by default the original name, else the recorded path.
 
         Raises:
-            DataError: it cannot be found, or is another one by now.
+            DataError: it cannot be found, or has changed.
             MissingExtraError: it needs a package that is not installed.
         """
         return dataset_of(self.config, self.path, name)
 
     @cached_property
     def outcomes(self) -> Outcomes:
-        """What every trial makes of every example of validation and test; of a run of an earlier version, how many.
+        """How every trial does on every example of validation and test; for runs of earlier versions only their sizes.
 
         Raises:
             DataError: the file is damaged, or is not this run's.
@@ -166,9 +171,9 @@ class Run:
 
 
 def check_new(path: Path) -> None:
-    """Raise InputError unless a run can be written there: nothing is, or an empty directory.
+    """Raise InputError unless a run can be written there: the path is free, or an empty directory.
 
-    What a process leaves that is killed before a run is begun (``mlp_jax.runs.running``) counts for nothing.
+    Leftovers of a process that was killed before its run started (``mlp_jax.runs.running``) are ignored.
     """
     try:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
@@ -192,11 +197,11 @@ def check_new(path: Path) -> None:
 
 @contextlib.contextmanager
 def new_directory(path: Path, *, replace: bool = False) -> Iterator[Path]:
-    """A directory to fill, which gets its name when the block ends well and is removed when it does not.
+    """A temporary directory to fill; it is renamed to ``path`` if the block succeeds, and removed if not.
 
     Args:
-        path: where; nothing is there, or an empty directory.
-        replace: whether a directory that is there, and what it holds, is to go when the block ends well.
+        path: a path that is free, or an empty directory.
+        replace: whether an existing directory and its content are replaced if the block succeeds.
 
     Raises:
         InputError: something is there already, or it cannot be written.
@@ -222,12 +227,12 @@ def new_directory(path: Path, *, replace: bool = False) -> Iterator[Path]:
 
 
 def sweep_config(setup: Setup, dataset: str, dataset_path: str | None = None) -> dict[str, Any]:
-    """What was asked for, in the names of the command line's options.
+    """A sweep's configuration, with the names of the command line's options.
 
     Args:
         setup: of the sweep (or its result).
         dataset: the name or path that the data set was loaded by.
-        dataset_path: where it is, if it is a file or directory; by default where that name leads from here.
+        dataset_path: its path, if it is a file or directory; by default where that name leads from here.
     """
     return {
         "dataset": dataset,
@@ -257,7 +262,7 @@ def grid_of(config: Mapping[str, Any]) -> Grid:
 
 
 def rule_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """How the weights of every trial are updated, by name of an axis; what is as usual is left out.
+    """The values that all trials share on the axes with a default, by name; defaults are left out.
 
     Raises:
         InputError: trials differ in it.
@@ -273,15 +278,18 @@ def recipe_of(config: Mapping[str, Any]) -> Recipe:
     return Recipe(**{each.name: config[each.name] for each in fields(Recipe) if each.name in config})
 
 
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that results may depend on."""
+    packages = ("mlp-jax", "jax", "jaxlib", "flax", "optax", "numpy")
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+
+
 def environment(result: SweepResult) -> dict[str, Any]:
     """What a sweep ran on, when (UTC), and where its time went, in seconds."""
     timing = result.timing
     devices = jax.devices()
     return {
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("mlp-jax", "jax", "jaxlib", "flax", "optax", "numpy")},
-        },
+        "versions": versions(),
         "started": result.started.isoformat(timespec="seconds"),
         "ended": result.ended.isoformat(timespec="seconds"),
         "platform": platform.platform(),
@@ -303,25 +311,25 @@ def environment(result: SweepResult) -> dict[str, Any]:
 
 
 def write_run(result: SweepResult, directory: Path, dataset: str, dataset_path: str | None = None) -> None:
-    """Write everything but the figures into a directory that is there (see ``new_directory``).
+    """Write everything but the figures into an existing directory (see ``new_directory``).
 
     Args:
         result: of the sweep.
-        directory: an empty one.
+        directory: an empty directory.
         dataset: the name or path that the data set was loaded by.
-        dataset_path: as ``sweep_config`` takes it.
+        dataset_path: as for ``sweep_config``.
     """
     write_json(directory / "config.json", sweep_config(result, dataset, dataset_path))
     write_json(directory / "environment.json", environment(result))
-    _write_csv(directory / "trials.csv", trials_table(result))
-    _write_csv(directory / "history.csv", history_table(result))
+    write_csv(directory / "trials.csv", trials_table(result))
+    write_csv(directory / "history.csv", history_table(result))
     _write_parameters(directory / "parameters.npz", result)
-    _write_outcomes(directory / OUTCOMES, result.outcomes)
+    write_outcomes(directory / OUTCOMES, result.outcomes)
     write_manifest(directory)
 
 
 def write_manifest(directory: Path) -> None:
-    """Write down size and SHA-256 of each file of a run: the sign that it is finished."""
+    """Record size and SHA-256 of each file of a run, which marks it as finished."""
     files = {name: _describe(directory / name) for name in FILES}
     write_json(directory / MANIFEST, {"files": files})
 
@@ -329,6 +337,31 @@ def write_manifest(directory: Path) -> None:
 def is_finished(path: Path) -> bool:
     """Whether a run directory holds all its results."""
     return (path / MANIFEST).is_file()
+
+
+def is_extending(path: Path) -> bool:
+    """Whether trials are being added there to a run: that was begun, and has not ended.
+
+    In place, the run stays as it was until then.
+    """
+    if not (path / EXTENSION / LACKING).is_file():
+        return False
+    return not is_finished(path) or (path / MANIFEST).read_bytes() == (path / EXTENSION / MANIFEST).read_bytes()
+
+
+def read_wanted(path: Path) -> dict[str, Any]:
+    """What was asked for, in a directory where perhaps a run is being extended; raises DataError if it is damaged."""
+    return _read_extension(path, WANTED) if is_extending(path) else read_config(path)
+
+
+def read_training(path: Path) -> dict[str, Any]:
+    """What is in training there: what was asked for, or of an extension what is added; raises DataError likewise."""
+    return _read_extension(path, LACKING) if is_extending(path) else read_config(path)
+
+
+def _read_extension(path: Path, name: str) -> dict[str, Any]:
+    place = f"{EXTENSION}/{name}"
+    return _checked_config(read_json(_inside(path, place, MOST_JSON)), path / place)
 
 
 def _describe(path: Path) -> dict[str, Any]:
@@ -343,7 +376,8 @@ def _write_parameters(path: Path, result: SweepResult) -> None:
     )
 
 
-def _write_outcomes(path: Path, outcomes: Outcomes) -> None:
+def write_outcomes(path: Path, outcomes: Outcomes) -> None:
+    """Write what each trial makes of each example, whole or not at all."""
     of_split = (
         (f"{split}{what}", values[split])
         for split in SPLITS
@@ -353,16 +387,20 @@ def _write_outcomes(path: Path, outcomes: Outcomes) -> None:
 
 
 def _write_npz(path: Path, arrays: Iterable[tuple[str, np.ndarray]]) -> None:
-    """As ``np.savez`` would, but without having all of them in memory."""
+    """Write arrays as ``np.savez`` does, but without having all of them in memory."""
     with written_whole(path) as file, zipfile.ZipFile(file, "w") as archive:
         for name, array in arrays:
-            member = zipfile.ZipInfo(f"{name}.npy")  # with a fixed date: the same run, the same bytes
-            with archive.open(member, "w", force_zip64=True) as stream:
+            with new_member(archive, f"{name}.npy") as stream:
                 np.lib.format.write_array(stream, np.asarray(array), allow_pickle=False)
 
 
+def new_member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
+    """A member of an archive to write, with a fixed date: the same run, the same bytes."""
+    return archive.open(zipfile.ZipInfo(name), "w", force_zip64=True)
+
+
 def _read_outcomes(path: Path, config: Mapping[str, Any], trials: int) -> Outcomes:
-    """What ``_write_outcomes`` wrote; raises DataError if it is damaged, or is not of this configuration."""
+    """Read what ``_write_outcomes`` wrote; raises DataError if it is damaged, or does not fit the configuration."""
     names = [f"{split}{what}" for split in SPLITS for what in ("", "_guess", "_variance")]
     arrays, sizes = read_npz(path, names), config.get("examples") or {}
     graded = get_task(config["task"]).graded
@@ -391,7 +429,7 @@ def read_run(path: str | Path) -> Run:
     """Read a run directory.
 
     Raises:
-        DataError: it is not one, or a file of it is damaged.
+        DataError: it is not a run directory, or one of its files is damaged.
     """
     path = Path(path)
     if not path.is_dir():
@@ -425,12 +463,12 @@ def read_trials(path: Path) -> Table:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """What was asked for, of a run that is finished or not; raises DataError if it is damaged."""
+    """The configuration of a run, finished or not; raises DataError if it is damaged."""
     return _checked_config(read_json(_inside(path, "config.json", MOST_JSON)), path / "config.json")
 
 
 def dataset_of(config: Mapping[str, Any], path: Path, name: str | None = None) -> Dataset:
-    """The data set of a configuration, loaded again, as ``Run.dataset``; errors name the run by its path."""
+    """Load the data set of a configuration, as ``Run.dataset`` does; errors name the run by its path."""
     names = [str(config["dataset"])] if name is None else [name]
     if name is None and isinstance(there := config.get("dataset_path"), str) and there.isprintable():
         names.insert(0 if there.startswith("hf:") else 1, there)  # a path from elsewhere may be a name on the hub
@@ -449,11 +487,11 @@ def dataset_of(config: Mapping[str, Any], path: Path, name: str | None = None) -
 
 def write_timing(path: Path, timing: Table) -> None:
     """Add what was measured to a run directory; an older table is replaced."""
-    _write_csv(path / "timing.csv", timing)
+    write_csv(path / "timing.csv", timing)
 
 
 def _inside(directory: Path, name: str, most: int) -> Path:
-    """The path of a file of a run directory, which is a file, is in there, and is not too long to be read."""
+    """The path of a file of a run directory, checked to be a regular file inside it and not too long to read."""
     path = directory / name
     try:
         real, size = path.resolve(strict=True), path.stat().st_size
@@ -507,7 +545,8 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _write_csv(path: Path, table: Table) -> None:
+def write_csv(path: Path, table: Mapping[str, Iterable[Any]]) -> None:
+    """Write columns, whole or not at all; the variant, which follows from others, is left out."""
     with written_whole(path) as file:
         text = io.TextIOWrapper(file, encoding="utf-8", newline="")
         writer = csv.writer(text)
@@ -539,7 +578,7 @@ def _read_csv(path: Path, required: tuple[str, ...]) -> Table:
 
 
 def _check_table(table: Table) -> None:
-    """Raise ValueError unless its values are what a run can have."""
+    """Raise ValueError unless the table holds values that a run can have."""
     for name in (*_WHOLE, "hidden_units"):
         if name in table and table[name].min() < 0:
             raise ValueError(f"{name} is {table[name].min()}: expected 0 or more")

@@ -1,4 +1,4 @@
-"""Results as tidy tables; what they say is worked out in ``mlp_jax.answers.analysis``.
+"""Results as tidy tables, which ``mlp_jax.answers.analysis`` interprets.
 
 A table is a dict of columns, NumPy arrays of equal length: ``trials`` has one row per trial, ``history`` one row per
 trial and epoch. Both say which trial a row is of:
@@ -8,7 +8,7 @@ hidden_layers                                   all widths ("100-50"; "0" for no
 any other axis, by its name                     if some trial differs from the axis's default
 stopped                                         of trials of a search: the epoch of the rung that ended a trial, 0 for
                                                 none; its other columns are of the model as it was then
-variant                                         what tells curves over M apart besides the learning rate
+variant                                         what distinguishes curves over M besides the learning rate
                                                 (``with_variants``); follows from the others, so files do not hold it
 """
 
@@ -29,12 +29,12 @@ from mlp_jax.training.recipe import Recipe
 Table = dict[str, np.ndarray]
 
 KEYS = ("hidden_units", "activation", "learning_rate", "seed")
-"""Axes that every table has a column of."""
+"""Axes for which every table has a column."""
 LAYERS = "hidden_layers"
 VARIANT = "variant"
 STOPPED = "stopped"
 REPEATS = ("seed", "init_seed")
-"""Axes of which trials that differ in nothing else are repetitions."""
+"""Axes of repetition: trials that differ in these alone are repetitions of each other."""
 SCORES = ("train_loss", "train_score", "validation_loss", "validation_score", "test_loss", "test_score")
 CURVES = ("loss", "score", "validation_loss", "validation_score")
 
@@ -119,12 +119,12 @@ def axes_table(trials: Sequence[Trial]) -> Table:
 
 
 def _place(name: str) -> int:
-    """Of a column: those that every table has first."""
+    """Sort key of a column: those that every table has come first."""
     return [*KEYS, LAYERS, *AXES].index(name)
 
 
 def column_type(name: str) -> type:
-    """What an axis's column, or that of all hidden layers, holds: ``int``, ``float`` or ``str``."""
+    """Type of the column of an axis, or of all hidden layers: ``int``, ``float`` or ``str``."""
     if name == "hidden_units":
         return int
     if name not in AXES:
@@ -149,7 +149,7 @@ def widths_at(table: Table, row: int) -> Widths:
 
 
 def layers_text(hidden_units: Widths) -> str:
-    """The widths of hidden layers for people: 100, or 100-50 for two layers."""
+    """The widths of hidden layers as text: 100, or 100-50 for two layers."""
     return "-".join(map(str, layers_of(hidden_units))) or "0"
 
 
@@ -159,7 +159,7 @@ def variant_axes(table: Table) -> list[str]:
 
 
 def with_variants(table: Table) -> Table:
-    """The table with a column that tells curves over M apart, besides the learning rate.
+    """Add the column that distinguishes curves over M, besides the learning rate.
 
     A variant is a text of parts, joined by commas: the activation; if some trial has several hidden layers, how many
     this one has and how wide they are; and every further axis that takes more than one value in the table, unless all
@@ -191,7 +191,7 @@ def with_variants(table: Table) -> Table:
 
 
 def axis_text(name: str, value: Any) -> str:
-    """A value on an axis for people: momentum 0.9."""
+    """A value on an axis as text: momentum 0.9."""
     if isinstance(value, float):
         value = f"{value:g}" if float(f"{value:g}") == value else repr(value)  # no two values look the same
     return str(value) if name in ("activation", "optimizer") else f"{AXES[name].label} {value}"
@@ -226,46 +226,46 @@ def _depth_texts(stacks: Iterable[str]) -> dict[str, str]:
 
 
 def parts(variant: str) -> list[str]:
-    """What a variant is made of, the activation first."""
+    """The parts of a variant, the activation first."""
     return variant.split(", ") if variant else []
 
 
 def without_activation(variant: str) -> str:
-    """What a variant is without its activation, which networks without hidden layers have no use for."""
+    """A variant without its activation, which networks without hidden layers do not use."""
     return ", ".join(parts(variant)[1:])
 
 
 def shared_parts(variants: Iterable[str]) -> str:
-    """What all of them have in common, as a variant."""
+    """The parts that all variants share, as a variant."""
     first, *others = dict.fromkeys(variants)
     return ", ".join(part for part in parts(first) if all(part in parts(other) for other in others))
 
 
 def without(variant: str, told: str) -> str:
-    """A variant without the parts that have been told already."""
+    """A variant without the parts that have already been mentioned."""
     return ", ".join(part for part in parts(variant) if part not in parts(told))
 
 
 class Criterion(NamedTuple):
-    """What choices look at: the validation score or, of a run of which none can be computed, the validation loss.
+    """What choices are based on: the validation score or, if none can be computed, the validation loss.
 
-    R² is not defined where targets do not vary, as of a single example.
+    R² is not defined where targets do not vary, as for a single example.
     """
 
     measure: str
 
     @property
     def column(self) -> str:
-        """Of a table."""
+        """Name of its column in a table."""
         return f"validation_{self.measure}"
 
     def merit(self, values: np.ndarray) -> np.ndarray:
-        """Values of the measure, of any split, so that more is better."""
+        """Values of the measure, on any split, with their sign changed if lower is better."""
         return values if self.measure == "score" else -values
 
 
 def criterion(table: Table) -> Criterion:
-    """What choices look at among these trials, or epochs of trials."""
+    """What choices among these trials, or epochs of trials, are based on."""
     score, loss = (table[f"validation_{measure}"][table["diverged"] == 0] for measure in ("score", "loss"))
     return Criterion("loss" if np.isnan(score).all() and not np.isnan(loss).all() else "score")
 
@@ -284,7 +284,7 @@ def of_trials(history: Table, trials: Table) -> Table:
 
 
 def best_trial(trials: Table) -> int:
-    """Number of the trial that is best by ``criterion``, the first of equals; those that diverged are left out.
+    """Number of the best trial by ``criterion``, the first of equals; trials that diverged are left out.
 
     So are those that a search stopped, unless all others diverged.
 
@@ -301,10 +301,10 @@ def best_trial(trials: Table) -> int:
 
 
 def references(config: Mapping[str, object]) -> dict[str, dict[int, float]]:
-    """Test accuracies by others that a run may be held against: the article's and Keras's, if the recipe was theirs.
+    """Test accuracies of others to compare a run with: the article's and Keras's, if the recipe was theirs.
 
     Args:
-        config: of the run, as ``mlp_jax.runs.directory`` writes it.
+        config: the run's configuration, as ``mlp_jax.runs.directory`` writes it.
     """
     recipe = {"dataset": "mnist", "epochs": 20, "batch_size": 128, "use_bias": True}
     further = [axis for name, axis in AXES.items() if name not in (*KEYS, *recipe)]

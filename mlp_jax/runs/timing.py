@@ -1,4 +1,4 @@
-"""How long training takes against M: each width alone, and all of them together. Measured, not modelled."""
+"""Measure training time against M: each width alone, and all widths together."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -36,10 +36,10 @@ def time_widths(
     epochs: int = 3,
     on_width: Callable[[int], None] | None = None,
 ) -> Table:
-    """Time epochs of ``fit`` for each width alone, and of ``sweep`` for it and all lesser widths together.
+    """Time epochs of ``fit`` for each width alone, and of ``sweep`` for it and all smaller widths together.
 
     Both score the validation split after each epoch. The first epoch of each, which compiles, is left out. The two
-    take turns, so that what else the machine does meets both.
+    take turns, so that other load on the machine affects both.
 
     Args:
         dataset: what to train on.
@@ -48,15 +48,15 @@ def time_widths(
         learning_rate: the optimizer's α.
         seed: of initial weights and minibatches.
         recipe: batch size and Adam's constants; its epochs do not matter.
-        rule: optimizer, momentum, ..., where they are not as usual: arguments of ``fit`` by name.
+        rule: optimizer, momentum, ..., where they are not the defaults: arguments of ``fit`` by name.
         layout: of the sweep.
         use_bias: whether layers have biases.
         dtype: of parameters and arithmetic.
-        epochs: how many to time of each.
+        epochs: number of epochs to time of each.
         on_width: called with a width when it has been timed.
 
     Returns:
-        A table, one row a measured epoch: ``program`` (``alone`` or ``together``), ``hidden_units`` (the widest),
+        A table with one row per measured epoch: ``program`` (``alone`` or ``together``), ``hidden_units`` (the widest),
         ``epoch`` (from 1, of those timed), ``seconds``, ``device``.
 
     Raises:

@@ -1,6 +1,6 @@
-"""Whether a run directory holds what it should: its files, its counts, its scores; or, unfinished, its checkpoints.
+"""Whether a run directory holds what it should: files, counts and scores; or, if unfinished, checkpoints.
 
-Nothing is written and no lock is taken; of a run that is being trained, what is there at that moment is looked at.
+Nothing is written and no lock is taken; a run in training is checked as it is at that moment.
 """
 
 import hashlib
@@ -34,9 +34,9 @@ from mlp_jax.runs.directory import (
     dataset_of,
     grid_of,
     is_finished,
-    read_config,
     read_json,
     read_run,
+    read_training,
     recipe_of,
 )
 from mlp_jax.runs.tables import SCORES, STOPPED, Table, axes_table, reports_table
@@ -58,32 +58,32 @@ from mlp_jax.training.trials import network_of
 Verdict = Literal["sound", "wrong", "unchecked"]
 
 LOSS_TOLERANCE = {"float32": 1e-4, "bfloat16": 1e-2, "tensorfloat32": 1e-2}
-"""By precision of the first products: the part of a loss by which another machine's arithmetic may differ."""
+"""Relative tolerance of losses between machines, by precision of the first products."""
 
 LEAST_LOSS = 1e-6
-"""What may differ besides, as part of the loss of a model that answers nothing: small losses are rounding alone."""
+"""Absolute tolerance, as a share of the loss of a model whose logits are all 0: small losses are mere rounding."""
 
 EXAMPLES_TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-3, "tensorfloat32": 5e-3}
-"""The same for an accuracy: the part of the examples that may fall on the other side of a tie."""
+"""Tolerance of an accuracy: the share of examples that may fall on the other side of a tie."""
 
 FEW_EXAMPLES = 2
-"""And so many examples besides."""
+"""Number of examples that may do so in any case."""
 
 _BYTES_AT_ONCE = 128 << 20
-"""Of parameters and of logits, when trials of one shape are scored together."""
+"""Bytes of parameters and of logits when trials of one shape are scored together."""
 
 _LOSSES_AT_ONCE = 32768
-"""Of all these trials: XLA for the CPU (jax 0.10.2) computes the losses behind these from the logits of the first."""
+"""Most losses computed together: XLA for the CPU (jax 0.10.2) computes further ones from the logits of the first."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found of one part of a run.
+    """A finding about one part of a run.
 
     Attributes:
-        part: a file or directory of the run, or ``scores``, those of trials.csv computed again.
-        verdict: ``sound``, ``wrong``, or ``unchecked`` for want of something.
-        message: for people.
+        part: a file or directory of the run, or ``scores``, those of trials.csv recomputed.
+        verdict: ``sound``, ``wrong``, or ``unchecked`` if something that is needed is missing.
+        message: explanation.
     """
 
     part: str
@@ -92,7 +92,7 @@ class Finding:
 
 
 class _Asked(NamedTuple):
-    """What a configuration asks for."""
+    """What a configuration specifies."""
 
     grid: Grid
     recipe: Recipe
@@ -108,14 +108,14 @@ class _Asked(NamedTuple):
 
 
 def verify(path: str | Path, dataset: str | None = None) -> list[Finding]:
-    """Check a run directory, finished or not; a finding a part of it.
+    """Check a run directory, finished or not; returns one finding per part.
 
     Args:
-        path: what ``mlp-jax sweep`` wrote, or began to write.
-        dataset: the name or path of its data set by now; by default as it was given, then the place where it was.
+        path: directory that ``mlp-jax sweep`` wrote or started to write.
+        dataset: the current name or path of its data set; by default the original name, else the recorded path.
 
     Raises:
-        InputError: it is no run directory, or the data set that is named is not the run's.
+        InputError: it is not a run directory, or the named data set is not the run's.
     """
     path = Path(path)
     if not path.is_dir():
@@ -128,8 +128,19 @@ def verify(path: str | Path, dataset: str | None = None) -> list[Finding]:
     return _by_part([*_files(path), *_contents(path, dataset)])
 
 
+def verify_files(path: Path) -> list[Finding]:
+    """Check the bytes of a finished run, and its tables against its configuration: what takes no time to speak of.
+
+    Raises:
+        DataError: a file is damaged.
+    """
+    run = read_run(path)
+    asked = _asked(run.config)
+    return _by_part([*_files(path), _trials(run.trials, asked, None), _history(run, asked)])
+
+
 def _by_part(findings: Iterable[Finding]) -> list[Finding]:
-    """One finding a part: what is wrong with it, or else all that was found."""
+    """Reduce to one finding per part: what is wrong with it, or else everything that was found."""
     parts: dict[str, list[Finding]] = {}
     for each in findings:
         parts.setdefault(each.part, []).append(each)
@@ -142,7 +153,7 @@ def _by_part(findings: Iterable[Finding]) -> list[Finding]:
 
 
 def _files(path: Path) -> Iterator[Finding]:
-    """Of each file that the manifest is to name."""
+    """Findings about each file that the manifest has to name."""
     if not is_finished(path):
         yield Finding(MANIFEST, "wrong", "is not there: nothing says which bytes the files had")
         return
@@ -182,7 +193,7 @@ def _file(path: Path, noted: Any) -> Finding:
 
 
 def _contents(path: Path, name: str | None) -> Iterator[Finding]:
-    """Of what the files say, each held against the configuration and against the others."""
+    """Findings about the files' content, compared with the configuration and with each other."""
     try:
         run = read_run(path)
     except DataError as error:
@@ -214,13 +225,13 @@ def _contents(path: Path, name: str | None) -> Iterator[Finding]:
     if "wrong" in (trials.verdict, parameters.verdict):
         yield Finding("scores", "unchecked", "what they belong to is wrong")
     elif dataset is None or networks is None:
-        yield Finding("scores", "unchecked", f"the data cannot be had: {reason}")
+        yield Finding("scores", "unchecked", f"the data cannot be loaded: {reason}")
     else:
         yield _scores(run, asked, dataset, networks)
 
 
 def _asked(config: Mapping[str, Any]) -> _Asked:
-    """What a configuration asks for; raises InputError if that makes no sense."""
+    """What a configuration specifies; raises InputError if that makes no sense."""
     grid = grid_of(config)
     if config["dtype"] not in ("float32", "float64"):
         raise InputError(f"unknown dtype {shown(config['dtype'])}: expected float32 or float64")
@@ -232,7 +243,7 @@ def _asked(config: Mapping[str, Any]) -> _Asked:
 
 
 def _dataset(config: Mapping[str, Any], path: Path, name: str | None) -> tuple[Dataset | None, str]:
-    """The data, or why they cannot be had; raises InputError if they are not where the user says."""
+    """The data, or why they cannot be loaded; raises InputError if they are not where the user says."""
     try:
         return dataset_of(config, path, name), ""
     except InputError as error:
@@ -309,7 +320,7 @@ def _rungs(run: Run, asked: _Asked) -> Iterator[Finding]:
 
 
 def _history(run: Run, asked: _Asked) -> Finding:
-    """Rows of history.csv, and what trials.csv says as well: which trials diverged, and the last validation loss."""
+    """Rows of history.csv, and their agreement with trials.csv: trials that diverged, and the last validation loss."""
     trials, lost = asked.grid.trials, run.trials["diverged"]
     expected = reports_table(trials, asked.recipe, asked.epochs(run.trials))
     reports = len(expected["trial"])
@@ -331,7 +342,7 @@ def _history(run: Run, asked: _Asked) -> Finding:
 
 
 def _outcomes(run: Run, asked: _Asked, dataset: Dataset | None) -> Finding:
-    """Whether what every example made is, in the mean, what trials.csv says; and the trivial guess that of the data."""
+    """Whether outcomes agree on average with trials.csv, and the trivial guess with the data."""
     try:
         outcomes = run.outcomes
     except DataError as error:
@@ -363,7 +374,7 @@ def _outcomes(run: Run, asked: _Asked, dataset: Dataset | None) -> Finding:
 
 
 def _difference(table: Table, expected: Table, rows: int) -> str:
-    """The first difference between a table and what it should hold; nothing if there is none."""
+    """The first difference between a table and what it should hold; empty if there is none."""
     found = len(next(iter(table.values())))
     if found != rows:
         return f"has {found} rows: config.json asks for {rows}"
@@ -381,7 +392,7 @@ def _difference(table: Table, expected: Table, rows: int) -> str:
 def _near(
     left: Float[np.ndarray, "*n"], right: Float[np.ndarray, "*n"], tolerance: Float[np.ndarray, "*n"]
 ) -> Bool[np.ndarray, "*n"]:
-    """Where two arrays agree: equal, within the tolerance, or both NaN."""
+    """Where two arrays agree: equal within the tolerance, or both NaN."""
     with np.errstate(invalid="ignore"):  # ∞ − ∞
         return (left == right) | (np.abs(left - right) <= tolerance) | (np.isnan(left) & np.isnan(right))
 
@@ -390,13 +401,13 @@ def _near(
 
 
 class _Networks(NamedTuple):
-    """The network of each trial, and the shape of an example as it is given."""
+    """The network of each trial, and the shape of an example as networks take it."""
 
     shape: Shape
     by_trial: tuple[Network, ...]
 
     def shapes(self, network: Network) -> dict[str, tuple[int, ...]]:
-        """Of its parameters, by the article's symbols."""
+        """Shapes of a network's parameters, by the article's symbols."""
         return {
             symbol: layer.shapes(before)[name]
             for (layer, before), named in zip(walk(network, self.shape), symbols(network), strict=True)
@@ -405,7 +416,7 @@ class _Networks(NamedTuple):
 
 
 def _parameters(run: Run, asked: _Asked, dataset: Dataset | None) -> tuple[_Networks | None, Finding]:
-    """Which arrays parameters.npz holds, their shapes and types; and the networks, from the data or else from these."""
+    """Check shapes and types of the arrays in parameters.npz; find the networks, from the data or else from these."""
     path, trials = run.path / "parameters.npz", asked.grid.trials
     networks = None
 
@@ -449,7 +460,7 @@ def _parameters(run: Run, asked: _Asked, dataset: Dataset | None) -> tuple[_Netw
 
 
 def _names(path: Path) -> list[str]:
-    """Of the arrays in an .npz file; raises DataError if it is none."""
+    """Names of the arrays in an .npz file; raises DataError if it is not one."""
     try:
         with zipfile.ZipFile(path) as archive:
             return [name.removesuffix(".npy") for name in archive.namelist()]
@@ -458,7 +469,7 @@ def _names(path: Path) -> list[str]:
 
 
 class _Group(NamedTuple):
-    """Trials of one network that are scored alike: their numbers, at most ``size``."""
+    """Numbers of trials with one network that are scored in the same way, at most ``size``."""
 
     network: Network
     loss: str
@@ -467,12 +478,12 @@ class _Group(NamedTuple):
     size: int
 
     def names(self, symbols: Iterable[str]) -> list[str]:
-        """Of their arrays in parameters.npz."""
+        """Names of their arrays in parameters.npz."""
         return [f"{trial}/{symbol}" for trial in self.trials for symbol in symbols]
 
 
 def _groups(asked: _Asked, networks: _Networks, trials: Iterable[int]) -> Iterator[_Group]:
-    """The trials, those of one network together as far as memory should be used."""
+    """The trials in groups of one network, as large as memory use should be."""
     alike: dict[tuple[Network, str, int], list[int]] = {}
     for number in trials:
         trial = asked.grid.trials[number]
@@ -490,12 +501,12 @@ def _groups(asked: _Asked, networks: _Networks, trials: Iterable[int]) -> Iterat
 
 
 def _scores(run: Run, asked: _Asked, dataset: Dataset, networks: _Networks) -> Finding:
-    """Scores of every trial that did not diverge, from its parameters, against those in trials.csv."""
+    """Compare recomputed scores of every trial that did not diverge with those in trials.csv."""
     kept = np.flatnonzero(run.trials["diverged"] == 0)
     computed = {key: np.full(len(asked.grid.trials), np.nan) for key in SCORES}
     tolerance = {key: np.zeros(len(asked.grid.trials)) for key in SCORES}
     precision, splits = asked.recipe.precision, dataset.splits
-    options = compiler_options(precision)
+    options = compiler_options("float32")  # as in a sweep's scores, whatever the precision
     ends = np.cumsum([len(split) for split in splits.values()], dtype=np.int32)
     with jax.enable_x64(asked.dtype == np.float64):
         data = to_device(list(splits.values()))
@@ -544,7 +555,7 @@ def _scores(run: Run, asked: _Asked, dataset: Dataset, networks: _Networks) -> F
 
 
 def _labels(asked: _Asked, rows: np.ndarray, dataset: Dataset, data: DeviceData) -> Int[Array, "T N"]:
-    """The labels that each of these trials is trained on, and after them the true ones of the other splits."""
+    """The labels that each trial is trained on, followed by the true ones of the other splits."""
     dtype, everything, found = asked.dtype, jnp.arange(len(data.targets)), []
     for row in rows:
         trial = asked.grid.trials[row]
@@ -558,10 +569,10 @@ def _labels(asked: _Asked, rows: np.ndarray, dataset: Dataset, data: DeviceData)
 
 
 def _unfinished(path: Path, name: str | None) -> list[Finding]:
-    """Of what there is to go on from."""
+    """Findings about the checkpoints of an unfinished run."""
     place = path / CHECKPOINTS
     try:
-        config = read_config(path)
+        config = read_training(path)
         asked = _asked(config)
     except InputError as error:
         return [Finding("config.json", "wrong", str(error)), Finding(CHECKPOINTS, "unchecked", "of an unknown sweep")]
@@ -570,7 +581,7 @@ def _unfinished(path: Path, name: str | None) -> list[Finding]:
     if not (place / "sweep.json").is_file():
         if any(place.glob("*/*")):
             return [begun, Finding(f"{CHECKPOINTS}/sweep.json", "wrong", "is not there: nothing says what was saved")]
-        return [begun, Finding(CHECKPOINTS, "sound", "nothing is saved yet: resuming begins from the start")]
+        return [begun, Finding(CHECKPOINTS, "sound", "nothing is saved yet: resuming starts from the beginning")]
     findings, data = [begun], None
     for part in _saved_parts(path, asked):
         label = part.relative_to(path).as_posix()
@@ -625,7 +636,7 @@ def _checkpoints(
     config: Mapping[str, Any],
     saving: _Saving,
 ) -> Iterator[Finding]:
-    """Of finished replicas and of every state, newest first; then from where resuming goes on."""
+    """Findings about finished replicas and every state, newest first; then where resuming would continue."""
     label, blocks, since = saving
     replicas = sum(block.replicas for block in blocks)
     with warnings.catch_warnings(record=True) as said:
@@ -659,12 +670,12 @@ def _checkpoints(
             f"replicas {saved.first} to {saved.first + saved.count - 1} of {replicas}"
         )
         if setup is None:
-            yield Finding(place, "unchecked", f"{span}; of its arrays nothing, as the data cannot be had: {reason}")
+            yield Finding(place, "unchecked", f"{span}; arrays not checked, as the data cannot be loaded: {reason}")
         else:
             yield Finding(place, "sound", span)
         if not going_on and done.isdisjoint(range(saved.first, saved.first + saved.count)):
-            going_on = f"resuming goes on from {place}, epoch {since + saved.epoch * recipe.report_every}"
+            going_on = f"resuming continues from {place}, epoch {since + saved.epoch * recipe.report_every}"
     last = asked.ladder is None or saver.directory.name == f"rung-{len(asked.ladder.epochs) - 1}"
-    finished_here = "resuming writes the results" if last else "resuming goes on to the next rung"
-    rest = finished_here if len(done) == replicas else "resuming begins the replicas that are not finished"
+    finished_here = "resuming writes the results" if last else "resuming continues with the next rung"
+    rest = finished_here if len(done) == replicas else "resuming starts the replicas that are not finished"
     yield Finding(label, "sound", going_on or rest)

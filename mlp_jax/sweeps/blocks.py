@@ -1,4 +1,4 @@
-"""Blocks: the trials of a grid as programs train them, replicas side by side whose trials have the same shapes."""
+"""Blocks: the trials of a grid grouped for compilation, in replicas whose trials have the same shapes."""
 
 import math
 from collections.abc import Sequence
@@ -13,14 +13,14 @@ from mlp_jax.training.axes import Trial, numbers_of, shape_of
 
 @dataclass(frozen=True)
 class Block:
-    """R replicas of T trials each, which one program trains.
+    """R replicas of T trials each, trained by one program.
 
     Attributes:
-        first: number of the first replica among those of all blocks.
+        first: number of the first replica, counted through all blocks.
         shapes: of the trials of each replica, ``[T]``.
         places: number in the grid of each replica's trials, ``[R][T]``, in the order of ``shapes``.
-        trials: those of the grid, all of them.
-        named: names of the numbers that its program knows; None for those that some trial of the block has.
+        trials: all trials of the grid.
+        named: names of the numbers that the program takes; None for those on which some trial of the block differs.
     """
 
     first: int
@@ -31,24 +31,24 @@ class Block:
 
     @property
     def replicas(self) -> int:
-        """R, how many there are."""
+        """R, the number of replicas."""
         return len(self.places)
 
     @property
     def order(self) -> Trial:
-        """A trial, as all of them have its batch size, subset and epochs."""
+        """Some trial of the block: all of them have its batch size, subset and epochs."""
         return self.trials[self.places[0][0]]
 
     @cached_property
     def seeds(self) -> np.ndarray:
-        """Of minibatches and of initial weights, of each replica, ``[2, R]``."""
+        """Seeds of the minibatches and of the initial weights of each replica, ``[2, R]``."""
         leaders = [self.trials[row[0]] for row in self.places]
         own = [trial.seed if trial.init_seed < 0 else trial.init_seed for trial in leaders]
         return np.array([[trial.seed for trial in leaders], own], np.uint32)
 
     @cached_property
     def numbers(self) -> dict[str, np.ndarray]:
-        """By name those of each trial, ``[R, T]``; those that all have by default are left out."""
+        """The numbers of each trial by name, ``[R, T]``; those on which every trial has the default are left out."""
         flat = numbers_of([self.trials[place] for row in self.places for place in row], self.named)
         return {name: values.reshape(self.replicas, -1) for name, values in flat.items()}
 
@@ -56,10 +56,10 @@ class Block:
 def arrange(
     trials: Sequence[Trial], most_rows: int | None = None, places: Sequence[int] | None = None
 ) -> tuple[Block, ...]:
-    """Divide trials into blocks, and those of a block into replicas.
+    """Divide trials into blocks, and each block into replicas.
 
-    Trials of a replica share their minibatches, hence seed, batch size, subset and epochs. Where more than one block
-    is needed, it is because these differ, or because seeds have other trials than others.
+    Trials of a replica share their minibatches, hence seed, batch size, subset and epochs. More than one block is
+    needed if batch size, subset or epochs differ, or if seeds do not all have the same trials.
 
     Args:
         trials: of the grid.

@@ -2,10 +2,10 @@
 
     sweep.json               what is trained: a sweep goes on only if it is the same one
     states/STEP/             parameters, optimizer state and history of the replicas in training, after some epoch
-    finished/FIRST-LAST.npz  of replicas that are finished: history, scores, parameters
+    finished/FIRST-LAST.npz  history, scores and parameters of finished replicas
 
 Steps are numbered in the order of saving. Every state carries a fingerprint of all its bits, which is checked when it
-is read back: one that was cut short, altered or half deleted is named and passed over for the one before it.
+is read back: a state that is truncated, altered or half deleted is reported, and the one before it used.
 """
 
 import contextlib
@@ -41,27 +41,27 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 KEEP = 3
-"""States that are kept."""
+"""Number of states that are kept."""
 
 SHARE_OF_TIME = 0.02
-"""What saving may take of the time of a sweep."""
+"""Share of a sweep's time that saving may take."""
 
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOENT)
-"""What a disk, or what was done to it, can be at fault for."""
+"""Errors that a disk, or damage to its files, can cause."""
 
 LEAST_BETWEEN = 60.0
-"""Seconds before the first state is saved, and between two. The first costs a second or two, most of it imports; a
-process that is killed loses this much, and an epoch, where saving is cheap."""
+"""Seconds before the first state is saved, and between states. The first costs a second or two, mostly imports; a
+killed process loses at most this much work, and an epoch, where saving is cheap."""
 
 
 @dataclass(frozen=True)
 class Saved:
-    """A state that can be restored, as its own notes describe it.
+    """A state that can be restored, as described by its own notes.
 
     Attributes:
         step: its number.
-        first, count: which replicas are in it.
-        epoch: epochs that they have been trained.
+        first, count: the replicas that it holds.
+        epoch: number of epochs that they have been trained for.
         seconds: of each of these epochs.
         fingerprint: of its arrays.
     """
@@ -76,7 +76,7 @@ class Saved:
 
 @dataclass(frozen=True)
 class Finished:
-    """Replicas that are finished: a file of arrays."""
+    """A file of finished replicas."""
 
     first: int
     count: int
@@ -84,13 +84,13 @@ class Finished:
 
 
 class DamagedError(Exception):
-    """A checkpoint that cannot be used; says which and why."""
+    """A checkpoint that cannot be used; the message says which and why."""
 
 
 class Checkpoints:
-    """The checkpoints of one sweep. Used as a context: at its end, what is being written is waited for.
+    """The checkpoints of one sweep. A context manager, which waits at its end for pending writes.
 
-    With several processes, each has an object of its own of the same directory, and all of them make the same calls.
+    With several processes, each has its own object for the same directory, and all make the same calls.
     """
 
     def __init__(
@@ -102,14 +102,14 @@ class Checkpoints:
         every: int | None = None,
         read_only: bool = False,
     ) -> None:
-        """Begin in a new directory, or go on in one.
+        """Start in a new directory, or continue in an existing one.
 
         Args:
-            directory: for the checkpoints of this sweep alone.
-            identity: what determines the results, as JSON knows it.
-            resume: whether to go on from what is there.
+            directory: for the checkpoints of this sweep only.
+            identity: everything that determines the results, as JSON values.
+            resume: whether to continue from what is there.
             every: epochs between states; None for as often as ``SHARE_OF_TIME`` allows.
-            read_only: with ``resume``, leave every file as it is: to look, not to go on.
+            read_only: with ``resume``, look without changing any file.
 
         Raises:
             InputError: the directory holds something and ``resume`` is false, or it holds no checkpoints, or those of
@@ -165,7 +165,7 @@ class Checkpoints:
     # Finished replicas
 
     def finished(self) -> list[Finished]:
-        """Replicas that are finished, in order; a file that is damaged is named and left out."""
+        """Finished replicas, in order; a damaged file is reported and left out."""
         found: list[Finished] = []
         for path in sorted((self.directory / "finished").glob("*.npz")):
             if not (name := re.fullmatch(r"(\d{9})-(\d{9})\.npz", path.name)):
@@ -182,7 +182,7 @@ class Checkpoints:
         return found
 
     def finish(self, first: int, count: int, arrays: Mapping[str, np.ndarray]) -> Finished:
-        """Keep the results of replicas that are finished."""
+        """Save the results of finished replicas."""
         path = self.directory / "finished" / f"{first:09d}-{first + count - 1:09d}.npz"
         if leads():
             with written_whole(path) as file:
@@ -193,23 +193,23 @@ class Checkpoints:
     # Replicas in training
 
     def due(self, epoch: int) -> bool:
-        """Whether a state is to be saved after that epoch."""
+        """Whether a state is due to be saved after that epoch."""
         if self._every is not None:
             return epoch % self._every == 0
         return time.perf_counter() - self._last_saved >= max(LEAST_BETWEEN, self._cost / SHARE_OF_TIME)
 
     def save(self, first: int, count: int, state: Any, history: Mapping[str, np.ndarray], seconds: list[float]) -> None:
-        """Begin to save a state; it is written while training goes on.
+        """Start saving a state; it is written while training continues.
 
         Args:
             first: number of the first replica in it.
-            count: how many; leaves of ``state`` may have more rows, which do not matter.
+            count: number of replicas; leaves of ``state`` may have more rows, which are ignored.
             state: pytree of arrays ``[R, ...]``.
             history: arrays ``[count, T, epochs so far]``.
             seconds: of each epoch so far.
 
         Raises:
-            OSError: it, or one begun before, cannot be written.
+            OSError: this state or an earlier one cannot be written.
         """
         import orbax.checkpoint as ocp
 
@@ -234,7 +234,7 @@ class Checkpoints:
         self._last_saved = time.perf_counter()
 
     def wait(self) -> None:
-        """Wait until everything saved is on the disk.
+        """Wait until everything is on disk.
 
         Raises:
             OSError: it cannot be written.
@@ -244,11 +244,11 @@ class Checkpoints:
                 self._manager.wait_until_finished()
 
     def steps(self) -> list[int]:
-        """Numbers of the states that are there, newest first."""
+        """Numbers of the existing states, newest first."""
         return sorted(self._open().all_steps(), reverse=True) if (self.directory / "states").is_dir() else []
 
     def notes(self, step: int) -> Saved:
-        """What a state says of itself.
+        """A state's own notes.
 
         Raises:
             DamagedError: it is not what was saved.
@@ -265,7 +265,7 @@ class Checkpoints:
         return self._read(step, read)
 
     def _read(self, step: int, read: Callable[[], _T]) -> _T:
-        """What ``read`` returns; whatever it raises as a DamagedError."""
+        """The result of ``read``; any exception becomes a DamagedError."""
         with _silence():
             result, reason = None, ""
             try:
@@ -288,8 +288,8 @@ class Checkpoints:
 
         Args:
             saved: which.
-            state: what it is to become, as ``jax.ShapeDtypeStruct`` with shardings; its leaves may have more or fewer
-                rows than when it was saved, at least ``saved.count``.
+            state: the target, as ``jax.ShapeDtypeStruct`` with shardings; its leaves may have more or fewer rows than
+                when it was saved, but at least ``saved.count``.
             history: shapes ``[count, T, epochs so far]``.
 
         Raises:
@@ -321,7 +321,7 @@ class Checkpoints:
         return back
 
     def forget(self) -> None:
-        """Remove the states: the replicas in them are finished."""
+        """Remove the states, whose replicas are finished."""
         if self._manager is not None:
             self.wait()
             with _disk_errors():
@@ -329,7 +329,7 @@ class Checkpoints:
                     self._manager.delete(step)
 
     def place(self, step: int) -> Path:
-        """Where a state is."""
+        """The directory of a state."""
         return self.directory / "states" / str(step)
 
     def _open(self) -> "ocp.CheckpointManager":
@@ -366,18 +366,18 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def _with_elements(state: Any) -> Any:
-    """A pytree as it is saved: Orbax refuses arrays without elements, and None stands for them."""
+    """A pytree as it is saved: with None for arrays without elements, which Orbax refuses."""
     return jax.tree.map(lambda leaf: leaf if math.prod(leaf.shape) else None, state)
 
 
 def _or_empty(shape: jax.ShapeDtypeStruct, read: Array | None) -> Array:
-    """The reverse, of one array."""
+    """The reverse, for one array."""
     return jnp.empty(shape.shape, shape.dtype, device=shape.sharding) if read is None else read
 
 
 @jax.jit
 def _row_sums(state: Any) -> list[UInt32[Array, "R"]]:
-    """Of every leaf ``[R, ...]``, a sum of its bits by row, weighted by odd numbers: no change of one word escapes."""
+    """Weighted sums of the bits of every leaf ``[R, ...]`` by row; odd weights detect any change of one word."""
 
     def one(leaf: Array) -> UInt32[Array, "R"]:
         bits = lax.bitcast_convert_type(leaf, jnp.uint32)
@@ -410,13 +410,13 @@ def _digest(notes: Mapping[str, Any]) -> str:
 
 
 def _not_orbax(record: logging.LogRecord) -> bool:
-    """Whether to log something: not what Orbax says of an error, traceback and all, before it raises it."""
+    """Log filter: drops Orbax's traceback of an error that it raises anyway."""
     return "orbax" not in Path(record.pathname).parts
 
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """Let Orbax not complain of a damaged state at length, nor of what it had begun to read besides and abandons."""
+    """Silence Orbax's long complaints about a damaged state and about other reads that it abandons."""
     disabled, hook = logging.root.manager.disable, sys.unraisablehook
     logging.disable()
     sys.unraisablehook = lambda _: None
@@ -431,7 +431,7 @@ def _silence() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _disk_errors() -> Iterator[None]:
-    """Give what Orbax and TensorStore raise for a full or read-only disk the type that it has elsewhere."""
+    """Turn what Orbax and TensorStore raise for a full or read-only disk into an OSError."""
     try:
         yield
     except OSError:

@@ -1,4 +1,4 @@
-"""What a sweep will take, before it is begun: memory, operations and, from a short trial run, time."""
+"""What a sweep will take, before it starts: memory, operations and, from a short trial run, time."""
 
 import math
 import time
@@ -19,10 +19,10 @@ from mlp_jax.training.epoch import aligned
 from mlp_jax.training.recipe import Recipe
 
 OPERATIONS_A_PASS = 2e11
-"""Of a calibration pass, about: a second or two on a slow machine."""
+"""Operations in a calibration pass, roughly: a second or two on a slow machine."""
 
 FEWEST, MOST = 4, 128
-"""Minibatches of a calibration pass."""
+"""Most minibatches in a calibration pass."""
 
 MEASURED_FOR = 1.0
 """Seconds for which passes are repeated; there are at least three."""
@@ -30,16 +30,16 @@ MEASURED_FOR = 1.0
 
 @dataclass(frozen=True)
 class Calibration:
-    """What was run to know how long things take.
+    """The trial run that times are extrapolated from.
 
     Attributes:
-        minibatches: trained in a pass.
+        minibatches: trained per pass.
         replicas: trained side by side, on all devices together.
-        passes: how many were timed; the times are medians.
+        passes: number of timed passes; the times are medians.
         compile: seconds of tracing and compiling the programs.
-        step: seconds of a minibatch.
+        step: seconds per minibatch.
         validation: seconds of scoring the validation split.
-        seconds: what all this took.
+        seconds: duration of the trial run.
     """
 
     minibatches: int
@@ -59,12 +59,12 @@ class Forecast:
         trials, replicas: how many.
         epochs: of each trial.
         parameters: of all trials.
-        operations: floating-point, of all trials in an epoch's training (``operations``).
+        operations: floating-point operations of training all trials for an epoch (``operations``).
         plan: how replicas are shared out, and what memory a device needs.
-        turns: of a device in an epoch, all chunks together: groups of replicas that follow one another.
+        turns: groups of replicas that a device trains one after another in an epoch, over all chunks.
         checkpoint_bytes: of the state of a chunk.
         parameter_bytes: of all trained parameters.
-        calibration: what the times are from.
+        calibration: the trial run that the times come from.
         epoch: seconds expected for an epoch of all trials.
         training: seconds expected for all epochs.
         evaluate: seconds expected for the final scores.
@@ -86,7 +86,7 @@ class Forecast:
 
     @property
     def seconds(self) -> float:
-        """Expected for the sweep: compilation, training, final scores; without what is written and drawn."""
+        """Seconds expected for compilation, training and final scores; writing and drawing are not included."""
         return self.calibration.compile + self.training + self.evaluate
 
 
@@ -145,7 +145,7 @@ def _of_stage(stage: Stage) -> Forecast:
 
 
 def _together(each: Sequence[Forecast]) -> Forecast:
-    """Of blocks that follow one another; plan and calibration are those of the one that needs most memory."""
+    """The total of consecutive blocks; plan and calibration are those of the block that needs most memory."""
     greatest = max(each, key=lambda one: one.plan.bytes_used)
     calibration = replace(
         greatest.calibration,
@@ -195,13 +195,13 @@ def _calibrate(stage: Stage, step_operations: int) -> Calibration:
 
 
 def _without(array: np.ndarray, first: int, last: int) -> np.ndarray:
-    """An array without some of its rows."""
+    """The first rows of an array."""
     kept = aligned((len(array) - last + first, *array.shape[1:]), array.dtype)
     return np.concatenate([array[:first], array[last:]], out=kept)
 
 
 def _median_seconds(run: Callable[[], Any]) -> tuple[float, int]:
-    """Of calls after a first one; and of how many."""
+    """Median seconds of calls after the first one, and the number of those calls."""
     jax.block_until_ready(run())
     seconds: list[float] = []
     while len(seconds) < 3 or sum(seconds) < MEASURED_FOR:

@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,7 +16,7 @@ from mlp_jax.training.axes import AXES, RULE, Trial, check_trial
 
 ARTICLE_WIDTHS = (10, 25, 50, 100, 150, 200)
 MOST_TRIALS = 10_000_000
-"""Of a grid; more than any machine trains, and few enough to list."""
+"""Most trials of a grid: more than any machine trains, and few enough to list."""
 
 __all__ = ["ARTICLE_WIDTHS", "MOST_TRIALS", "Grid", "Trial"]
 
@@ -26,10 +26,10 @@ _TOGETHER = (
     ("parametrization", "base_width"),
     ("network", "hidden_units"),
 )
-"""Axes whose values have to fit each other (``check_trial``)."""
+"""Groups of axes whose values have to fit each other (``check_trial``)."""
 
 Values = Mapping[str, tuple[Any, ...]]
-"""Of each axis, by plural name."""
+"""The values on each axis, by the axis's plural name."""
 
 
 @dataclass(frozen=True, init=False)
@@ -39,7 +39,7 @@ class Grid:
     Grids are added with ``+``; a trial that is in both is in the sum once.
 
     Attributes:
-        products: of each summand the values on every axis.
+        products: the values on every axis, for each summand.
     """
 
     products: tuple[Values, ...]
@@ -52,7 +52,7 @@ class Grid:
         seeds: Sequence[int] | int = 5,
         **others: Sequence[Any],
     ) -> None:
-        """Make the grid of all combinations.
+        """Make a grid of all combinations.
 
         Args:
             hidden_units: widths M of the hidden layer; 0 for none (softmax, logistic or linear regression), a tuple for
@@ -81,10 +81,10 @@ class Grid:
 
     @classmethod
     def of(cls, trials: Iterable[Trial]) -> "Grid":
-        """The grid of these very trials.
+        """Make a grid of exactly these trials.
 
         Raises:
-            InputError: there is none, or one that makes no sense.
+            InputError: there is no trial, or one that makes no sense.
         """
         products: list[Values] = []
         for trial in trials:
@@ -95,19 +95,59 @@ class Grid:
         return _sum(products)
 
     def __add__(self, other: "Grid") -> "Grid":
-        """The trials of both."""
+        """The trials of both grids."""
         instance("a summand", other, Grid, "an mlp_jax.Grid")
         return _sum([*self.products, *other.products])
 
+    def __sub__(self, other: "Grid") -> "Grid":
+        """The trials that the other lacks, in as few products as their order allows.
+
+        Raises:
+            InputError: it lacks none.
+        """
+        instance("a grid to take away", other, Grid, "an mlp_jax.Grid")
+        theirs = set(other.trials)
+        left = [trial for trial in self.trials if trial not in theirs]
+        if not left:
+            raise InputError("the grids have the same trials: expected one that the other lacks")
+        return _sum(_factored(left))
+
+    def united(self, other: "Grid") -> "Grid":
+        """The trials of both, as they would have been asked for at once: in one product, if they are one.
+
+        The values on an axis ascend if those of each grid do; else those of the other follow behind.
+        """
+        instance("a grid to unite with", other, Grid, "an mlp_jax.Grid")
+        both = self + other
+        ranks = []
+        for name in _fastest():
+            values = list(both.values(name))
+            if all(_ascend(grid.values(name)) for grid in (self, other)):
+                values.sort()
+            ranks.append({value: rank for rank, value in enumerate(values)})
+
+        def place(trial: Trial) -> tuple[int, ...]:
+            return tuple(rank[getattr(trial, name)] for name, rank in zip(_fastest(), ranks, strict=True))
+
+        return _sum(_factored(sorted(both.trials, key=place)))
+
+    def changed(self, change: Callable[[Values], Mapping[str, Any]]) -> "Grid":
+        """Every product with the values that ``change`` makes of it, by plural name, in place of its own.
+
+        Raises:
+            InputError: values that make no sense, or do not go together.
+        """
+        return _sum([_product({**product, **change(product)}) for product in self.products])
+
     def values(self, name: str) -> tuple[Any, ...]:
-        """The values that trials have on an axis, in the order in which they come."""
+        """The values that trials have on an axis, in order of appearance."""
         return tuple(dict.fromkeys(value for product in self.products for value in product[AXES[name].plural]))
 
     @property
     def axes(self) -> dict[str, Any]:
         """The grid as JSON holds it: the values on each axis that is used; of a sum, all its products as ``grids`` too.
 
-        Used are the article's axes and all whose values differ from the defaults.
+        The article's axes are always included, the others where a value is not the default.
         """
         each = [_used(product) for product in self.products]
         if len(each) == 1:
@@ -132,15 +172,15 @@ class Grid:
     @cached_property
     def trials(self) -> tuple[Trial, ...]:
         """Every combination, seeds varying fastest; of a sum, one summand after another."""
-        fastest = sorted(AXES.values(), key=lambda axis: axis.name == "seed")
+        fastest = _fastest()
         found: dict[Trial, None] = {}
         for product in self.products:
-            for values in itertools.product(*(product[axis.plural] for axis in fastest)):
-                found[Trial(**dict(zip((axis.name for axis in fastest), values, strict=True)))] = None
+            for values in itertools.product(*(product[AXES[name].plural] for name in fastest)):
+                found[Trial(**dict(zip(fastest, values, strict=True)))] = None
         return tuple(found)
 
     def check(self, task: str) -> None:
-        """Raise InputError if any trial is not for that task."""
+        """Raise InputError if some trial does not suit the task."""
         for product in self.products:
             first = _first(product)
             for name in ("label_smoothing", "label_noise"):
@@ -172,6 +212,31 @@ def _sum(products: Sequence[Values]) -> Grid:
     grid = Grid.__new__(Grid)
     object.__setattr__(grid, "products", tuple(products))
     return grid
+
+
+def _fastest() -> list[str]:
+    """Names of the axes, from the one that varies slowest in a product's trials to the seed."""
+    return sorted(AXES, key=lambda name: name == "seed")
+
+
+def _ascend(values: Sequence[Any]) -> bool:
+    numbers = all(isinstance(value, int | float) for value in values)
+    return numbers and all(less < more for less, more in itertools.pairwise(values))
+
+
+def _factored(trials: Sequence[Trial]) -> list[Values]:
+    """Products that have these trials and no others, each once: of those that differ on one axis alone, one is made.
+
+    Seeds come first: trials that are repeated by the same seeds are joined then on other axes.
+    """
+    rows = [tuple((value,) for value in trial) for trial in trials]
+    for name in _fastest()[::-1]:
+        place = Trial._fields.index(name)
+        joined: dict[tuple[Any, ...], list[Any]] = {}
+        for row in rows:
+            joined.setdefault(row[:place] + row[place + 1 :], []).extend(row[place])
+        rows = [(*rest[:place], tuple(values), *rest[place:]) for rest, values in joined.items()]
+    return [{axis.plural: values for axis, values in zip(AXES.values(), row, strict=True)} for row in rows]
 
 
 def _first(product: Values) -> Trial:

@@ -26,16 +26,16 @@ from mlp_jax.training.epoch import DeviceData, State
 
 @dataclass(frozen=True)
 class Stage:
-    """A block, and how it is trained.
+    """A block and how it is trained.
 
     Attributes:
         block: the trials.
         parts: the programs that train them.
-        plan: how they are shared out.
-        host: the examples, as these programs are given them (``stack_splits``).
-        rounds: which to train, numbered from the first of all training.
-        begin: state of replicas before these rounds, given their numbers in the block; None for the initial one.
-        keep_state: whether the optimizer state is kept of replicas that are finished.
+        plan: how they are distributed.
+        host: the examples, in the form that these programs take (``stack_splits``).
+        rounds: to train, numbered from the beginning of training.
+        begin: state of replicas before these rounds, given their numbers in the block; None for the initial state.
+        keep_state: whether to keep the optimizer state of finished replicas.
     """
 
     block: Block
@@ -53,14 +53,14 @@ class Stage:
 
     @property
     def work(self) -> float:
-        """Operations of an epoch of one replica's training."""
+        """Operations of training one replica for an epoch."""
         program = self.parts.whole
         problem = program.layout.problem
         return program.trained_on * (1.0 + sum(map(problem.operations, program.layout.networks)))
 
     @property
     def span(self) -> range:
-        """Numbers of its replicas among those of the sweep."""
+        """Numbers of its replicas, counted through the sweep."""
         return range(self.block.first, self.block.first + self.block.replicas)
 
 
@@ -71,10 +71,10 @@ class Timing:
     Attributes:
         prepare: data to the devices, initial weights.
         compile: tracing and compiling the programs that train and score.
-        chunks: for each chunk of replicas, each epoch of all its trials, as the host saw it (an average over the epochs
-            between two reports).
+        chunks: for each chunk of replicas, each epoch of all its trials, as measured by the host (the average over
+            the epochs between two reports).
         evaluate: final scores of the three splits.
-        saving: what training waited for checkpoints.
+        saving: time that training waited for checkpoints.
     """
 
     prepare: float
@@ -96,11 +96,11 @@ class Timing:
 
 @dataclass(frozen=True)
 class Trained:
-    """Replicas that are finished: arrays by name, here or in a file; ``first`` counts from the sweep's first one.
+    """Finished replicas: arrays by name, in memory or in a file; ``first`` counts from the sweep's first replica.
 
     ``history/...`` are ``[R, T, epochs]``, ``final/...`` ``[R, T]``, ``hits/...`` ``[R, T, ...]`` as ``packed`` leaves
-    them, ``params/i`` and ``frozen/i`` the leaves of their parameters, ``state/i`` those of the optimizer state where
-    it is kept, ``seconds`` an entry an epoch.
+    them, ``params/i`` and ``frozen/i`` the leaves of their parameters, ``state/i`` those of the optimizer state if
+    it is kept, ``seconds`` one entry per epoch.
     """
 
     first: int
@@ -145,7 +145,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class _Resumed:
-    """A state read back: its stage and replicas, the rows of its arrays, rounds trained; the arrays of each part."""
+    """A restored state: its stage and replicas, the rows of its arrays, rounds trained, and the arrays of each part."""
 
     stage: Stage
     chunk: range
@@ -155,7 +155,7 @@ class _Resumed:
 
 
 class _TooLargeError(Exception):
-    """Replicas do not fit in memory together."""
+    """The replicas of a chunk do not fit in memory together."""
 
 
 class Loop:
@@ -182,12 +182,12 @@ class Loop:
 
     @property
     def timing(self) -> Timing:
-        """Where the time went so far."""
+        """Where the time has gone so far."""
         chunks = tuple(tuple(self._seconds[first]) for first in sorted(self._seconds))
         return Timing(self._prepare, self._compile, chunks, self._evaluate, self._saving)
 
     def run(self, started: float) -> list[Trained]:
-        """Train every replica that is not finished yet; ``started`` is when preparing began."""
+        """Train every replica that is not finished yet; ``started`` is when preparation started."""
         trained, resumed = self._recover()
         self._before = self._done
         finished = [range(t.first, t.first + t.count) for t in trained]
@@ -223,7 +223,7 @@ class Loop:
         behind: int,
         started: float,
     ) -> None:
-        """Train the chunks of a stage that are pending; ``behind`` are those of the stages after it."""
+        """Train the pending chunks of a stage; ``behind`` are those of later stages."""
         mesh = stage.parts.mesh_size
         data = stage.parts.put_data(*stage.host)
         self._prepare += time.perf_counter() - started
@@ -248,7 +248,7 @@ class Loop:
                     ) from None
                 rows = _padded(math.ceil(len(chunk) / 2), mesh)
                 warnings.warn(
-                    f"out of memory with {len(chunk)} replicas together: going on with {rows}",
+                    f"out of memory with {len(chunk)} replicas together: continuing with {rows}",
                     SweepWarning,
                     stacklevel=2,
                 )
@@ -272,7 +272,7 @@ class Loop:
     # Beginning
 
     def _recover(self) -> tuple[list[Trained], _Resumed | None]:
-        """What earlier processes left: finished replicas, and the newest good state of unfinished ones."""
+        """Load what earlier processes left: finished replicas, and the newest good state of unfinished ones."""
         if self._saver is None:
             return [], None
         trained = []
@@ -296,14 +296,14 @@ class Loop:
                 resumed = self._restore(saved)
             except DamagedError as damage:
                 damaged = True
-                warnings.warn(f"{damage}: passed over", SweepWarning, stacklevel=2)
+                warnings.warn(f"{damage}: skipped", SweepWarning, stacklevel=2)
                 continue
             if damaged:
                 place, epoch = self._saver.place(step), resumed.rounds * resumed.stage.parts.whole.recipe.report_every
-                warnings.warn(f"going on from {place}, epoch {epoch}", SweepWarning, stacklevel=2)
+                warnings.warn(f"continuing from {place}, epoch {epoch}", SweepWarning, stacklevel=2)
             return trained, resumed
         if damaged:
-            warnings.warn("no good state is left: training begins again", SweepWarning, stacklevel=2)
+            warnings.warn("no good state is left: training starts again", SweepWarning, stacklevel=2)
         return trained, None
 
     def _at(self, replica: int) -> tuple[Stage, Record]:
@@ -382,7 +382,7 @@ class Loop:
         return self._finish(stage, record, chunk, states, [each.frozen for each in replicas])
 
     def _rows(self, stage: Stage, split: str) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
-        """Where a split begins and ends in the data; of the training split, what is trained on."""
+        """First and last row of a split in the data; of the training split, of the rows that are trained on."""
         sizes, place = list(self._splits.values()), list(self._splits).index(split)
         first = sum(sizes[:place])
         last = first + (stage.parts.whole.trained_on if split == "train" else sizes[place])
@@ -391,7 +391,7 @@ class Loop:
     def _finish(
         self, stage: Stage, record: Record, chunk: range, states: Sequence[State], frozen: Sequence[Params]
     ) -> Trained:
-        """Keep what is known of a chunk that is trained."""
+        """Store the results of a trained chunk."""
         first = stage.block.first + chunk.start
         arrays = record.arrays(chunk) | {"seconds": np.array(self._seconds[first])}
         trees = {"params": stage.parts.join([each.params for each in states]), "frozen": stage.parts.join(frozen)}
@@ -411,7 +411,7 @@ class Loop:
         return Trained(first, len(chunk), arrays if whole else finished)
 
     def _save_or_stop(self, stage: Stage, record: Record, chunk: range, states: tuple[State, ...], number: int) -> bool:
-        """Save if that is due after so many rounds; whether the sweep is to stop here."""
+        """Save if that is due after so many rounds; returns whether the sweep is to stop here."""
         recipe = stage.parts.whole.recipe
         between = stage.rounds.start < number < stage.rounds.stop
         stop = self._stop()
@@ -428,7 +428,7 @@ class Loop:
         return stop
 
     def _forget(self, stage: Stage, record: Record, chunk: range) -> None:
-        """That a chunk was trained in part."""
+        """Discard what is recorded of a partly trained chunk."""
         rounds = len(self._seconds.pop(stage.block.first + chunk.start, []))
         self._done -= len(chunk) * stage.work * rounds * stage.parts.whole.recipe.report_every
         self._before = min(self._before, self._done)
@@ -453,10 +453,10 @@ class Loop:
 
 
 def saved_shapes(program: Program, saved: Saved, rows: int) -> tuple[Any, dict[str, jax.ShapeDtypeStruct]]:
-    """What ``Checkpoints.restore`` is to make of a state: shapes of the state of a program, and of its history.
+    """The target of ``Checkpoints.restore``: shapes of a program's state and of its history.
 
     Args:
-        program: that it is a state of.
+        program: the program whose state it is.
         saved: which.
         rows: R of the state's leaves, a multiple of the number of the program's devices.
     """
@@ -477,7 +477,7 @@ def _scalar(parts: Parts, value: int) -> tuple[jax.Array, ...]:
 
 
 def _padded(replicas: int, mesh_size: int) -> int:
-    """So many replicas, and as many more as it takes to give each device the same number."""
+    """That number of replicas, rounded up to the same number for each device."""
     return math.ceil(replicas / mesh_size) * mesh_size
 
 
@@ -486,7 +486,7 @@ def _shifted(chunk: range, by: int) -> range:
 
 
 def _chunks(spans: Sequence[range], replicas: int, size: int, offset: int = 0) -> Iterator[range]:
-    """The replicas from offset on that are in none of the spans, in runs of at most ``size``."""
+    """The replicas from ``offset`` on that are in none of the spans, in runs of at most ``size``."""
     position, end = offset, offset + replicas
     for start, stop in [*sorted((span.start, span.stop) for span in spans), (end, end)]:
         while position < start:

@@ -1,4 +1,4 @@
-"""What every trial makes of every example of the validation and the test split, which none was trained on."""
+"""How every trial does on every example of the validation and test splits."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,25 +13,25 @@ SPLITS = ("validation", "test")
 
 
 def packed(hits: Num[np.ndarray, "*many N"]) -> np.ndarray:
-    """Hits as they are kept: of truth values the bits, ``[..., ⌈N / 8⌉]`` (np.packbits); others as they are."""
+    """Hits as they are stored: booleans as bits, ``[..., ⌈N / 8⌉]`` (np.packbits); others unchanged."""
     return np.packbits(hits, axis=-1) if hits.dtype == bool else hits.astype(np.float32, copy=False)
 
 
 @dataclass(frozen=True)
 class Outcomes:
-    """Whether each trial, and the trivial guess, is right about each example; for regression, the squared errors.
+    """Whether each trial, and the trivial guess, is right on each example; for regression, squared errors.
 
-    The trivial guess is always the commonest class of the training split, or its mean. Dicts have a key a split,
-    ``validation`` and ``test``, of N examples.
+    The trivial guess is always the commonest class of the training split, or its mean. Dicts have one
+    key per split, ``validation`` and ``test``, of N examples.
 
     Attributes:
-        sizes: N.
-        hits: of every trial: bits ``[trials, ⌈N / 8⌉]``, uint8, as np.packbits leaves them, 1 for right; or squared
+        sizes: N of each split.
+        hits: for every trial bits ``[trials, ⌈N / 8⌉]``, uint8, as np.packbits makes them, 1 for right; or squared
             errors ``[trials, N]``, float32, means over outputs.
-        guess: of the trivial guess: the same, ``[⌈N / 8⌉]`` or ``[N]``.
-        variance: of the targets, which R² divides squared errors by; 0 where they do not vary, and NaN for classes.
+        guess: the same for the trivial guess, ``[⌈N / 8⌉]`` or ``[N]``.
+        variance: variance of the targets, by which R² divides squared errors; 0 if they do not vary, NaN for classes.
 
-    Of a run of an earlier version the last three are empty, and ``sizes`` too, unless the score is an accuracy.
+    For runs of earlier versions the last three are empty, and ``sizes`` as well, unless the score is an accuracy.
     """
 
     sizes: dict[str, int]
@@ -41,7 +41,7 @@ class Outcomes:
 
     @classmethod
     def of(cls, dataset: Dataset, hits: Mapping[str, np.ndarray]) -> "Outcomes":
-        """Those of a data set's splits, from the hits of every trial, ``packed``."""
+        """Outcomes on a data set's splits, from the hits of every trial, ``packed``."""
         task, train = get_task(dataset.task), dataset.train.targets
         targets = {split: dataset.splits[split].targets for split in SPLITS}
         return cls(
@@ -53,7 +53,7 @@ class Outcomes:
 
     @property
     def known(self) -> bool:
-        """Whether it is known what each example makes."""
+        """Whether results are known example by example."""
         return bool(self.hits)
 
     @property
@@ -62,10 +62,10 @@ class Outcomes:
         return self.known and self.hits["test"].dtype != np.uint8
 
     def merit(self, split: str, trials: Sequence[int], measure: str = "score") -> Float[np.ndarray, "trials N"]:
-        """What each example adds to a measure of these trials, more for better: its means differ as the measure does.
+        """Each example's contribution to a measure of trials, higher for better: means differ as the measure does.
 
         Args:
-            split: of the examples.
+            split: name of the split.
             trials: their numbers.
             measure: ``score``: 1 for right and 0 for wrong, or minus the squared error as a part of the variance of the
                 split's targets (NaN where they do not vary); ``loss``: minus the squared error.
@@ -73,7 +73,7 @@ class Outcomes:
         return self._merit(split, self.hits[split][list(trials)], measure)
 
     def guess_merit(self, split: str, measure: str = "score") -> Float[np.ndarray, "1 N"]:
-        """The same of the trivial guess."""
+        """The same for the trivial guess."""
         return self._merit(split, self.guess[split][None], measure)
 
     def _merit(self, split: str, hits: np.ndarray, measure: str) -> Float[np.ndarray, "trials N"]:
@@ -82,7 +82,7 @@ class Outcomes:
         return -hits.astype(np.float64) / (1.0 if measure == "loss" else self.variance[split] or np.nan)
 
     def mean_hits(self, split: str) -> Float[np.ndarray, "trials"]:
-        """Mean of each trial's hits: its accuracy, or its mean squared error."""
+        """Mean of each trial's hits: accuracy, or mean squared error."""
         hits = self.hits[split]
         if hits.dtype == np.uint8:
             return np.bitwise_count(hits).sum(axis=1, dtype=float) / self.sizes[split]
@@ -90,5 +90,5 @@ class Outcomes:
 
 
 def unpacked(bits: UInt8[np.ndarray, "*many bytes"], count: int) -> np.ndarray:
-    """The reverse of ``packed`` for truth values: ``[..., N]`` of 0 and 1."""
+    """The reverse of ``packed`` for booleans: ``[..., N]`` of 0 and 1."""
     return np.unpackbits(bits, axis=-1, count=count)

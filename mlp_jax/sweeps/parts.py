@@ -1,4 +1,4 @@
-"""A sweep's program, and its parts: trials of every replica shared out to devices of their own, which run together."""
+"""A sweep's program and its parts: the trials of every replica divided among devices, which run at the same time."""
 
 import heapq
 import math
@@ -24,20 +24,20 @@ FIXED_ROWS = 32
 them (benchmarks/roofline.py)."""
 
 WORTH = 2e11
-"""Operations that take about as long as another program takes to compile; parts that save fewer are not worth it."""
+"""Operations that take about as long as compiling another program; parts that save fewer are not worth it."""
 
 
 KEPT_SWEEPS = 8
-"""Of how many sweeps a process keeps the compiled programs, for when the like is asked for again."""
+"""Number of sweeps whose compiled programs a process keeps for sweeps of the same shapes."""
 
 
 @dataclass(frozen=True)
 class Sharing:
-    """How the trials of a sweep are shared out to devices.
+    """How the trials of a sweep are divided among devices.
 
     Attributes:
-        slots: of each part, ascending; every slot of the layout is in one.
-        devices: how many each part has, to share out the replicas to.
+        slots: those of each part, ascending; every slot of the layout is in one part.
+        devices: number of devices of each part, over which replicas are distributed.
     """
 
     slots: tuple[tuple[int, ...], ...]
@@ -45,18 +45,18 @@ class Sharing:
 
 
 def undivided(layout: Layout, replicas: int, devices: int) -> Sharing:
-    """All trials together; replicas alone are shared out."""
+    """All trials together; only replicas are distributed."""
     return Sharing((tuple(range(layout.trials)),), min(devices, replicas))
 
 
 def share_out(rows: Sequence[int], replicas: int, devices: int, operations: float) -> Sharing:
-    """Divide trials into parts and devices among them, so that the device that has most to do has as little as can be.
+    """Divide trials into parts, and devices among them, so that the busiest device has the least to do.
 
     Args:
         rows: hidden units of each slot.
-        replicas: how many there are of each.
-        devices: that there are.
-        operations: in training one replica to the end.
+        replicas: number of replicas.
+        devices: number of devices.
+        operations: number in training one replica to the end.
     """
     unit = operations / (FIXED_ROWS + sum(rows))
 
@@ -70,7 +70,7 @@ def share_out(rows: Sequence[int], replicas: int, devices: int, operations: floa
 
 
 def _balanced(rows: Sequence[int], count: int) -> tuple[tuple[int, ...], ...]:
-    """Slots in so many parts, of about as many rows: the widest first, each to the part that has fewest yet."""
+    """Divide slots into that many parts of about equal rows: the widest first, each to the part with fewest so far."""
     parts: list[tuple[int, int, list[int]]] = [(0, number, []) for number in range(count)]
     for slot in sorted(range(len(rows)), key=lambda slot: -rows[slot]):
         taken, number, slots = heapq.heappop(parts)
@@ -80,9 +80,9 @@ def _balanced(rows: Sequence[int], count: int) -> tuple[tuple[int, ...], ...]:
 
 
 class Runs(NamedTuple):
-    """The compiled functions of a sweep: ``init`` of all trials together, the others of each part.
+    """The compiled functions of a sweep: ``init`` for all trials together, the others for each part.
 
-    Each argument and each result of those has a value a part.
+    Arguments and results of the latter have one value per part.
     """
 
     begin: Any
@@ -90,18 +90,18 @@ class Runs(NamedTuple):
     score: tuple[Any, ...]
 
     def epoch(self, *arguments: Sequence[Any]) -> tuple[tuple[State, ...], tuple[EpochMeans, ...]]:
-        """Begin ``Program.epoch`` on the devices of every part."""
+        """Start ``Program.epoch`` on the devices of every part."""
         done = (run(*values) for run, *values in zip(self.train, *arguments, strict=True))
         states, means = zip(*done, strict=True)
         return states, means
 
     def evaluate(self, *arguments: Sequence[Any]) -> tuple[Scored, ...]:
-        """Begin ``Program.evaluate`` on the devices of every part."""
+        """Start ``Program.evaluate`` on the devices of every part."""
         return tuple(run(*values) for run, *values in zip(self.score, *arguments, strict=True))
 
     @property
     def bytes(self) -> int:
-        """What training or scoring needs of the device that needs most; 0 where JAX does not say."""
+        """Bytes that training or scoring needs on the device that needs most; 0 if JAX does not say."""
         return max(map(_bytes_of, (*self.train, *self.score)))
 
 
@@ -116,12 +116,12 @@ def _bytes_of(compiled: Any) -> int:
 
 @dataclass(frozen=True)
 class Parts:
-    """The programs that train a sweep, each some of the trials of every replica.
+    """The programs that train a sweep, each of which trains some of the trials of every replica.
 
     Attributes:
-        whole: what trains all of them; where there is one part, it is that.
-        slots: of ``whole``'s layout, those of each part.
-        programs: of each part, on devices of its own.
+        whole: the program for all trials; the only part's, if there is one part.
+        slots: each part's slots of ``whole``'s layout.
+        programs: each part's program, on its own devices.
     """
 
     whole: Program
@@ -130,21 +130,21 @@ class Parts:
 
     @property
     def mesh_size(self) -> int:
-        """Over how many devices a part shares out the replicas."""
+        """Number of devices over which a part distributes the replicas."""
         return self.whole.mesh.size
 
     @property
     def devices(self) -> tuple[jax.Device, ...]:
-        """All that train."""
+        """All devices that train."""
         return tuple(device for program in self.programs for device in program.mesh.devices.flat)
 
     def changed(self, **fields: Any) -> "Parts":
-        """The same with other fields of every ``Program``."""
+        """The same parts with other fields of every ``Program``."""
         whole, *programs = (replace(program, **fields) for program in (self.whole, *self.programs))
         return Parts(whole, self.slots, tuple(programs))
 
     def put(self, array: np.ndarray) -> tuple[jax.Array, ...]:
-        """An array, whole, on every device: of each part the same."""
+        """An array replicated on every device, for each part."""
         return tuple(put(array, program.everywhere) for program in self.programs)
 
     def put_data(self, features: np.ndarray, targets: np.ndarray) -> tuple[DeviceData, ...]:
@@ -152,11 +152,11 @@ class Parts:
         return tuple(map(DeviceData, self.put(features), self.put(targets)))
 
     def compile(self, replicas: int, data: Sequence[DeviceData]) -> Runs:
-        """All that training so many replicas takes; what is traced is compiled while the rest is traced.
+        """Compile everything for that many replicas; traced programs are compiled while the others are traced.
 
         Args:
-            replicas: how many, a multiple of ``mesh_size``.
-            data: of each part.
+            replicas: number, a multiple of ``mesh_size``.
+            data: each part's data.
         """
         whole, *jits = kept((self.whole, *self.programs), replicas, str(data[0].features.dtype))
         with ThreadPoolExecutor(cores()) as pool:
@@ -213,11 +213,11 @@ class Parts:
 
     @cached_property
     def _rows(self) -> tuple[Mapping[str, Mapping[str, np.ndarray]], ...]:
-        """Of each part, which rows of the arrays of all trials it has."""
+        """For each part, the rows that it has of the arrays of all trials."""
         return tuple(self.whole.layout.rows_of(slots) for slots in self.slots)
 
     def _joined(self, optimizer: str, parts: Mapping[int, Arrays]) -> Arrays:
-        """Those of all trials, from parts by their number."""
+        """The leaves of all trials, from those of parts by number."""
         joined: Arrays = {}
         for key in {key: None for arrays in parts.values() for key in arrays}:
             having = [number for number, arrays in parts.items() if key in arrays]
@@ -226,12 +226,12 @@ class Parts:
         return joined
 
     def _own(self, optimizer: str, arrays: Arrays, number: int) -> Arrays:
-        """Those of one part."""
+        """The leaves of one part."""
         rows = self._rows[number][optimizer]
         return {key: np.asarray(array)[:, rows[key]] for key, array in arrays.items() if key in rows}
 
     def join(self, trees: Sequence[Params]) -> Params:
-        """Parameters of each part as those of all trials."""
+        """Parameters of all trials from those of each part."""
         if len(trees) == 1:
             return trees[0]
         host = [to_host(tree) for tree in trees]
@@ -242,7 +242,7 @@ class Parts:
         return {number: tree[name] for number, tree in enumerate(trees) if name in tree}
 
     def split(self, tree: Params) -> tuple[Params, ...]:
-        """The reverse of ``join``: of each part, on its devices."""
+        """The reverse of ``join``: parameters of each part, on its devices."""
         if len(self.programs) == 1:
             return (tree,)
         return tuple(
@@ -251,7 +251,7 @@ class Parts:
         )
 
     def join_states(self, states: Sequence[State]) -> State:
-        """The states of each part as that of all trials."""
+        """The state of all trials from those of each part."""
         if len(states) == 1:
             return states[0]
         host = [to_host(state) for state in states]
@@ -294,15 +294,15 @@ class Parts:
 
 @lru_cache(maxsize=KEPT_SWEEPS)
 def kept(programs: tuple[Program, ...], replicas: int, features: str) -> tuple[Compiled, ...]:
-    """Of each program its functions, the same ones for equal arguments, so that equal sweeps compile once.
+    """The functions of each program, the same for equal arguments, so that equal sweeps compile once.
 
-    ``replicas`` and ``features``, a dtype, tell apart what is compiled anew, so that each goes in its turn.
+    ``replicas`` and ``features`` (a dtype) tell apart what is compiled separately, so that each is dropped in its turn.
     """
     return tuple(map(jitted, programs))
 
 
 def moments(params: Arrays, opt_state: Any) -> tuple[list[Any], Any]:
-    """An optimizer's state taken apart: what has the form of the parameters, as one leaf each, and the rest."""
+    """An optimizer's state taken apart: subtrees that look like the parameters, as one leaf each, and the rest."""
     return jax.tree.flatten(opt_state, is_leaf=lambda node: isinstance(node, dict) and node.keys() == params.keys())
 
 
@@ -311,7 +311,7 @@ def divide(program: Program, sharing: Sharing, devices: Sequence[jax.Device]) ->
 
     Args:
         program: of all trials.
-        sharing: which trials are in which part.
+        sharing: the trials of each part.
         devices: for all parts.
     """
     if len(sharing.slots) == 1:

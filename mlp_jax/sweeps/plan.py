@@ -1,4 +1,4 @@
-"""The plan of a sweep: on which devices, how many replicas side by side, how many in memory together."""
+"""The plan of a sweep: which devices, how many replicas side by side, how many in memory at once."""
 
 import math
 from collections.abc import Sequence
@@ -18,24 +18,24 @@ from mlp_jax.tasks import get_task
 from mlp_jax.training.epoch import ROWS_AT_ONCE
 
 USABLE = 0.8
-"""Of a device's free memory: what is left over is for what no count foresees."""
+"""Share of a device's free memory to use; the rest is for what cannot be counted beforehand."""
 
 
 MOST_NAMED = 8
-"""Idle devices that a plan names, in words."""
+"""Most idle devices that a plan names."""
 
 
 @dataclass(frozen=True)
 class Need:
-    """Bytes on a device.
+    """Bytes needed on a device.
 
     Attributes:
         fixed: the data.
-        kept: of each replica in memory: parameters, Adam's two moments, weights that are not trained, twice over, since
-            an epoch's state cannot always take the place of the last one's.
-        begun: of each replica before its trials are divided among devices; as ``kept`` where they are not.
-        working: of each replica that runs: gradients, activations, the order of the minibatches.
-        saved: of each replica in a checkpoint.
+        kept: per replica in memory: parameters, Adam's two moments and weights that are not trained, twice over, since
+            an epoch's state cannot always reuse the buffers of the last one's.
+        begun: per replica before its trials are divided among devices; like ``kept`` where they are not.
+        working: per running replica: gradients, activations, the order of the minibatches.
+        saved: per replica in a checkpoint.
     """
 
     fixed: int
@@ -45,23 +45,23 @@ class Need:
     saved: int
 
     def total(self, replicas: int, at_once: int) -> int:
-        """Bytes for so many replicas on a device, of which so many run side by side."""
+        """Bytes for that many replicas on a device, ``at_once`` of which run side by side."""
         return self.fixed + max(replicas * self.begun, replicas * self.kept + min(replicas, at_once) * self.working)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How the replicas of a sweep are shared out.
+    """How the replicas of a sweep are distributed over devices and time.
 
     Attributes:
-        replicas: how many there are.
-        parts: in how many the trials of a replica are divided, each on devices of its own.
-        devices: how many train, in all parts.
-        idle: names of the devices that have nothing to do.
-        at_once: replicas side by side on a device.
-        chunk: replicas trained together, on all devices; a multiple of ``devices / parts``.
+        replicas: number of replicas.
+        parts: number of parts into which the trials of a replica are divided, each on its own devices.
+        devices: number of devices that train, in all parts.
+        idle: names of the idle devices.
+        at_once: replicas that run side by side on a device.
+        chunk: replicas in memory together, on all devices; a multiple of ``devices / parts``.
         need: bytes on the device that needs most.
-        memory: bytes that a device has for it.
+        memory: bytes available on a device.
     """
 
     replicas: int
@@ -75,22 +75,22 @@ class Plan:
 
     @property
     def chunks(self) -> int:
-        """How many chunks follow one another."""
+        """Number of consecutive chunks."""
         return math.ceil(self.replicas / self.chunk)
 
     @property
     def padding(self) -> int:
-        """Rows for no replica, so that chunks and devices are alike; computed too where rows go side by side."""
+        """Padding replicas, so that chunks and devices get equal shares; computed if replicas run side by side."""
         return self.chunks * self.chunk - self.replicas
 
     @property
     def bytes_used(self) -> int:
-        """On a device, while a chunk is trained."""
+        """Bytes used on a device while a chunk is trained."""
         return self.need.total(self.share, self.at_once)
 
     @property
     def share(self) -> int:
-        """Replicas of a chunk that a device has."""
+        """Replicas of a chunk on each device."""
         return self.chunk * self.parts // self.devices
 
     def __str__(self) -> str:
@@ -109,29 +109,29 @@ class Plan:
             if together > 1 or self.chunks == 1:
                 parts.append(f"{together} at a time on each" if together > 1 else "one after another")
         if self.padding and self.at_once > 1:
-            parts.append(f"{self.padding} computed for nothing, as devices share alike")
+            parts.append(f"{counted(self.padding, 'padding replica')}, so that devices get equal shares")
         each = " of each" if self.devices > 1 else ""
         parts.append(f"{gibibytes(self.bytes_used)} of {gibibytes(self.memory)} free memory{each}")
         return ", ".join(parts)
 
 
 def counted(number: int, one: str, many: str | None = None) -> str:
-    """So many of that: 1 epoch, 2 epochs; ``many`` is the plural where an s is not enough."""
+    """A count in words: 1 epoch, 2 epochs; ``many`` is an irregular plural."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def gibibytes(size: float) -> str:
-    """A number of bytes for people."""
+    """A number of bytes in words."""
     return f"{size / 2**30:.2f} GiB" if size >= 2**30 / 100 else f"{size / 2**20:.1f} MiB"
 
 
 def free_memory(device: jax.Device, sharing: int = 1, shared: int = 0) -> int:
-    """Bytes that are free on a device; where it keeps its data in the host's memory, its share of that.
+    """Free bytes of a device; if it uses the host's memory, its share of that.
 
     Args:
         device: of this process.
-        sharing: how many such devices, of all processes on the host, share the host's memory.
-        shared: bytes that they have once, for all of them.
+        sharing: number of such devices, of all processes on the host, that share the host's memory.
+        shared: bytes that they need only once, together.
     """
     stats = device.memory_stats() or {}
     if "bytes_limit" in stats:
@@ -141,9 +141,9 @@ def free_memory(device: jax.Device, sharing: int = 1, shared: int = 0) -> int:
 
 
 def make_mesh(devices: Sequence[jax.Device] | None, replicas: int) -> Mesh:
-    """The devices that train, as one axis: no more of them than replicas.
+    """The devices that train, along one axis: no more of them than replicas.
 
-    With several processes each one has a part, the same number of devices if there are fewer replicas than devices.
+    With several processes, each has some of them; the same number each if there are fewer replicas than devices.
     """
     devices = list(jax.devices() if devices is None else devices)
     if not devices:
@@ -177,7 +177,7 @@ def memory_need(program: Program, host: tuple[np.ndarray, np.ndarray]) -> Need:
 
 
 def _units(program: Program) -> int:
-    """Numbers that an example becomes in all layers of all trials, padding included."""
+    """Number of activations per example in all layers of all trials, including padding."""
     shape = program.layout.problem.shape
     return sum(
         len(group.members) * sum(math.prod(layer.after(before)) for layer, before in walk(group.network, shape))
@@ -193,14 +193,14 @@ def make_plan(
     devices: Sequence[jax.Device] | None = None,
     memory: int | None = None,
 ) -> Plan:
-    """Choose how many replicas are in memory together.
+    """Choose how many replicas are in memory at once.
 
     Args:
-        parts: what is run; their ``at_once`` is at most what is chosen.
-        host: what is to be on every device.
-        replicas: of the whole sweep.
-        devices: that there are; those that no part uses are idle. None for all that JAX has.
-        memory: bytes to use of each device; None for ``USABLE`` of what is free on the fullest.
+        parts: the programs; their ``at_once`` is at most the number chosen.
+        host: the data that every device holds.
+        replicas: number in the whole sweep.
+        devices: the available devices; those that no part uses are idle. None for all that JAX has.
+        memory: bytes to use on each device; None for ``USABLE`` of what is free on the fullest.
 
     Raises:
         InputError: not even one replica fits.
@@ -230,7 +230,7 @@ def make_plan(
 
 
 def _greatest_need(parts: Parts, host: tuple[np.ndarray, np.ndarray]) -> Need:
-    """Of the device that needs most."""
+    """Bytes on the device that needs most."""
     needs, whole = [memory_need(program, host) for program in parts.programs], memory_need(parts.whole, host)
     kept, working = (max(getattr(need, name) for need in needs) for name in ("kept", "working"))
     # All trials begin on the devices of the first part; those of a CPU have one memory.
@@ -239,7 +239,7 @@ def _greatest_need(parts: Parts, host: tuple[np.ndarray, np.ndarray]) -> Need:
 
 
 def _parameter_bytes(program: Program) -> int:
-    """Of a replica."""
+    """Bytes per replica."""
     layout = program.layout
     parameters = sum(parameter_count(network, layout.problem.shape) for network in layout.networks)
     return parameters * np.dtype(program.dtype).itemsize

@@ -1,4 +1,4 @@
-"""The compiled programs of a sweep: initial state, an epoch, scores; replicas mapped, and shared out over devices."""
+"""The compiled programs of a sweep: initial state, epoch, scores; mapped over replicas and sharded over devices."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,16 +31,16 @@ from mlp_jax.training.epoch import (
 from mlp_jax.training.recipe import Recipe
 
 AXIS = "replicas"
-"""Of the mesh: each device has its share of the replicas, and all of the data."""
+"""Name of the mesh axis: each device has its share of the replicas, and all of the data."""
 
 
 class Replicas(NamedTuple):
-    """What distinguishes the replicas, and does not change; every leaf has the mapped axis R in front.
+    """What distinguishes replicas and does not change; every leaf has the mapped axis R in front.
 
     Attributes:
         frozen: parameters that are not trained.
-        key: of the seed.
-        numbers: by name, those of each trial, ``[R, T]``.
+        key: each replica's ``root_key(seed)``.
+        numbers: each trial's numbers by name, ``[R, T]``.
     """
 
     frozen: Params
@@ -49,7 +49,7 @@ class Replicas(NamedTuple):
 
 
 class EpochMeans(NamedTuple):
-    """What a round reports of each trial, ``[R, T]``: as it was trained, and whether all parameters are finite."""
+    """A round's report on each trial, ``[R, T]``: training means, and whether all parameters are finite."""
 
     train: Means
     finite: Bool[Array, "R T"]
@@ -57,20 +57,20 @@ class EpochMeans(NamedTuple):
 
 @dataclass(frozen=True)
 class Program:
-    """The pure functions of a sweep, to be compiled; every one maps over the replicas in its arguments.
+    """The pure functions of a sweep, for compilation; each maps over the replicas in its arguments.
 
-    Replicas need nothing of each other: a device trains its share of them without a word to the others.
+    Replicas are independent of each other, so devices do not communicate during training.
 
     Attributes:
         layout: of the trials of a replica.
         slots: the shape of the trial in each slot.
-        numbers: names of those that the trials have.
+        numbers: names of the trials' numbers.
         task: name of the task.
         recipe: how to train.
         examples: sizes of the train, validation and test split.
-        trained_on: how many of the training examples are trained on, the first ones.
+        trained_on: number of training examples used, from the first.
         dtype: of parameters and arithmetic.
-        at_once: how many replicas run side by side on a device; the rest follow one group after another.
+        at_once: number of replicas that run side by side on a device; the rest follow in groups.
         mesh: the devices, along one axis, ``AXIS``.
     """
 
@@ -96,9 +96,9 @@ class Program:
         return NamedSharding(self.mesh, P())
 
     def _map(self, f: Callable[..., Any], count: Int[Array, ""], mapped: tuple[Any, ...], *same: Any) -> Any:
-        """Map f over the leading axis of ``mapped``, on all devices; ``same`` comes to each call as it is.
+        """Map f over the leading axis of ``mapped``, on all devices; each call gets ``same`` unchanged.
 
-        Rows from ``count`` on are padding: what comes out of them has no meaning.
+        Rows from ``count`` on are padding, and their results are meaningless.
         """
 
         def local(count: Int[Array, ""], mapped: tuple[Any, ...], *same: Any) -> Any:
@@ -120,7 +120,7 @@ class Program:
 
     @property
     def trials(self) -> Trials:
-        """The trials of a replica, as training knows them."""
+        """The trials of a replica, in the form that training takes."""
         layout = self.layout
         return Trials(
             shapes=self.slots,
@@ -166,14 +166,14 @@ class Program:
     def asked(
         self, replicas: int
     ) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct, dict[str, jax.ShapeDtypeStruct]]:
-        """Seeds, seeds of initial weights, and numbers of so many."""
+        """Shapes of that many seeds, initialization seeds and numbers."""
         shape = (replicas, self.layout.trials)
         number = jax.ShapeDtypeStruct(shape, self.dtype, sharding=self.shared_out)
         seed = jax.ShapeDtypeStruct(shape[:1], np.uint32, sharding=self.shared_out)
         return seed, seed, dict.fromkeys(self.numbers, number)
 
     def shapes(self, replicas: int) -> tuple[State, Replicas]:
-        """State of so many, and what is constant of them."""
+        """Shapes of the state and the constants of that many replicas."""
 
         def placed(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
             return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=self.shared_out)
@@ -184,7 +184,7 @@ class Program:
     def epoch(
         self, count: Int[Array, ""], state: State, replicas: Replicas, epoch: Int[Array, ""], data: DeviceData
     ) -> tuple[State, EpochMeans]:
-        """Train the first ``count`` replicas for a round of epochs, of which ``epoch`` is the first."""
+        """Train the first ``count`` replicas for a round of epochs, starting with ``epoch``."""
 
         def one(state: State, replica: Replicas, epoch: Int[Array, ""], data: DeviceData) -> tuple[State, EpochMeans]:
             state, means = train_round(self.trials, state, replica.numbers, replica.key, epoch, data)
@@ -201,9 +201,9 @@ class Program:
         last: Int[Array, ""],
         data: DeviceData,
     ) -> Scored:
-        """Score the first ``count`` replicas on rows first (included) to last (excluded).
+        """Score the first ``count`` replicas on rows first (inclusive) to last (exclusive).
 
-        What each example makes is kept of a validation or test split; of a longer one, of its beginning.
+        Results by example are kept for as many rows as the longer of validation and test has.
         """
 
         def one(
@@ -227,9 +227,9 @@ class Program:
 
 
 def _one_by_one(f: Callable[[Any], Any], mapped: Any, count: Int[Array, ""]) -> Any:
-    """Like ``jax.lax.map``, of the first ``count`` rows.
+    """Like ``jax.lax.map``, over the first ``count`` rows.
 
-    How many there are is not known to the compiler, so that it can't unroll one, and round otherwise than several.
+    The compiler does not know the count, so it cannot unroll a single row and round differently than for several.
     """
     rows = len(jax.tree.leaves(mapped)[0])
     shapes = jax.eval_shape(f, jax.tree.map(lambda leaf: leaf[0], mapped))
@@ -243,7 +243,7 @@ def _one_by_one(f: Callable[[Any], Any], mapped: Any, count: Int[Array, ""]) -> 
 
 
 def _in_batches(f: Callable[[Any], Any], mapped: Any, size: int) -> Any:
-    """Like ``jax.lax.map`` with ``batch_size``, which cannot put arrays without elements together again."""
+    """Like ``jax.lax.map`` with ``batch_size``, which fails for arrays without elements."""
     rows = len(jax.tree.leaves(mapped)[0])
     batches, rest = divmod(rows, size)
     whole = batches * size
@@ -256,7 +256,7 @@ def _in_batches(f: Callable[[Any], Any], mapped: Any, size: int) -> Any:
 
 
 class Compiled(NamedTuple):
-    """A program's functions as ``jax.jit`` has them; ``epoch`` takes over the buffers of its state."""
+    """A program's jitted functions; ``epoch`` donates the buffers of its state."""
 
     init: Any
     epoch: Any
@@ -264,13 +264,16 @@ class Compiled(NamedTuple):
 
 
 def jitted(program: Program) -> Compiled:
-    """The functions of a program, anew each time: what is compiled of them goes with them."""
+    """New functions of a program, so that their compiled programs are freed with them."""
     options = compiler_options(program.recipe.precision)
+    # In bfloat16 training is left to YNNPACK, as it is faster; of the scores of more than 32 trials it makes wrong
+    # losses (those of a trial before), in jax 0.10.2.
+    exact = compiler_options("float32")
     # Where results lie is said, and not left to XLA: it puts an array without elements (of a data set in which no
     # feature is always 0, say) on every device alike, where the next function expects it shared out.
     out = program.shared_out
     return Compiled(
         jax.jit(program.init, out_shardings=out),
         jax.jit(program.epoch, donate_argnames="state", out_shardings=out, compiler_options=options),
-        jax.jit(program.evaluate, out_shardings=out, compiler_options=options),
+        jax.jit(program.evaluate, out_shardings=out, compiler_options=exact),
     )

@@ -1,4 +1,4 @@
-"""What a sweep has found out so far: learning curves, final scores, what each example made; by trial when asked for."""
+"""What a sweep has recorded so far: learning curves, final scores, results by example."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,27 +13,27 @@ from mlp_jax.tasks import LOSSES, get_task
 from mlp_jax.training.epoch import Means, Scored
 
 HOPELESS = 1000.0
-"""A trial has diverged when its training loss ends so many times as high as that of a model that answers nothing."""
+"""A trial has diverged if its final training loss is this many times that of a model whose logits are all 0."""
 
 CURVES = ("train_loss", "train_hit", "validation_loss", "validation_hit")
 _FINAL = tuple(f"{split}_{mean}" for split in ("train", "validation", "test") for mean in ("loss", "hit"))
 _HITS = {split: f"hits/{split}" for split in SPLITS}
-"""By split: the name under which what each example made is kept of replicas that are finished."""
+"""By split: the name under which results by example are stored for finished replicas."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What is known after an epoch; arrays are in the order of ``Grid.trials``.
+    """The state of a sweep after an epoch; arrays are in the order of ``Grid.trials``.
 
     Attributes:
         epoch: number of the epoch, from 1.
-        epochs: how many there will be.
+        epochs: total number of epochs.
         chunk: number of the chunk of replicas in training, from 1.
-        chunks: how many there will be.
-        before: share of the work that was done before this process began, 0 to 1.
+        chunks: total number of chunks.
+        before: share of the work that was done before this process started, 0 to 1.
         done: share of the work that is done, 0 to 1.
-        loss, score, validation_loss, validation_score: ``[trials]``, the last that is known; NaN for none yet.
-        diverged: ``[trials]``, whether it has diverged, as far as can be told by now.
+        loss, score, validation_loss, validation_score: ``[trials]``, the latest values; NaN where there is none yet.
+        diverged: ``[trials]``, whether a trial has diverged, as far as is known.
     """
 
     epoch: int
@@ -50,7 +50,7 @@ class Progress:
 
 
 class Record:
-    """What is known of the trials of a block, as devices report it: by replica and slot ``[R, T, ...]``."""
+    """The results of a block's trials, as devices report them: by replica and slot ``[R, T, ...]``."""
 
     def __init__(self, block: Block, program: Program, dataset: Dataset, rounds: range) -> None:
         """Nothing is known yet of these rounds, numbered from the first of all training, nor of those before them."""
@@ -70,7 +70,7 @@ class Record:
         self._known = np.full(shape[0], self._since)  # rounds of each replica
 
     def note_round(self, chunk: range, number: int, trained: EpochMeans, validation: Means) -> None:
-        """Add what a round of a chunk of replicas reports; arrays may have more rows than those."""
+        """Add the report of a round of a chunk of replicas; arrays may have further rows."""
         noted = {
             "train_loss": trained.train.loss,
             "train_hit": trained.train.hit,
@@ -91,13 +91,13 @@ class Record:
             self.hits[split][chunk.start : chunk.stop] = packed(hits)
 
     def forget(self, chunk: range) -> None:
-        """Take back that a chunk was trained in part."""
+        """Discard the results of a partly trained chunk."""
         for key, values in self.curves.items():
             values[chunk.start : chunk.stop, :, self._since :] = True if key == "finite" else np.nan
         self._known[chunk.start : chunk.stop] = self._since
 
     def arrays(self, chunk: range) -> dict[str, np.ndarray]:
-        """All that is known of replicas that are finished, by name."""
+        """Everything about finished replicas, by name."""
         span = slice(chunk.start, chunk.stop)
         return {
             **{f"history/{key}": values[span] for key, values in self.curves.items()},
@@ -106,7 +106,7 @@ class Record:
         }
 
     def take(self, chunk: range, arrays: Mapping[str, np.ndarray]) -> bool:
-        """The reverse of ``arrays``; returns whether all is there, which an earlier version may not have written."""
+        """The reverse of ``arrays``; returns whether all was there, which in files of earlier versions it is not."""
         if not arrays.keys() >= set(_HITS.values()):
             return False
         span = slice(chunk.start, chunk.stop)
@@ -120,7 +120,7 @@ class Record:
         return True
 
     def history(self, chunk: range, rounds: int) -> dict[str, np.ndarray]:
-        """The curves of a chunk in training, as far as they go, from the first of this record's rounds on."""
+        """The curves of a chunk in training so far, from the first of this record's rounds on."""
         return {key: values[chunk.start : chunk.stop, :, self._since : rounds] for key, values in self.curves.items()}
 
     def take_history(self, chunk: range, rounds: int, history: Mapping[str, np.ndarray]) -> None:
@@ -135,7 +135,7 @@ class Record:
             self.curves[key][:, :, : self._since] = values[self.trials, : self._since]
 
     def latest(self) -> dict[str, np.ndarray]:
-        """Loss, score, and whether it has diverged as far as can be told, of each trial, the last that is known."""
+        """The latest loss and score of each trial, and whether it has diverged as far as is known."""
         last = np.maximum(self._known - 1, 0)[:, None, None]
         now = {key: np.take_along_axis(values, last, axis=2)[..., 0] for key, values in self.curves.items()}
         scored = self._scored(now)
@@ -166,8 +166,8 @@ class Record:
 def gathered(records: Sequence[Record], arrays: Sequence[np.ndarray], fill: float = np.nan) -> np.ndarray:
     """Arrays ``[R, T, ...]`` of each record as one in the order of the grid's trials, ``[trials, ...]``.
 
-    Where the last axes differ in length, the shorter ones are filled up. What a trial has in several records is taken
-    from the last one.
+    Where last axes differ in length, the shorter ones are padded with ``fill``. Of several records of one trial, the
+    last counts.
     """
     trials = 1 + max(int(record.trials.max()) for record in records)
     longest = max(each.shape[2:] for each in arrays)

@@ -41,32 +41,31 @@ from mlp_jax.training.trials import network_of
 LAYOUTS = ("auto", "packed", "vmap")
 
 FASTEST = {"cpu": ("packed", 1)}
-"""By backend: the layout, and how many replicas run side by side on a device (None: all), where it has been measured
-(benchmarks/records). On a CPU several gain where each has a device of its own (``device_a_core``)."""
+"""By backend, where measured (benchmarks/records): the layout, and how many replicas run side by side on a device
+(None: all). On a CPU, several are faster if each has its own device (``device_a_core``)."""
 
 CACHED = 8 << 20
-"""Bytes of parameters and Adam's moments of a replica that a CPU trains without waiting for memory, about: trials that
-differ in numbers alone are divided into replicas of no more."""
+"""Bytes of a replica's parameters and Adam moments that a CPU trains without waiting for memory, roughly: trials that
+differ only in numbers are divided into replicas of at most this size."""
 
 ELSEWHERE: tuple[str, int | None] = ("packed", None)
-"""The same for a backend that has not been measured: accelerators are the faster the more they get at a time."""
+"""The same for a backend that has not been measured: accelerators are faster the more they get at a time."""
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What is known of a sweep before anything is trained.
+    """What is known about a sweep before training.
 
     Attributes:
-        grid: what was asked for.
-        recipe: how it is trained.
-        task, score_name: the task and what its score is.
-        use_bias, dtype: as asked for.
-        dataset_name, dataset_digest, class_names, feature_dtype, image_form, transpose: what it is trained on
-            (``Dataset``).
+        grid: the trials.
+        recipe: how they are trained.
+        task, score_name: the task and the name of its score.
+        use_bias, dtype: arguments of ``sweep``.
+        dataset_name, dataset_digest, class_names, feature_dtype, image_form, transpose: of the ``Dataset``.
         examples: sizes of the train, validation and test split.
         layout: ``packed`` or ``vmap``.
-        most_rows: as ``arrange`` takes it; None where that makes no difference.
-        search: how a search decides who is trained to the end; None for a sweep, whose trials all are.
+        most_rows: argument of ``arrange``; None where it makes no difference.
+        search: how a search decides which trials are trained to the end; None for a sweep.
     """
 
     grid: Grid
@@ -88,12 +87,12 @@ class Setup:
 
     @cached_property
     def blocks(self) -> tuple[Block, ...]:
-        """The trials as programs train them."""
+        """The trials as they are grouped into programs."""
         return arrange(self.grid.trials, self.most_rows)
 
     @property
     def identity(self) -> dict[str, Any]:
-        """All that determines the results, as JSON knows it."""
+        """Everything that determines the results, as JSON values."""
         return {
             **self.grid.axes,
             **asdict(self.recipe),
@@ -109,18 +108,20 @@ class Setup:
 class SweepResult(Setup):
     """All trials, trained. Arrays are in the order of ``trials``.
 
+    Has the attributes of ``Setup`` as well.
+
     Attributes:
-        history: loss, score, validation_loss, validation_score, each ``[trials, rounds]``, one for each report
+        history: loss, score, validation_loss, validation_score, each ``[trials, rounds]``, with one entry per report
             (``Recipe.report_every``); NaN after a trial's last epoch. The training figures are averaged over
             minibatches as they were trained.
-        final: of the finished models: train_loss, train_score, validation_loss, ..., test_score, each ``[trials]``.
+        final: the finished models' train_loss, train_score, validation_loss, ..., test_score, each ``[trials]``.
         diverged: ``[trials]``, the epoch (from 1) in which a loss or parameter was no longer finite, or from which on
             the training loss was hopeless to the end (``mlp_jax.sweeps.loop.HOPELESS``); 0 for none.
-        parameters: ``[trials]``, how many each has.
-        outcomes: what every finished model makes of every example of the validation and the test split.
-        plans: how it was shared out, block by block.
-        timing: where the time went.
-        started, ended: when, UTC; of a sweep that was resumed, when it was resumed last.
+        parameters: ``[trials]``, number of parameters of each.
+        outcomes: how every finished model does on every example of the validation and test splits.
+        plans: how it was distributed over devices and time, block by block.
+        timing: where the time went, in seconds.
+        started, ended: UTC times; if the sweep was resumed, of the last time.
     """
 
     history: dict[str, np.ndarray]
@@ -152,7 +153,7 @@ class SweepResult(Setup):
 
     @property
     def plan(self) -> Plan:
-        """How the first block was shared out, which most sweeps have alone."""
+        """The plan of the first block, which in most sweeps is the only one."""
         return self.plans[0]
 
     @property
@@ -162,7 +163,7 @@ class SweepResult(Setup):
 
     @property
     def epochs(self) -> np.ndarray:
-        """``[trials]``, how many epochs each was trained."""
+        """``[trials]``, number of epochs that each was trained for."""
         return np.array([trial.epochs or self.recipe.epochs for trial in self.trials])
 
     def weights(self, trial: Trial | int) -> dict[str, np.ndarray]:
@@ -235,7 +236,7 @@ def make_setup(
     use_bias: bool = True,
     dtype: str = "float32",
 ) -> Setup:
-    """What ``sweep`` with these arguments is to train.
+    """What ``sweep`` would train with these arguments.
 
     Raises:
         InputError: an argument that makes no sense; the message says which and why. Or JAX cannot be used here.
@@ -274,7 +275,7 @@ def make_setup(
 
 
 def _most_rows(dataset: Dataset) -> int | None:
-    """Rows of first layers that are trained fastest together: on a CPU what its caches hold; None for all."""
+    """Rows of first layers that are fastest to train together: on a CPU what its caches hold; None for all."""
     if jax.default_backend() != "cpu":
         return None
     return max(1, CACHED // (dataset.features * 3 * 4))
@@ -350,9 +351,9 @@ def prepare(
 
 
 def _sharing(program: Program, replicas: int, devices: int, epochs: int) -> Sharing:
-    """Which trials to train where for so many epochs.
+    """Which trials to train where, for so many epochs.
 
-    Several processes and padded trials are not divided, but share out replicas.
+    With several processes or padded trials, only replicas are distributed.
     """
     if not all(packing.stacked for _, packing in program.layout.packings) or several():
         return undivided(program.layout, replicas, devices)
@@ -360,7 +361,7 @@ def _sharing(program: Program, replicas: int, devices: int, epochs: int) -> Shar
 
 
 def _shared_out(layout: Layout, replicas: int, devices: int, examples: int) -> Sharing:
-    """Which trials to train where, by what training takes on so many examples, those of every epoch counted."""
+    """Which trials to train where, given the number of examples trained on, counting every epoch."""
     by_slot = [layout.problem.operations(network) for network in layout.networks]
     unit = 4 * layout.problem.trained or 1  # of a row of a first layer
     rows = [max(1, round(each / unit)) for each in by_slot]
@@ -370,11 +371,11 @@ def _shared_out(layout: Layout, replicas: int, devices: int, examples: int) -> S
 def device_a_core(
     grid: Grid, dataset: Dataset, *, recipe: Recipe = Recipe(), layout: str = "auto", use_bias: bool = True
 ) -> None:
-    """Have JAX make a device of each core of this machine's CPU, as far as a sweep with these arguments gains by it.
+    """Have JAX make one device per CPU core, as far as that makes a sweep with these arguments faster.
 
-    The kernels of a sweep are small: cores that share them wait for each other, and cores that have trials of their
-    own do not (benchmarks/scaling.py). To be called before JAX does anything; where it was said already how many
-    devices there are to be, by the user or by an earlier call, nothing is changed.
+    The kernels of a sweep are small: cores that share them wait for each other, while cores with trials of their own do
+    not (benchmarks/scaling.py). Call it before JAX does anything; if the number of devices is already set, by the user
+    or by an earlier call, nothing changes.
 
     Raises:
         InputError: an argument that makes no sense; the message says which and why.
@@ -391,7 +392,7 @@ def device_a_core(
 
 
 def _problem(grid: Grid, dataset: Dataset, use_bias: bool, recipe: Recipe) -> Problem:
-    """What all trials share; raises InputError if some are convolutions and the examples are no images."""
+    """What all trials share; raises InputError if some are convolutions but the examples are not images."""
     shape = shape_given(grid, dataset)
     decaying = any(decays(trial) for trial in grid.trials)
     live = tuple(range(dataset.features)) if decaying else live_features(dataset.train.features)
@@ -399,10 +400,10 @@ def _problem(grid: Grid, dataset: Dataset, use_bias: bool, recipe: Recipe) -> Pr
 
 
 def shape_given(grid: Grid, dataset: Dataset) -> Shape:
-    """Shape of an example as networks are given it: flat, where they are perceptrons alone.
+    """Shape of an example as the networks take it: flat if all are perceptrons.
 
     Raises:
-        InputError: some are convolutions, and the examples are no images.
+        InputError: some are convolutions, but the examples are not images.
     """
     if "cnn" not in grid.values("network"):
         return (dataset.features,)
@@ -425,7 +426,7 @@ def make_program(
         setup: of the sweep.
         block: of it.
         dataset: what it is trained on.
-        at_once: how many replicas run side by side on a device.
+        at_once: number of replicas that run side by side on a device.
         devices: as for ``sweep``.
     """
     layout = _arranged(setup.layout, block.shapes, _problem(setup.grid, dataset, setup.use_bias, setup.recipe))
@@ -463,27 +464,27 @@ def sweep(
 ) -> SweepResult:
     """Train every trial of a grid, each as if it were trained alone.
 
-    All of them are one compiled program, or one for each part where trials are divided among devices.
+    They are one compiled program, or one per part where trials are divided among devices.
 
     Args:
         grid: the trials.
         dataset: what to train on.
         recipe: epochs, batch size, Adam's constants, precision.
         layout: ``packed``, ``vmap``, or ``auto`` for the faster one.
-        replicas_at_once: how many seeds are trained side by side on a device; the rest follow.
-            None for what is fastest: one on a CPU, whose cores one seed's trials already fill, all on anything else.
+        replicas_at_once: number of seeds that are trained side by side on a device; the rest follow. None for the
+            fastest: one on a CPU, whose cores one seed's trials already fill, all on anything else.
         use_bias: whether layers have biases.
         dtype: ``float32``, or ``float64`` if JAX has it enabled.
-        devices: to share the replicas out to, and the trials of a replica where devices would be idle otherwise; None
-            for all that JAX has, in all its processes.
-        memory: bytes of each device to use; None for most of what is free. Replicas that do not fit together are
+        devices: devices to distribute replicas over, and the trials of a replica where devices would otherwise be idle;
+            None for all that JAX has, in all its processes.
+        memory: bytes to use of each device; None for most of what is free. Replicas that do not fit together are
             trained one chunk after another, with the same results.
         checkpoints: directory for checkpoints, new or empty.
-        resume: directory of the checkpoints of this very sweep, begun before: training goes on from the last good one.
-        checkpoint_every: epochs between checkpoints; None for as often as costs little.
-        stop: asked after each epoch; when it says True, the sweep saves what it has and raises SweepStopped.
-        on_plan: told how a block of trials is shared out, before it is trained: most sweeps are one block, and trials
-            that differ in batch size, subset or epochs are in blocks of their own.
+        resume: directory with checkpoints of this same sweep: training continues from the last good one.
+        checkpoint_every: epochs between checkpoints; None for as often as is cheap.
+        stop: called after each epoch; if it returns True, the sweep saves its state and raises SweepStopped.
+        on_plan: called with the plan of each block of trials before it is trained. Most sweeps are one block; trials
+            that differ in batch size, subset or epochs are in separate blocks.
         on_epoch: called after each epoch.
 
     Returns:

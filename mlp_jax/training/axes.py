@@ -35,17 +35,17 @@ _MOST = 2**31 - 1
 
 @dataclass(frozen=True)
 class Axis:
-    """One thing in which trials differ.
+    """One way in which trials can differ.
 
     Attributes:
         kind: ``shape``, ``number`` or ``order``.
-        plural: of the values in a grid.
-        check: makes a value of what was given, or raises InputError.
-        label: for people.
+        plural: name of the values in a grid.
+        check: converts what was given to a value, or raises InputError.
+        label: name for people.
         help: one line for the command line's help.
         choices: the values, where they are names.
-        name: of the trial's field, and of its column in tables.
-        default: what a trial has unless it is asked for otherwise; None where it has to be asked for.
+        name: name of the trial's field and of its column in tables.
+        default: the value of a trial unless another is asked for; None where one has to be given.
     """
 
     kind: Literal["shape", "number", "order"]
@@ -59,7 +59,7 @@ class Axis:
 
 
 def _named(plural: str, label: str, known: Mapping[str, Any] | tuple[str, ...], said: str) -> Axis:
-    """A shape that is one of several names."""
+    """A shape axis whose values are names."""
     return Axis("shape", plural, lambda value: one_of(label, value, known), label, said, tuple(known))
 
 
@@ -90,16 +90,16 @@ def _share(what: str) -> Callable[[Any], float]:
 
 
 def check_seed(seed: Any) -> int:
-    """The seed as an int; raises InputError unless it is a whole number that JAX makes a key of its own from."""
+    """The seed as an int; raises InputError unless it is a whole number from 0 to 2³² − 1, as JAX's keys take it."""
     return whole("seed", seed, 0, 2**32 - 1)
 
 
 check_learning_rate = _positive("learning rate")
-"""The learning rate as a Python number; raises InputError if it is none, or float32 would make 0 or infinity of it."""
+"""The learning rate as a Python number; raises InputError unless it is positive and finite in float32."""
 
 
 class Trial(NamedTuple):
-    """One network to train, as if it were alone: its architecture, its numbers, its order of examples.
+    """One network to train as if it were alone: its architecture, its numbers, its order of examples.
 
     Attributes:
         hidden_units: M, the width of the hidden layer; 0 for none, a tuple for several layers.
@@ -108,10 +108,10 @@ class Trial(NamedTuple):
         seed: of initial weights and of everything else that is random.
         optimizer: ``adam``, ``adamw``, ``sgd``, or ``nesterov`` (SGD with Nesterov's momentum).
         momentum: of SGD.
-        weight_decay: the share of every parameter that a step takes off, times the learning rate, as PyTorch's and
+        weight_decay: the share of every parameter that a step subtracts, times the learning rate, as PyTorch's and
             optax's AdamW and PyTorch's SGD define it.
         l2: λ of the penalty ½ λ Σ W² on the weights, without the biases, that is added to the loss.
-        label_smoothing: share of each label that is spread over all classes.
+        label_smoothing: share of each label that is spread evenly over all classes.
         network: ``mlp``, a multilayer perceptron, or ``cnn``, two convolutions of M and 2 M channels and a dense layer.
         initialization: distribution of the initial weights, a name in ``mlp_jax.networks.layers.INITIALIZATIONS``.
         init_scale: what the initial weights are multiplied by; the standard deviation with ``normal``.
@@ -125,13 +125,13 @@ class Trial(NamedTuple):
         warmup_steps: minibatches over which the learning rate first rises in equal steps.
         decay_steps: n, the minibatches between two steps of the schedules ``steps`` and ``rsqrt``.
         decay_factor: of the schedule ``steps``.
-        dropout: share of the hidden units that are left out, for each example anew (Srivastava et al., 2014).
-        label_noise: share of the training labels that are drawn anew, evenly from all classes; which ones and what they
+        dropout: share of the hidden units that are dropped, drawn anew for each example (Srivastava et al., 2014).
+        label_noise: share of the training labels that are redrawn, uniformly from all classes; which ones and what they
             become follows from the seed.
         batch_size: B, examples per minibatch; 0 for the recipe's.
-        subset: train on so many examples, the first ones; 0 for all.
+        subset: train on the first that many examples; 0 for all.
         epochs: passes over the training examples; 0 for the recipe's.
-        init_seed: of the initial weights, if it is not to be ``seed``; −1 for that.
+        init_seed: seed of the initial weights; −1 for ``seed``.
     """
 
     hidden_units: Annotated[
@@ -140,13 +140,18 @@ class Trial(NamedTuple):
     activation: Annotated[
         str,
         Axis(
-            "shape", "activations", check_activation, "activation", "Of the hidden layers.", choices=tuple(ACTIVATIONS)
+            "shape",
+            "activations",
+            check_activation,
+            "activation",
+            "Activation of the hidden layers.",
+            choices=tuple(ACTIVATIONS),
         ),
     ]
     learning_rate: Annotated[
         float, Axis("number", "learning_rates", check_learning_rate, "learning rate", "The optimizer's step size.")
     ]
-    seed: Annotated[int, Axis("order", "seeds", check_seed, "seed", "Of everything random.")]
+    seed: Annotated[int, Axis("order", "seeds", check_seed, "seed", "Seed of everything random.")]
     optimizer: Annotated[
         str,
         _named("optimizers", "optimizer", OPTIMIZERS, "Updates the weights; nesterov is SGD with Nesterov's momentum."),
@@ -158,7 +163,7 @@ class Trial(NamedTuple):
             "weight_decays",
             "weight decay",
             _not_negative,
-            "Decay of AdamW and SGD, as PyTorch has it: of every parameter, times the learning rate.",
+            "Decay of all parameters in AdamW and SGD, times the learning rate, as PyTorch defines it.",
         ),
     ] = 0.0
     l2: Annotated[
@@ -218,23 +223,32 @@ class Trial(NamedTuple):
         float, _number("decay_factors", "decay factor", _share, "What each decay of steps multiplies the rate by.")
     ] = 1.0
     dropout: Annotated[
-        float, _number("dropouts", "dropout", _below_one, "Share of the hidden units left out, anew for each example.")
+        float,
+        _number("dropouts", "dropout", _below_one, "Share of the hidden units dropped, drawn anew for each example."),
     ] = 0.0
     label_noise: Annotated[
-        float, _number("label_noises", "label noise", _share, "Share of training labels drawn anew from all classes.")
+        float, _number("label_noises", "label noise", _share, "Share of training labels redrawn from all classes.")
     ] = 0.0
     batch_size: Annotated[int, _count("order", "batch_sizes", "batch size", 0, _MOST, "Examples per minibatch.")] = 0
     subset: Annotated[
-        int, _count("order", "subsets", "training subset", 0, _MOST, "Train on the first so many examples; 0 for all.")
+        int,
+        _count("order", "subsets", "training subset", 0, _MOST, "Train on the first that many examples; 0 for all."),
     ] = 0
     epochs: Annotated[int, _count("order", "budgets", "epochs", 0, _MOST, "Passes over the training examples.")] = 0
     init_seed: Annotated[
         int,
-        _count("order", "init_seeds", "initialization seed", -1, 2**32 - 1, "Of initial weights; -1 for the seed."),
+        _count(
+            "order",
+            "init_seeds",
+            "initialization seed",
+            -1,
+            2**32 - 1,
+            "Seed of the initial weights; -1 for the trial's seed.",
+        ),
     ] = -1
 
     def __repr__(self) -> str:
-        """Without what is as usual."""
+        """Without the values that are defaults."""
         values = {name: value for name, value in self._asdict().items() if value != AXES[name].default}
         return f"Trial({', '.join(f'{name}={value!r}' for name, value in values.items())})"
 
@@ -252,7 +266,7 @@ AXES: dict[str, Axis] = _declared()
 """By name, in the order of a trial's fields."""
 
 RULE = tuple(name for name, axis in AXES.items() if axis.default is not None)
-"""Names of the axes that the article does not vary, and which have a default."""
+"""Names of the axes that have a default; the article does not vary them."""
 
 NUMBERS = tuple(name for name, axis in AXES.items() if axis.kind == "number")
 SHAPES = tuple(name for name, axis in AXES.items() if axis.kind == "shape")
@@ -261,7 +275,7 @@ ORDERS = tuple(name for name, axis in AXES.items() if axis.kind == "order")
 
 
 def make_trial(**values: Any) -> Trial:
-    """A trial with these values, checked one by one, and the defaults for the others.
+    """A trial with these values, each checked, and defaults for the others.
 
     Raises:
         InputError: a value that makes no sense, or there is no such axis.
@@ -273,7 +287,7 @@ def make_trial(**values: Any) -> Trial:
 
 
 def check_trial(trial: Trial, task: str | None = None) -> None:
-    """Raise InputError if a trial's values do not go together, with each other or with the task."""
+    """Raise InputError if a trial's values do not go together, or do not suit the task."""
     takes = OPTIMIZERS[trial.optimizer].numbers
     for name in ("momentum", "weight_decay"):
         if getattr(trial, name) and name not in takes:
@@ -304,25 +318,28 @@ def check_trial(trial: Trial, task: str | None = None) -> None:
 
 
 def decays(trial: Trial) -> bool:
-    """Whether weights move that get no gradient."""
+    """Whether weights change even if they get no gradient."""
     return trial.weight_decay > 0 or trial.l2 > 0
 
+
+OF_RECIPE = ("epochs", "batch_size")
+"""Axes whose default is the recipe's value."""
 
 OF_MODEL = (
     *("network", "initialization", "init_scale", "bias_initialization"),
     *("parametrization", "base_width", "init_seed"),
 )
-"""Axes with a default that a trial's initial model is made by, and not its training."""
+"""Axes with a default that determine a trial's initial model rather than its training."""
 
 
 def shape_of(trial: Trial) -> Trial:
-    """The trial's shape alone: with numbers and order of no meaning, the same for all trials of that shape."""
+    """The trial's shape: with placeholders for numbers and order, equal for all trials of that shape."""
     usual = {name: AXES[name].default for name in (*NUMBERS, *ORDERS)}
     return trial._replace(**usual | {"learning_rate": 1.0, "seed": 0})
 
 
 def numbers_of(trials: Sequence[Trial], names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
-    """By name the number of each trial, ``[T]``: of these names, or those that some trial does not have by default."""
+    """The numbers of each trial by name, ``[T]``: those named, or all on which some trial does not have the default."""
     by_name = {name: np.array([getattr(trial, name) for trial in trials], float) for name in names or NUMBERS}
     if names is not None:
         return by_name
@@ -330,7 +347,7 @@ def numbers_of(trials: Sequence[Trial], names: Sequence[str] | None = None) -> d
 
 
 def examples_of(trial: Trial, examples: int) -> int:
-    """How many examples a trial is trained on, of so many.
+    """The number of training examples of a trial, out of ``examples``.
 
     Raises:
         InputError: it asks for more than there are.
@@ -341,5 +358,5 @@ def examples_of(trial: Trial, examples: int) -> int:
 
 
 def recipe_of_trial(recipe: Recipe, trial: Trial) -> Recipe:
-    """The recipe with the trial's own batch size and epochs; raises InputError if it makes no sense."""
+    """The recipe with the trial's own batch size and epochs; raises InputError if that makes no sense."""
     return replace(recipe, batch_size=trial.batch_size or recipe.batch_size, epochs=trial.epochs or recipe.epochs)

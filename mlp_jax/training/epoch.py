@@ -29,10 +29,10 @@ from mlp_jax.training.recipe import Recipe
 from mlp_jax.training.schedules import factors, scheduled
 
 Logits = Callable[..., Float[Array, "T B K"]]
-"""From parameters, examples ``[B, C]`` and, where there is dropout, the ``Dropout`` of the step."""
+"""Logits from parameters, examples ``[B, C]`` and, with dropout, the ``Dropout`` of the step."""
 
 Numbers = Mapping[str, Float[Array, "T"]]
-"""By name of a number axis, one number for each trial; those that every trial has by default are left out."""
+"""One number per trial, by the name of the number axis; axes on which every trial has the default are left out."""
 
 # What keys are for, that are made from the one of a seed.
 MINIBATCHES = 0xBA7C4
@@ -54,10 +54,10 @@ _COMPILER_OPTIONS: dict[tuple[str, bool], dict[str, Any]] = {
 
 
 class DeviceData(NamedTuple):
-    """All splits one after another, on the device, still uint8 where they were.
+    """All splits one after another, on the device; uint8 stays uint8.
 
     Attributes:
-        features: ``[N, C]``, N = train + validation + test, the columns that a layout asks for.
+        features: ``[N, C]``, N = train + validation + test, with the columns that a layout needs.
         targets: labels ``[N]`` or values ``[N, K]``.
     """
 
@@ -73,7 +73,7 @@ class Means(NamedTuple):
 
 
 class Scored(NamedTuple):
-    """How trials do on a split: means, and ``hit`` of each of the first examples, as many as were asked for.
+    """Scores of trials on a split: means, and ``hit`` of as many of the first examples as were asked for.
 
     ``hits`` are truth values where the task's ``hit`` is 0 or 1, else float32; past the split's end they mean nothing.
     """
@@ -117,12 +117,12 @@ def to_device(splits: Sequence[Split], columns: Sequence[int] | None = None) -> 
 
 
 def put(array: np.ndarray, sharding: Sharding) -> Array:
-    """An array on devices, perhaps of several processes, all of which have it whole."""
+    """An array replicated on devices, perhaps of several processes, each of which has all of it."""
     return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
 
 
 def aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """Memory that all devices of a CPU can use as it is, and need no copy of: that is what XLA asks of it."""
+    """An array aligned as XLA requires, so that all devices of a CPU can share it without copies."""
     size = math.prod(shape) * dtype.itemsize
     room = np.empty(size + ALIGNMENT, np.uint8)
     start = -room.ctypes.data % ALIGNMENT
@@ -131,7 +131,7 @@ def aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
 
 @cache
 def compiler_options(precision: str) -> dict[str, Any]:
-    """What to tell XLA when it compiles training, for ``jax.jit``: options that change its speed alone.
+    """XLA options for compiling training, for ``jax.jit``; they only affect speed.
 
     Those that this backend's compiler does not know are left out.
 
@@ -156,7 +156,7 @@ def live_features(features: np.ndarray) -> tuple[int, ...]:
 def minibatches(
     key: PRNGKeyArray, epoch: Int[Array, ""] | int, examples: int, batch_size: int
 ) -> Int[Array, "steps B"]:
-    """Indices of an epoch's minibatches: every example once, in an order of its own.
+    """Indices of an epoch's minibatches: every example once, in an order drawn for this epoch.
 
     Args:
         key: ``root_key(seed)`` of the trial.
@@ -165,7 +165,7 @@ def minibatches(
         batch_size: B; a larger one than N means N.
 
     Returns:
-        ``[⌈N / B⌉, B]``; the places past the end in the last row hold N, which is no example.
+        ``[⌈N / B⌉, B]``; places past the end in the last row hold N, which is not an example.
     """
     batch_size = min(batch_size, examples)
     steps = -(-examples // batch_size)
@@ -194,7 +194,7 @@ def _argsort(bits: UInt32[Array, "N"]) -> UInt32[Array, "N"] | Int[Array, "N"]:
 
 
 class Relabelling(NamedTuple):
-    """Labels drawn anew, as a seed has them.
+    """A seed's redrawn labels, for label noise.
 
     Attributes:
         drawn: of each example, uniform in [0, 1): a trial relabels those below its share; 2 for those of other splits.
@@ -205,7 +205,7 @@ class Relabelling(NamedTuple):
     label: Int[Array, "N"]
 
     def of(self, rows: Int[Array, "B"], y: Int[Array, "B"], share: Float[Array, "T"]) -> Int[Array, "T B"]:
-        """Labels of each trial for some rows, from the true ones."""
+        """The labels of each trial for some rows, given the true ones."""
         return jnp.where(self.drawn[rows] < share[:, None], self.label[rows].astype(y.dtype), y)
 
 
@@ -231,15 +231,15 @@ class Trials:
     """The trials that see the same minibatches, as training knows them: their model, and how each is trained.
 
     Attributes:
-        shapes: of each trial, with no meaning but that of its shape axes.
-        columns: C, how many feature columns to train on, from the left.
+        shapes: each trial's shape (``shape_of``).
+        columns: C, the number of feature columns to train on, from the left.
         classes: of the labels.
         logits: from parameters and examples ``[B, C]`` to logits ``[T, B, K]``.
         by_row: from numbers ``[T]`` and parameters, by optimizer, to a pytree like the parameters: the number of the
             trial that each of them belongs to, to be broadcast.
         kernels: a pytree like the parameters: 1 for weights, 0 for biases.
-        rate_factors: from the name of an optimizer and whether it is adaptive, what multiplies the learning rate of
-            each of its parameters; None for 1.
+        rate_factors: from the name of an optimizer and whether it is adaptive, the factors of its parameters' learning
+            rates; None for 1.
         task: of all of them.
         recipe: likewise.
         examples: N, how many are trained on; the first rows of the data.
@@ -258,7 +258,7 @@ class Trials:
 
     @property
     def loss(self) -> Loss:
-        """What is minimized, of each trial."""
+        """The loss of each trial, which training minimizes."""
         return loss_of_each(self.task, [shape.objective for shape in self.shapes])
 
     def rows_of(self, numbers: Numbers, params: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -267,12 +267,12 @@ class Trials:
         return {part: {name: each[part] for name, each in rows.items()} for part in params}
 
     def optimizer(self, name: str, numbers: Mapping[str, Any]) -> optax.GradientTransformation:
-        """What updates the parameters under that name, given the numbers of each."""
+        """The optimizer of that name, with the numbers of each parameter's trial."""
         factors = self.rate_factors(name, OPTIMIZERS[name].adaptive)
         return make_optimizer(name, self.recipe, numbers, self.kernels[name], factors)
 
     def relabelling(self, key: PRNGKeyArray, numbers: Numbers, data: DeviceData) -> Relabelling | None:
-        """The labels that trials of a seed have in place of the true ones, if they have any."""
+        """The noisy labels of a seed's trials; None without label noise."""
         if "label_noise" not in numbers:
             return None
         dtype = numbers["label_noise"].dtype
@@ -280,7 +280,7 @@ class Trials:
 
     @property
     def steps(self) -> int:
-        """Minibatches in an epoch."""
+        """Number of minibatches in an epoch."""
         return -(-self.examples // min(self.recipe.batch_size, self.examples))
 
 
@@ -293,7 +293,7 @@ def begin(trials: Trials, numbers: Numbers, params: Mapping[str, Any]) -> State:
 def train_round(
     trials: Trials, state: State, numbers: Numbers, key: PRNGKeyArray, first: Int[Array, ""], data: DeviceData
 ) -> tuple[State, Means]:
-    """Train for the epochs from one report to the next; the means are those of the last of them.
+    """Train for the epochs from one report to the next; the means are those of the last epoch.
 
     Args:
         trials: what is trained.
@@ -400,7 +400,7 @@ def train_minibatches(
 
 
 Targets = Callable[[Int[Array, "B"], Num[Array, "B *K"]], Num[Array, "..."]]
-"""From rows and their targets to what trials are to be scored against."""
+"""Maps rows and their targets to the targets that trials are scored against."""
 
 
 def score_rows(
@@ -426,7 +426,7 @@ def score_rows(
         data: on the device.
         first: row to begin at.
         last: row to end before.
-        kept: of how many of these rows, the first ones, each hit is wanted.
+        kept: number of rows, from the first, whose hits are returned one by one.
         loss_of: the loss; None for the task's own.
         relabelled: targets of each trial from rows and the true ones; None for the true ones.
     """

@@ -1,4 +1,4 @@
-"""One model, trained and scored alone: the article's first half, and the plain form of a trial."""
+"""Train and score one model alone: the article's first half, and the plain form of a trial."""
 
 import math
 from collections.abc import Callable
@@ -57,7 +57,7 @@ class Scores(NamedTuple):
 
 @dataclass(frozen=True)
 class History:
-    """Learning curves of one model, an entry an epoch.
+    """Learning curves of one model, one entry per epoch.
 
     Attributes:
         loss, score: of the training split, averaged over the minibatches as they were trained: running means, while
@@ -73,12 +73,12 @@ class History:
 
 @dataclass(frozen=True, repr=False)
 class Fit:
-    """A trained model and how it got there.
+    """A trained model and its training history.
 
     Attributes:
         model: with the trained parameters.
         history: its learning curves.
-        learning_rate, seed: as it was trained.
+        learning_rate, seed: the ones that it was trained with.
     """
 
     model: Model
@@ -95,7 +95,7 @@ class Fit:
 
 
 def _alone(trial: Trial, network: Network, shape: Shape, task: str, recipe: Recipe, examples: int) -> Trials:
-    """One network as training knows it; its parameters are those of each layer, under the name of its optimizer.
+    """One network in the form that training takes; its parameters are per layer, under the name of its optimizer.
 
     Examples come flattened; ``shape`` is what its first layer is given.
     """
@@ -130,7 +130,7 @@ def _alone(trial: Trial, network: Network, shape: Shape, task: str, recipe: Reci
 
 
 class _Static(NamedTuple):
-    """What is compiled of a fit."""
+    """What the programs of a fit are compiled for."""
 
     trial: Trial
     network: Network
@@ -141,7 +141,7 @@ class _Static(NamedTuple):
 
 
 def _begin(weights: Weights, numbers: Numbers, *, static: _Static) -> State:
-    """A state of its own, which may be donated."""
+    """A new state, whose buffers may be donated."""
     params = {static.trial.optimizer: layer_parameters(static.network, jax.tree.map(jnp.copy, weights))}
     return begin(_alone(*static), numbers, params)
 
@@ -171,7 +171,7 @@ def network_means(
     loss: str = "likelihood",
     precision: str = "float32",
 ) -> Means:
-    """Loss and hit of T equal networks with parameters of their own, over rows first (included) to last (excluded).
+    """Loss and hit of T networks of one architecture, over rows first (inclusive) to last (exclusive).
 
     Args:
         params: of each layer.
@@ -220,24 +220,24 @@ def fit(
     on_epoch: Callable[[int, Scores, Scores], None] | None = None,
     **rule: Any,
 ) -> Fit:
-    """Train one model, alone. A trial of a sweep gives the same parameters, up to rounding.
+    """Train one model alone. A trial of a sweep ends with the same parameters, up to rounding.
 
     Args:
-        model: where to start; it is left as it is.
+        model: the initial model; it is not modified.
         train: training split.
         validation: scored after each epoch, if given.
         learning_rate: the optimizer's α.
         seed: of the minibatches; a trial of that seed starts from ``MLP(..., rngs=nnx.Rngs(seed))``.
         recipe: epochs, batch size and Adam's constants.
         on_epoch: called after each epoch with its number (from 1) and the scores of train and validation.
-        **rule: anything else that a ``Trial`` has and its model has not: ``optimizer``, ``momentum``, ``weight_decay``,
+        **rule: any field of ``Trial`` that the model does not hold: ``optimizer``, ``momentum``, ``weight_decay``,
             ``schedule``, ``dropout``, ``batch_size``, ...
 
     Returns:
         A new model with the trained parameters, and the history.
 
     Raises:
-        InputError: an argument that makes no sense, or splits that do not fit the model.
+        InputError: an argument makes no sense, or a split does not fit the model.
     """
     for name in rule:
         if name in OF_MODEL or name not in RULE:
@@ -276,7 +276,11 @@ def fit(
 
 
 def evaluate(model: Model, split: Split) -> Scores:
-    """Loss and score of a model on a split."""
+    """Loss and score of a model on a split.
+
+    Raises:
+        InputError: the split does not fit the model.
+    """
     _check_split(model, split)
     static = {"network": model.network, "shape": model.shape, "task": model.task}
     options = compiler_options("float32")
@@ -299,7 +303,7 @@ def evaluate_model(M: int, K: int, X_train: Any, Y_train: Any, X_test: Any, Y_te
         (training_scores, test_scores), each (loss, accuracy).
 
     Raises:
-        InputError: arrays that do not fit each other, or more classes in them than K.
+        InputError: the arrays do not fit each other, or hold more classes than K.
     """
     K = whole("K", K, 1, MOST_CLASSES)
     dataset = Dataset.from_arrays(

@@ -1,4 +1,4 @@
-"""Optimizers: from optax's parts, with the numbers of each trial row by row.
+"""Optimizers made of optax's parts, with each trial's own numbers, row by row.
 
 Parameters of many trials lie in the same arrays, so a learning rate is not one number but one for each row. Everything
 in an update is elementwise, hence a trial's update is what it would be alone.
@@ -16,17 +16,17 @@ import optax
 from mlp_jax.training.recipe import Recipe
 
 ByRow = Mapping[str, Any]
-"""By name of a number: a pytree like the parameters, of arrays to be broadcast against them."""
+"""Numbers by name: pytrees like the parameters, of arrays that broadcast against them."""
 
 
 @dataclass(frozen=True)
 class Optimizer:
-    """A rule for updates.
+    """An update rule.
 
     Attributes:
-        numbers: what it takes besides the learning rate: names of number axes.
-        direction: what turns gradients into the direction that the learning rate scales, given the recipe's constants
-            and the numbers by row, of which some may be left out (they are 0 for every trial).
+        numbers: names of the number axes that it takes besides the learning rate.
+        direction: makes the transformation from gradients to the direction that the learning rate scales, given the
+            recipe's constants and the numbers by row, of which some may be missing (they are 0 for every trial).
         adaptive: whether the size of an update does not grow with that of the gradient.
     """
 
@@ -72,7 +72,7 @@ def make_optimizer(
         recipe: its constants.
         numbers: by row; the learning rate at least.
         kernels: a pytree like the parameters, 1 for weights and 0 for biases, which no penalty touches.
-        rate_factors: likewise, what multiplies the learning rate of each parameter, but not its decay (µP); None for 1.
+        rate_factors: likewise, factors of the learning rates, but not of the decay (µP); None for 1.
     """
     rates, penalty = numbers["learning_rate"], numbers.get("l2")
     if penalty is not None:
@@ -98,7 +98,7 @@ def _inverse(factor: Any) -> Any:
 
 
 def _plus(factors: Any) -> optax.GradientTransformation:
-    """Add parameters times factors by row; nothing where there are none."""
+    """Add parameters times factors by row; the identity without factors."""
     if factors is None:
         return optax.identity()
     return optax.stateless(
@@ -107,7 +107,7 @@ def _plus(factors: Any) -> optax.GradientTransformation:
 
 
 def _trace(decays: Any, nesterov: bool) -> optax.GradientTransformation:
-    """``optax.trace`` with a decay by row; without state where there is none."""
+    """``optax.trace`` with a decay by row; the identity, without state, if there is none."""
     if decays is None:
         return optax.identity()
 

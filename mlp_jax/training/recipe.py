@@ -1,4 +1,4 @@
-"""How to train: what of the article's recipe can be varied."""
+"""How to train: the parts of the article's recipe that all trials share."""
 
 from dataclasses import dataclass
 
@@ -13,18 +13,18 @@ _GREATEST = float(np.finfo(np.float32).max)
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train; the defaults are the article's, which are Keras's.
+    """How to train. The defaults are the article's, which are Keras's.
 
     Attributes:
         epochs: passes over the training split.
-        batch_size: B, examples per minibatch; the last of an epoch has what is left.
-        beta1: Adam's decay of the mean of the gradient.
-        beta2: Adam's decay of the mean of its square.
+        batch_size: B, examples per minibatch; the last one of an epoch has the remainder.
+        beta1: decay rate of Adam's running mean of the gradient.
+        beta2: decay rate of Adam's running mean of its square.
         epsilon: Adam's ε, added to the square root of the bias-corrected mean square.
         precision: of the first layers' products, which are nearly all of the arithmetic. ``bfloat16`` rounds what goes
             into them and adds up in float32; ``tensorfloat32`` is the like with a longer mantissa, where the hardware
             has it (elsewhere it is float32). Weights, Adam and everything else are float32 in any case.
-        report_every: epochs between two entries of the learning curves, and so between two looks at the validation
+        report_every: epochs between two points of the learning curves, and so between two evaluations of the validation
             split; ``epochs`` is a multiple of it.
     """
 
@@ -51,5 +51,5 @@ class Recipe:
 
     @property
     def rounds(self) -> int:
-        """Entries of the learning curves."""
+        """Number of points of the learning curves."""
         return self.epochs // self.report_every

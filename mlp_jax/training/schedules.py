@@ -1,4 +1,4 @@
-"""Schedules: what multiplies a learning rate as training goes on."""
+"""Schedules: factors of the learning rate over the course of training."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 Values = Mapping[str, Float[Array, "T"]]
-"""By name of a number axis, one number for each trial; absent where every trial has the default."""
+"""One number per trial, by the name of the number axis; absent if every trial has the default."""
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Schedule:
     """A factor of the learning rate.
 
     Attributes:
-        numbers: what it takes, names of number axes.
+        numbers: names of the number axes that it takes.
         factor: from the step ``[S, 1]``, the number of steps in all and the numbers of the trials to ``[S, T]``, or
             something that is broadcast to it.
     """
@@ -54,13 +54,13 @@ def scheduled(schedules: Sequence[str], numbers: Values) -> bool:
 
 
 def factors(schedules: Sequence[str], numbers: Values, step: Int[Array, "S"], total: int) -> Float[Array, "S T"]:
-    """What multiplies the learning rate of each trial in each step.
+    """The factor of each trial's learning rate in each step.
 
     Args:
         schedules: of each of T trials.
         numbers: of the trials.
         step: numbers of the steps, from 0.
-        total: how many steps training has.
+        total: number of steps in all of training.
     """
     dtype = numbers["learning_rate"].dtype
     at = step.astype(dtype)[:, None]

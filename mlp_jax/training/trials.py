@@ -1,4 +1,4 @@
-"""From a trial to its network, and to the model that it begins with."""
+"""From a trial to its network and its initial model."""
 
 import math
 from typing import Any
@@ -37,7 +37,7 @@ def initial_model(
     task: str = "multiclass",
     dtype: DTypeLike = "float32",
 ) -> Model:
-    """The model that a trial begins with, for ``fit`` to train alone.
+    """The initial model of a trial, for ``fit`` to train alone.
 
     Args:
         trial: which.

@@ -7,6 +7,7 @@ mean, and the figure says how many.
 Lines stay apart in greyscale: colours of one figure differ in lightness, and a few lines also in marker and dash.
 """
 
+from mlp_jax.answers.plots.compare import comparison, comparison_figures
 from mlp_jax.answers.plots.curves import learning_curves
 from mlp_jax.answers.plots.data import class_balance, digit, examples, value_distribution
 from mlp_jax.answers.plots.model import confusion_matrix, hidden_units, mistakes, predicted_against_true
@@ -20,6 +21,8 @@ __all__ = [
     "RunFigure",
     "accuracy_against_width",
     "class_balance",
+    "comparison",
+    "comparison_figures",
     "confusion_matrix",
     "digit",
     "examples",

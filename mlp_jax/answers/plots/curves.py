@@ -56,7 +56,7 @@ def learning_curves(
     of: Mapping[str, Any] = MappingProxyType({}),
     title: str = "",
 ) -> Figure:
-    """Loss and score by epoch of training and validation, by width: mean over seeds, band of ± standard deviation.
+    """Loss and score by epoch, for training and validation and by width: mean over seeds with a ± SD band.
 
     What is shown of training is the running mean over each epoch, as it was trained, whose parameters change meanwhile;
     validation is scored after the epoch. One width is drawn as training against validation; several as one line each,
@@ -65,11 +65,11 @@ def learning_curves(
     validation.
 
     Args:
-        history: one row a trial and epoch; ``diverged`` is not 0 in some row of each trial that is to be left out,
+        history: table with one row per trial and epoch; a trial with a ``diverged`` row other than 0 is left out,
             the validation columns are NaN if there was none.
         score_name: ``accuracy``, which is shown in percent, or another.
         of: only trials with these values, by name of a column, such as ``{"activation": "relu"}``.
-        title: of the figure: which data.
+        title: name of the data, for the title.
 
     Raises:
         InputError: there are no such trials.
@@ -125,7 +125,7 @@ def learning_curves(
 
 
 def _without_activations(kept: Table) -> Table:
-    """Trials without a hidden layer, of which another activation would be the same once more."""
+    """Trials without a hidden layer, once, as they are the same for every activation."""
     without = np.array([without_activation(variant) for variant in kept["variant"].tolist()])
     first: dict[tuple[str, float], str] = {}
     keys = zip(without.tolist(), kept["learning_rate"].tolist(), kept["variant"].tolist(), strict=True)
@@ -134,7 +134,7 @@ def _without_activations(kept: Table) -> Table:
 
 
 def _curve_panels(settings: int, parts: int) -> tuple[Figure, np.ndarray]:
-    """Axes ``[setting, metric, part]`` with common epochs, and a common scale for each metric.
+    """Axes ``[setting, metric, part]`` that share epochs, and share a scale for each metric.
 
     Score below loss for one or two settings, beside it for more (or where training and validation share their axes).
     """
@@ -171,7 +171,7 @@ def _head_curves(panels: np.ndarray, settings: Sequence[Setting], parts: Sequenc
 
 
 def _draw_curve(axes: Axes, x: np.ndarray, y: np.ndarray, style: Style) -> list[int]:
-    """Draw mean and standard deviation (n − 1) of y at each x; return how many values each mean is of."""
+    """Draw mean and standard deviation (n − 1) of y at each x; return the number of values in each mean."""
     places = np.unique(x)
     groups = [y[x == place].astype(float) for place in places]
     mean = np.array([group.mean() for group in groups])
@@ -194,7 +194,7 @@ def _part_styles(parts: Sequence[str]) -> dict[Any, Style]:
 
 
 def _width_styles(widths: Sequence[int]) -> dict[Any, Style]:
-    """Colours from light to dark by rank, and M = 0 apart in grey; where lines are few, markers and dashes too."""
+    """Colours from light to dark by rank, with M = 0 in grey; few lines also get markers and dashes."""
     few = len(widths) <= MOST_IN_LEGEND
     hidden = [width for width in widths if width]
     styles: dict[Any, Style] = {0: {"color": "0.55", "linestyle": (0, (4, 1.5))}} if 0 in widths else {}
@@ -205,7 +205,7 @@ def _width_styles(widths: Sequence[int]) -> dict[Any, Style]:
 
 
 def _width_key(figure: Figure, styles: Mapping[Any, Style]) -> None:
-    """A legend of widths, or if they are many a colour bar with a step for each."""
+    """A legend of widths, or a colour bar with one step per width if there are many."""
     if len(styles) <= MOST_IN_LEGEND:
         handles = [Line2D([], [], label=str(width), **style) for width, style in styles.items()]
         figure.legend(handles=handles, title="hidden units M", loc="outside right upper")

@@ -18,7 +18,7 @@ _LONGEST = 2.0  # inches, of a class's name beside its bars
 
 @styled
 def digit(image: np.ndarray, label: str | int) -> Figure:
-    """One image as a sparsity pattern and in greys, side by side.
+    """One image as a sparsity pattern and in grey, side by side.
 
     Args:
         image: ``[H, W]`` or ``[H, W, C]``; three channels are shown in colour, any other number as their mean.
@@ -53,10 +53,10 @@ def examples(dataset: Dataset, *, split: str = "train", rows: int = 4, columns: 
     """The first images of a split, each with the name of its class (or its value).
 
     Args:
-        dataset: of images.
+        dataset: a data set of images.
         split: ``train``, ``validation`` or ``test``.
-        rows: of the grid; those that would stay empty are left out.
-        columns: of the grid.
+        rows: rows of the grid; empty ones are left out.
+        columns: columns of the grid.
 
     Raises:
         InputError: the examples are no images, or there is no such split.
@@ -88,7 +88,7 @@ def examples(dataset: Dataset, *, split: str = "train", rows: int = 4, columns: 
 
 @styled
 def class_balance(dataset: Dataset) -> Figure:
-    """Bars: how many examples of each class a split has, and a line where all would be equal.
+    """Bars: the number of examples of each class in each split, with a line where all would be equal.
 
     Raises:
         InputError: the data set has no classes.
@@ -119,7 +119,7 @@ def class_balance(dataset: Dataset) -> Figure:
 
 @styled
 def value_distribution(dataset: Dataset) -> Figure:
-    """Histograms: the values that a regression learns, a row an output, each split as a share of its examples.
+    """Histograms of the values that a regression learns, one row per output, each split as a share of its examples.
 
     Raises:
         InputError: the data set has classes.

@@ -26,10 +26,10 @@ _ELLIPSIS = "…"
 _UNDRAWN = "\N{REPLACEMENT CHARACTER}"  # which the usual font has
 _EAST_ASIAN = ("CJK", "HIRAGANA", "KATAKANA", "HANGUL", "BOPOMOFO", "IDEOGRAPHIC", "FULLWIDTH", "HALFWIDTH")
 _NO_TEXT = ("Last Resort", "cmb10", "cmex10", "cmmi10", "cmr10", "cmss10", "cmsy10", "cmtt10")
-"""Fonts of placeholders, and of TeX: what they say that they have are other signs."""
+"""Fonts of placeholders and of TeX, whose code points are other characters."""
 
 _told: set[str] = set()
-"""Scripts that a warning was given of."""
+"""Scripts that have been warned about."""
 
 
 def drawable(names: Sequence[str]) -> list[str]:
@@ -57,7 +57,7 @@ def make_drawable(figure: Figure) -> None:
 
 
 def _one_line(text: str) -> str:
-    """Without control characters, which no font has."""
+    """Text without control characters, which no font has."""
     return "".join(c if c.isprintable() else " " for c in text)
 
 
@@ -66,15 +66,15 @@ def fitted(names: Sequence[str], inches: float, size: float) -> list[str]:
 
     Args:
         names: each on one line.
-        inches: how wide each may be.
-        size: of the font, in points.
+        inches: maximum width.
+        size: font size in points.
     """
     at_end, in_middle = ([_cut(name, inches, size, tail) for name in names] for tail in (False, True))
     return at_end if len(set(at_end)) >= len(set(in_middle)) else in_middle
 
 
 def width(text: str, size: float) -> float:
-    """Inches that a line of text takes in a font of that size in points."""
+    """Width in inches of a line of text in a font of that size in points."""
     font = FontProperties(family=[*rcParams["font.family"], *_fallbacks(_lacking(text))[0]], size=size)
     return text_to_path.get_text_width_height_descent(text, font, ismath=False)[0] / 72
 
@@ -120,7 +120,7 @@ def _characters(path: str) -> frozenset[int]:
 
 @functools.lru_cache(maxsize=1024)
 def _fallbacks(characters: frozenset[str]) -> tuple[tuple[str, ...], frozenset[str]]:
-    """Families that have the characters together; and the characters that none has, which a warning names."""
+    """Families that together have the characters, and the characters that none has, which a warning names."""
     families: list[str] = []
     missing = characters
     for fonts in (_known_fonts, _new_fonts):
@@ -141,13 +141,13 @@ def _had(font: FontEntry, characters: frozenset[str]) -> frozenset[str]:
 
 
 def _known_fonts() -> list[FontEntry]:
-    """Those that matplotlib knows and can scale, upright ones without serifs first."""
+    """Scalable fonts that matplotlib knows, upright sans-serif ones first."""
     fonts = [font for font in fontManager.ttflist if font.size == "scalable" and not font.name.startswith(_NO_TEXT)]
     return sorted(fonts, key=lambda font: (font.style != "normal", font.weight != 400, "Sans" not in font.name))
 
 
 def _new_fonts() -> list[FontEntry]:
-    """The same, with those that were installed since matplotlib wrote its list."""
+    """The same, including fonts that were installed after matplotlib wrote its list."""
     _add_new_fonts()
     return _known_fonts()
 
@@ -168,7 +168,7 @@ def _scripts(characters: frozenset[str]) -> Iterator[str]:
 
 
 def _warn_of(characters: frozenset[str]) -> None:
-    """Say which characters no font has, once for a script."""
+    """Warn about characters that no font has, once per script."""
     scripts = list(dict.fromkeys(_scripts(characters)))
     if _told.issuperset(scripts):
         return

@@ -29,13 +29,13 @@ _DIVERGING = "cividis"  # dark blue, grey at 0, light yellow: the sign is there 
 def confusion_matrix(
     targets: Int[np.ndarray, "N"], predictions: Int[np.ndarray, "N"], class_names: Sequence[str], *, title: str = ""
 ) -> Figure:
-    """How many examples of each class (rows) were taken for each class (columns); mistakes are coloured.
+    """Confusion matrix: examples of each class (rows) taken for each class (columns); mistakes are coloured.
 
     Args:
         targets: true classes.
         predictions: predicted classes.
-        class_names: one a class.
-        title: of the figure: which model, which split.
+        class_names: one per class.
+        title: model and split, for the title.
     """
     class_names = drawable(class_names)
     count = len(class_names)
@@ -94,16 +94,16 @@ def mistakes(
     columns: int | None = None,
     title: str = "",
 ) -> Figure:
-    """Examples that a model gets wrong, the surest mistakes first: prediction, its probability, and the truth.
+    """Examples that a model gets wrong, the most confident mistakes first: prediction, its probability, and the truth.
 
     Args:
-        images: of a split.
+        images: images of a split.
         targets: their true classes.
-        probabilities: of each class, as the model has them.
-        class_names: one a class.
-        rows: of the grid; those that would stay empty are left out.
-        columns: of the grid; None for as many as the names have room for.
-        title: of the figure: which model, which split.
+        probabilities: the model's probability of each class.
+        class_names: one per class.
+        rows: rows of the grid; empty ones are left out.
+        columns: columns of the grid; None for as many as leave room for the names.
+        title: model and split, for the title.
     """
     class_names = drawable(class_names)
     columns = columns or (8 if max(map(len, class_names)) <= 3 else 5)
@@ -145,19 +145,19 @@ def hidden_units(
     names: Sequence[str] = (),
     title: str = "",
 ) -> Figure:
-    """What each unit looks at: its weights as an image, yellow where ink excites it and blue where it inhibits it.
+    """The weights of each unit as an image, yellow where ink excites it and blue where ink inhibits it.
 
-    All share one scale about 0, which leaves the outermost hundredth of the weights at its ends.
+    All share one scale around 0, which clips the outermost hundredth of the weights.
 
     Args:
-        weights: A, a column a unit.
+        weights: A, one column per unit.
         image_shape: (height, width) or (height, width, channels); channels are added up.
-        strength: of each unit; of more than ``MOST_UNITS`` units the strongest are shown. By default the norm of its
+        strength: of each unit; beyond ``MOST_UNITS`` only the strongest are shown. By default the norm of its
             weights.
         live: which pixels were ever anything but 0 in training; the weights of the others never moved, and are left
             white.
-        names: one a unit, written above it (for M = 0, the class); by default its number.
-        title: of the figure: which model.
+        names: one per unit, written above it (for M = 0, the class); by default its number.
+        title: model, for the title.
 
     Raises:
         InputError: the weights are not those of such images.
@@ -201,13 +201,13 @@ def hidden_units(
 def predicted_against_true(
     targets: Float[np.ndarray, "N K"], predictions: Float[np.ndarray, "N K"], *, unit: str = "", title: str = ""
 ) -> Figure:
-    """Predicted against true values, a panel for each of the first six outputs, and the line where they agree.
+    """Predicted against true values, one panel for each of the first six outputs, with the line where they agree.
 
     Args:
         targets: true values.
         predictions: predicted values.
-        unit: of the values, or what was done to them.
-        title: of the figure: which model, which split.
+        unit: unit of the values, or how they were transformed.
+        title: model and split, for the title.
     """
     count = min(6, targets.shape[1])
     columns = min(3, count)

@@ -1,4 +1,4 @@
-"""Figure of pictures that a model was shown: what came, what it saw, what it says."""
+"""Figure of pictures that a model was shown: the picture, what the model saw, what it predicts."""
 
 from collections.abc import Sequence
 
@@ -21,12 +21,12 @@ _TITLE = 2.8  # inches, of what is said on one line
 def predictions(
     pictures: Sequence[tuple[str, np.ndarray, np.ndarray]], outputs: np.ndarray, class_names: Sequence[str]
 ) -> Figure:
-    """A row a picture: as it came, as the network saw it, and the probabilities of the likeliest classes.
+    """One row per picture: as it was read, as the network saw it, and the probabilities of the most probable classes.
 
     Args:
-        pictures: of each its name, its greys ``[H, W]`` from black 0 to white 1, and its ink ``[H', W']`` from 0 to 1.
+        pictures: for each its name, greys ``[H, W]`` from black 0 to white 1, and ink ``[H', W']`` from 0 to 1.
         outputs: probabilities ``[pictures, classes]``, or values if there are no classes.
-        class_names: one a class.
+        class_names: one per class.
     """
     class_names = drawable(class_names)
     figure = Figure(figsize=(WIDTH, _ROW * len(pictures) + 0.4))

@@ -37,7 +37,7 @@ _CHUNK = 16384  # examples that a model sees at once: for each number of them JA
 
 
 class RunFigure(NamedTuple):
-    """A figure, the name of its file without suffix, and what somebody who cannot see it would want to hear."""
+    """A figure, the name of its file without suffix, and its alternative text."""
 
     name: str
     figure: Figure
@@ -58,14 +58,14 @@ def run_figures(
     """Draw the figures that apply to a run, one after another.
 
     Args:
-        trials: one row a trial.
-        history: one row a trial and epoch.
-        config: of the run, as ``mlp_jax.runs.directory`` writes it.
-        timing: of ``mlp_jax.runs.timing``, if it was measured.
-        outcomes: what each trial makes of each example; None if that is not known.
+        trials: table with one row per trial.
+        history: table with one row per trial and epoch.
+        config: the run's configuration, as ``mlp_jax.runs.directory`` writes it.
+        timing: measurements of ``mlp_jax.runs.timing``, if there are any.
+        outcomes: results by example; None if they are not known.
         trial: number of the trial whose model is shown.
-        model: that model; None leaves out what it confuses and what its units look at.
-        dataset: what it was trained on; None likewise.
+        model: that model; None leaves out the figures of it.
+        dataset: the data set that it was trained on; None likewise.
     """
     score_name, searched = config["score_name"], None
     if "search" in config:
@@ -96,7 +96,7 @@ def run_figures(
         alt = f"Heat map: validation {score_name} of each learning rate and width; the best of each width is framed."
         yield RunFigure("rate-by-width", rate_by_width(trials, score_name, title=name), alt)
     if timing is not None:
-        alt = "Lines: seconds an epoch against M, of each width alone, one after another, and all together."
+        alt = "Lines: seconds per epoch against M, of each width alone, one after another, and all together."
         yield RunFigure("training-time", training_time(timing), alt)
     if trial is not None and model is not None and dataset is not None:
         standardized = str(config.get("dataset")).startswith("sklearn:")
@@ -104,7 +104,7 @@ def run_figures(
 
 
 def what_is_enough(found: Sequence[Verdict]) -> tuple[int, str] | None:
-    """The width that is enough, and how sure that is, if there is one setting and it has one below the widest."""
+    """The width that is enough and why, if there is only one setting."""
     first, *others = found
     if others or first.enough is None or first.best is None or not first.reached:
         return None
@@ -129,7 +129,7 @@ def _width_alt(trials: Table, score_name: str) -> str:
 
 
 def _model_figures(trials: Table, trial: int, model: Model, dataset: Dataset, unit: str) -> Iterator[RunFigure]:
-    """What one model makes of the test split, and what its units look at; ``unit`` is that of a regression's values."""
+    """Figures of one model on the test split, and of its units; ``unit`` is that of a regression's values."""
     row = {name: trials[name][trials["trial"] == trial][0] for name in ("variant", "learning_rate", "seed")}
     variant = str(row["variant"]) if model.hidden_units else without_activation(str(row["variant"]))
     setting = Setting(variant, float(row["learning_rate"])).text()
@@ -164,4 +164,4 @@ def _model_figures(trials: Table, trial: int, model: Model, dataset: Dataset, un
         else:
             names = dataset.class_names if len(dataset.class_names) == dataset.outputs else ()
             figure = hidden_units(weights["A"], dataset.image_shape, live=live, names=names, title=title)
-        yield RunFigure("hidden-units", figure, f"Images: the weights of each hidden unit, one a pixel. {title}.")
+        yield RunFigure("hidden-units", figure, f"Images: the weights of each hidden unit, one per pixel. {title}.")

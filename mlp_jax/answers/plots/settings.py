@@ -1,4 +1,4 @@
-"""What the trials of a curve share, which rows of a table are theirs, and how a figure says so."""
+"""Settings, which the trials of a curve share: their rows in a table, and their names in figures."""
 
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,20 +16,20 @@ LINEAR = "M = 0 (generalized linear model)"
 
 
 class Setting(NamedTuple):
-    """What the trials of one curve over M share, or of several curves: then None for learning rates that differ."""
+    """What the trials of one or several curves over M share; None for learning rates that differ."""
 
     variant: str
     learning_rate: float | None
 
     def text(self, told: "Setting | None" = None) -> str:
-        """The parts that are known, leaving out those that ``told`` has said already."""
+        """The known parts, without those that ``told`` already mentions."""
         variant = self.variant if told is None else without(self.variant, told.variant)
         rate = self.learning_rate if told is None or told.learning_rate is None else None
         return join(variant, "" if rate is None else f"learning rate {rate:g}")
 
 
 def choose(table: Table, wanted: Mapping[str, Any]) -> Table:
-    """The rows with these values, by name of a column.
+    """The rows with these values in the named columns.
 
     Raises:
         InputError: there are none; the message says which values there are.
@@ -50,11 +50,11 @@ def choose(table: Table, wanted: Mapping[str, Any]) -> Table:
 
 
 def shown(table: Table, *of: str) -> tuple[Table, str]:
-    """The rows of as many settings as have room in a figure, those that are best on validation; and how many that are.
+    """The rows of the settings that a figure has room for, those best on validation; and a note if there are more.
 
     Args:
-        table: of trials, or of epochs of trials, of which the last counts.
-        *of: the columns that tell settings apart; by default variant and learning rate.
+        table: trials, or epochs of trials, of which the last counts.
+        *of: the columns that distinguish settings; by default variant and learning rate.
     """
     keys = list(zip(*(table[name].tolist() for name in of or SETTING), strict=True))
     count = len(set(keys))
@@ -75,12 +75,12 @@ def shown(table: Table, *of: str) -> tuple[Table, str]:
 
 
 def rows_of(table: Table, setting: Setting) -> np.ndarray:
-    """Which rows are of a setting."""
+    """The rows of a setting, as a mask."""
     return (table["variant"] == setting.variant) & (table["learning_rate"] == setting.learning_rate)
 
 
 def shared_setting(settings: Iterable[Setting]) -> Setting:
-    """What all of them have in common."""
+    """What all settings share."""
     variants, rates = zip(*settings, strict=True)
     return Setting(shared_parts(variants), rates[0] if len(set(rates)) == 1 else None)
 
@@ -91,13 +91,13 @@ def where(table: Table, mask: np.ndarray) -> Table:
 
 
 def divergence_note(trials: int, kept: int) -> str:
-    """How many trials a figure leaves out; empty if none."""
+    """A note on how many trials a figure leaves out; empty if none."""
     gone = trials - kept
     return f"{gone} of {trials} trials diverged and {'is' if gone == 1 else 'are'} left out" if gone else ""
 
 
 def spread(statistics: str, counts: Sequence[int]) -> str:
-    """What bars or bands show, over how many seeds."""
+    """A note on what bars or bands show, and over how many seeds."""
     least, most = min(counts), max(counts)
     if most == 1:
         return "1 seed"
@@ -110,11 +110,11 @@ def join(*parts: str, by: str = ", ") -> str:
 
 
 def wrapped(text: str, inches: float) -> str:
-    """Text in as many lines as it takes there, broken at its commas."""
+    """Text in as many lines as it needs, broken at commas."""
     fixed = text.replace(" ", "\xa0").replace(",\xa0", ", ")
     return textwrap.fill(fixed, max(20, int(_PER_INCH * inches)), break_on_hyphens=False).replace("\xa0", " ")
 
 
 def heading(what: str, title: str, setting: str) -> str:
-    """What a figure shows, and of what: on a line of its own where a title tells."""
+    """The heading of a figure: what it shows and, if a title is given, of which data, on a second line."""
     return join(what, join(title, setting), by="\n" if title else ": ")

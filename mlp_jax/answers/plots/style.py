@@ -1,4 +1,4 @@
-"""The one style of all figures, and what several of them draw with; ``save`` writes a figure to a file."""
+"""The style of all figures and shared helpers; ``save`` writes a figure to a file."""
 
 import io
 import math
@@ -46,13 +46,13 @@ GREY = "0.35"
 _INK = "gray_r"  # dark on light, as ink and as the sparsity pattern
 
 Style = dict[str, Any]
-"""How a line is drawn: arguments of ``Axes.plot``."""
+"""Line style: arguments of ``Axes.plot``."""
 
 P = ParamSpec("P")
 
 
 class Figure(matplotlib.figure.Figure):
-    """A figure that a notebook shows, though pyplot does not know it."""
+    """A figure that notebooks display although pyplot does not know it."""
 
     def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
         width, height = (round(100 * inches) for inches in self.get_size_inches())
@@ -60,7 +60,7 @@ class Figure(matplotlib.figure.Figure):
 
 
 def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Draw in the style, with fonts for what is written, and leave matplotlib's own style as it was."""
+    """Context for drawing in the style, with fonts for the text; matplotlib's own style is restored."""
 
     @wraps(draw)
     def styled(*args: P.args, **kwargs: P.kwargs) -> Figure:
@@ -76,12 +76,12 @@ def save(figure: Figure, path: str | Path) -> None:
     """Write a figure: PNG, or SVG if the suffix says so. The file appears whole, or not at all.
 
     Args:
-        figure: what to write.
+        figure: the figure.
         path: ends in .png or .svg, in a directory that exists.
 
     Raises:
         InputError: another suffix.
-        OSError: it cannot be written; a file that was there is left as it was.
+        OSError: it cannot be written; an existing file is unchanged.
     """
     path = Path(path)
     suffix = path.suffix.lower()
@@ -104,7 +104,7 @@ def _write(figure: Figure, target: IO[bytes], kind: str) -> None:
 
 
 def panel_columns(panels: int) -> int:
-    """How many panels lie side by side."""
+    """Number of panels side by side."""
     return 2 if panels == 4 else min(panels, 3)
 
 
@@ -147,12 +147,12 @@ def score_axis(axes: Axes, score_name: str) -> None:
 
 
 def score_label(score_name: str) -> str:
-    """The score with its unit."""
+    """Label of the score with its unit."""
     return "accuracy (%)" if score_name == "accuracy" else score_name
 
 
 def nothing_but(note: str) -> Figure:
-    """A figure that holds a line of text, where there is nothing to draw."""
+    """A figure with a line of text, for when there is nothing to draw."""
     figure = Figure(figsize=(WIDTH, 1))
     figure.text(0.5, 0.5, note, ha="center", va="center")
     return figure
@@ -169,7 +169,7 @@ def show_image(axes: Axes, image: np.ndarray) -> None:
 
 
 def as_picture(image: np.ndarray) -> np.ndarray:
-    """What ``show_image`` shows, as RGBA."""
+    """The image that ``show_image`` draws, as RGBA."""
     shown = _grey_or_colour(image)
     if shown.ndim == 3:
         return np.dstack([shown, np.ones(shown.shape[:2])])
@@ -191,9 +191,9 @@ def show_images(
     Args:
         axes: to draw in.
         pictures: RGBA, of one size.
-        names: one a picture.
-        columns: of the grid.
-        step: pixels from one picture to the next, downwards and to the right; what is more than H is for the name.
+        names: one per picture.
+        columns: columns of the grid.
+        step: pixels from one picture to the next, down and to the right; the space beyond H is for the name.
     """
     rows, (height, width) = math.ceil(len(pictures) / columns), pictures[0].shape[:2]
     sheet = np.ones((rows * step[0], columns * step[1], 4))

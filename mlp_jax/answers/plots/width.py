@@ -78,19 +78,19 @@ def accuracy_against_width(
 ) -> Figure:
     """Training, validation and test score of the finished models against M, with 95 % intervals.
 
-    The intervals are of validation and test alone, by the luck of seeds and of examples. The test score of M = 0, the
+    Intervals, of validation and test only, cover the luck of seeds and of examples. The test score of M = 0, the
     generalized linear model, is a horizontal line, and so is its validation score where validation is shown. Up to
-    three settings (variant, learning rate) share a panel, without validation; more get panels of their own, of many
-    those that are best on validation. The axis spans the means, and what of an interval is far from them leaves it.
+    three settings (variant, learning rate) share a panel, without validation; more get their own panels; of many, those
+    that are best on validation. The axis spans the means; parts of intervals far from them are cut off.
     Where the score cannot be computed on validation, the loss is drawn.
 
     Args:
-        trials: one row a trial.
+        trials: table with one row per trial.
         score_name: ``accuracy``, which is shown in percent, or another.
         reference: test scores of single runs to compare with, by name and M: the article's, Keras's, ...
-        outcomes: what each trial makes of each example; None if that is not known, and intervals count seeds alone.
-        enough: a width that is marked, and what is so about it.
-        title: of the figure: which data.
+        outcomes: results by example; None if they are not known, so that intervals only count seeds.
+        enough: a width to mark, and why.
+        title: name of the data, for the title.
     """
     reference = reference or {}
     trials, some = shown(trials)
@@ -154,7 +154,7 @@ def accuracy_against_width(
 
 
 def _legend(figure: Figure, marks: Mapping[str, Any], note: str) -> None:
-    """The legend below the panels; where it has many lines, the figure grows by them."""
+    """Put the legend below the panels; the figure grows if the legend has many lines."""
     columns = 2 if max(map(len, marks), default=0) <= _LONGEST_OF_TWO else 1
     lines = math.ceil(len(marks) / columns)
     figure.set_figheight(figure.get_figheight() + 0.2 * max(0, lines - 4))
@@ -168,7 +168,7 @@ def _without_layers(row: Summary) -> tuple[object, ...]:
 
 
 def _undefined_note(trials: Table, measure: str) -> str:
-    """Which scores cannot be computed; empty where all can, or the loss is drawn instead."""
+    """A note on scores that cannot be computed; empty if all can, or if the loss is drawn instead."""
     if measure == "loss":
         return "the score of validation cannot be computed"
     missing = list(undefined_scores(trials, {}))
@@ -176,7 +176,7 @@ def _undefined_note(trials: Table, measure: str) -> str:
 
 
 def _means(rows: Sequence[Summary], part: str, measure: str, score_name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Mean of each point over its seeds, and how far down and up its interval goes; NaN where there is none."""
+    """Mean of each point over its seeds, and how far its interval extends down and up; NaN if there is none."""
     mean = np.array([row.mean[f"{SPLITS[part]}_{measure}"] for row in rows])
     ends = np.array([bounded(row.interval.get(part, UNKNOWN), score_name) for row in rows]).T
     return mean, np.maximum([mean - ends[0], ends[1] - mean], 0.0)  # NaN stays NaN
@@ -195,7 +195,7 @@ def _groups(settings: list[Setting]) -> list[list[Setting]]:
 
 
 def _score_panels(count: int, score_name: str, more_lines: int) -> tuple[Figure, list[Axes]]:
-    """Panels with titles of one line, or so many more."""
+    """Panels whose titles have one line, or that many more."""
     columns = panel_columns(count)
     rows = math.ceil(count / columns)
     figure = Figure(figsize=(WIDTH, 5 if count == 1 else (2.2 + 0.18 * more_lines) * rows + 1.8))
@@ -221,7 +221,7 @@ def _draw_scores(
     parts: Sequence[str],
     asides: Sequence[Transform],
 ) -> dict[str, Any]:
-    """Scores of one setting by split, each moved aside a little, so that error bars stay apart."""
+    """Draw scores of one setting by split, each shifted a little so that error bars do not overlap."""
     rows = sorted(rows, key=lambda row: row.hidden_units)
     x = np.array([row.hidden_units for row in rows])
     looks: dict[str, Style] = {
@@ -249,7 +249,7 @@ def _draw_scores(
 
 
 def _span_means(axes: Axes, means: Sequence[float]) -> None:
-    """Let a few wide intervals leave the axis, where they would flatten all the rest."""
+    """Let a few wide intervals leave the axis where they would flatten everything else."""
     known = [mean for mean in means if np.isfinite(mean)]
     if not known:
         return
@@ -262,7 +262,7 @@ def _span_means(axes: Axes, means: Sequence[float]) -> None:
 def _draw_baseline(
     axes: Axes, row: Summary, name: str, score_name: str, measure: str, part: str, colour: str, dash: str
 ) -> dict[str, Any]:
-    """A line and its band; what is far beyond the curves is said in the legend instead."""
+    """Draw a line and its band; a value far beyond the curves is put into the legend instead."""
     (mean,), margins = _means([row], part, measure, score_name)
     if np.isnan(mean):
         return {}
@@ -284,7 +284,7 @@ def _draw_baseline(
 def _draw_references(
     figure: Figure, axes: Axes, reference: Mapping[str, Mapping[int, float]], beside: float
 ) -> dict[str, Any]:
-    """Scores of others, so many inches to the left and to the right of ours, which stay uncovered."""
+    """Draw others' scores that many inches to the left and right of ours, so that they do not cover them."""
     marks = {}
     for i, ((name, points), (colour, marker)) in enumerate(
         zip(reference.items(), itertools.cycle(_REFERENCES), strict=False)
@@ -317,15 +317,15 @@ def _draw_enough(axes: Axes, enough: tuple[int, str] | None) -> dict[str, Any]:
 def scores_against_parameters(trials: Table, score_name: str, *, title: str = "") -> Figure:
     """Loss and score of the finished models against the number of their parameters, ± standard deviation over seeds.
 
-    The axes span the means, and what of a bar is far from them leaves it. A line for each setting (variant, learning
+    The axes span the means; parts of bars far from them are cut off. One line per setting (variant, learning
     rate), of many for those that are best on validation; training is shown for up to three of them. The scale above
     gives M, where networks of as many parameters have the same. M = 0, which has nearly as many parameters as a small
     M > 0 can have, is a point of its own.
 
     Args:
-        trials: one row a trial.
+        trials: table with one row per trial.
         score_name: ``accuracy``, which is shown in percent, or another.
-        title: of the figure: which data.
+        title: name of the data, for the title.
     """
     trials, some = shown(trials)
     note = divergence_note(len(trials["trial"]), int(np.count_nonzero(trials["diverged"] == 0)))
@@ -404,15 +404,15 @@ def _widths_above(axes: Axes, widths: Mapping[int, int]) -> None:
 
 @styled
 def rate_by_width(trials: Table, score_name: str, *, title: str = "") -> Figure:
-    """Heat map: mean validation score over seeds by learning rate and width, a panel for each variant.
+    """Heat map: mean validation score over seeds by learning rate and width, one panel per variant.
 
     Of many variants those that are best on validation are shown. The best learning rate of each width is framed (of
     many widths, has a dot); combinations of which every trial diverged are hatched.
 
     Args:
-        trials: one row a trial.
+        trials: table with one row per trial.
         score_name: ``accuracy``, which is shown in percent, or another.
-        title: of the figure: which data.
+        title: name of the data, for the title.
     """
     trials, some = shown(trials, "variant")
     note = divergence_note(len(trials["trial"]), int(np.count_nonzero(trials["diverged"] == 0)))
@@ -483,10 +483,10 @@ def rate_by_width(trials: Table, score_name: str, *, title: str = "") -> Figure:
 
 @styled
 def training_time(timing: Table) -> Figure:
-    """Seconds an epoch against M, as measured: each width alone, the widths one after another, and all together.
+    """Measured seconds per epoch against M: each width alone, the widths one after another, and all together.
 
     Args:
-        timing: a row a measured epoch, as ``mlp_jax.runs.timing.time_widths`` takes them.
+        timing: table with one row per measured epoch, from ``mlp_jax.runs.timing.time_widths``.
     """
     alone, together = seconds_alone(timing), seconds_together(timing)
     widths = list(alone)
@@ -494,8 +494,8 @@ def training_time(timing: Table) -> Figure:
     axes = figure.subplots()
     series = (
         ("this width alone", list(alone.values()), ":", "^"),
-        ("this and all lesser widths, one after another", np.cumsum(list(alone.values())).tolist(), "--", "s"),
-        ("this and all lesser widths, together", list(together.values()), "-", "o"),
+        ("this and all smaller widths, one after another", np.cumsum(list(alone.values())).tolist(), "--", "s"),
+        ("this and all smaller widths, together", list(together.values()), "-", "o"),
     )
     for (label, seconds, dash, marker), colour in zip(series, ("0.45", *colours(3)[1::-1]), strict=True):
         axes.plot(widths, seconds, linestyle=dash, marker=marker, color=colour, label=label)
@@ -504,7 +504,7 @@ def training_time(timing: Table) -> Figure:
         axes.plot(timing["hidden_units"][here], timing["seconds"][here], "_", color=colour, markersize=9, zorder=1.9)
     axes.set_ylim(bottom=0)
     axes.set_xlabel("hidden units M")
-    axes.set_ylabel("seconds an epoch")
+    axes.set_ylabel("seconds per epoch")
     width_axis(axes, sorted({0, *widths}), 1)
     figure.suptitle(f"training time against width, on {timing['device'][0]}")
     epochs = int(np.count_nonzero((timing["program"] == "alone") & (timing["hidden_units"] == widths[0])))

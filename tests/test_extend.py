@@ -1,0 +1,336 @@
+"""mlp-jax sweep --extend and mlp_jax.runs.extend: a run that grew holds what one sweep of everything holds."""
+
+import json
+import re
+import shutil
+import zipfile
+
+import numpy as np
+import pytest
+from conftest import make_dataset, make_run, save_dataset
+
+from mlp_jax import Grid, InputError, Recipe, SweepStopped, SweepWarning, Trial, cli, runs
+from mlp_jax.answers.report import rerun
+from mlp_jax.runs import running
+from mlp_jax.runs.directory import read_run, write_json, write_manifest
+from mlp_jax.runs.verify import verify
+
+AXES = ((0, 4), ("relu",), (1e-2,))
+TWO, FOUR = Grid(*AXES, seeds=2), Grid(*AXES, seeds=4)
+RECIPE = Recipe(epochs=3, batch_size=32)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Runs of two and of four seeds, and their data."""
+    place = tmp_path_factory.mktemp("made")
+    save_dataset(make_dataset(), place / "small.npz")
+    for name, grid in (("two", TWO), ("four", FOUR)):
+        make_run(make_dataset(), str(place / "small.npz"), place / name, grid)
+    return place
+
+
+@pytest.fixture
+def two(made, tmp_path):
+    """A copy, to be extended in place or damaged."""
+    return shutil.copytree(made / "two", tmp_path / "two")
+
+
+def content(path):
+    """Of every array, by the trial's point and symbol, the bytes of its file; and the rows of the tables."""
+    run = read_run(path)
+    trials = [Grid.from_axes(run.config).trials[i] for i in run.trials["trial"].tolist()]
+    with zipfile.ZipFile(path / "parameters.npz") as archive:
+        arrays = {
+            (trials[int(name.split("/")[0])], name.split("/")[1]): archive.read(name) for name in archive.namelist()
+        }
+    rows = {}
+    for table in ("trials.csv", "history.csv"):
+        for line in (path / table).read_text().splitlines()[1:]:
+            number, rest = line.split(",", 1)
+            rows.setdefault((trials[int(number)], table), []).append(rest)
+    return arrays, rows
+
+
+def snapshot(path):
+    return {each.relative_to(path): each.is_file() and each.read_bytes() for each in path.rglob("*")}
+
+
+def assert_sound(path):
+    found = {each.part: (each.verdict, each.message) for each in verify(path)}
+    assert {verdict for verdict, _ in found.values()} == {"sound"}, found
+
+
+def assert_taken_over(before, after):
+    """What a run had, a run that grew has, to the byte."""
+    for old, new in zip(before, after, strict=True):
+        assert old.items() <= new.items()
+
+
+def test_more_seeds_make_the_run_that_has_them_all(made, tmp_path):
+    run = runs.extend(made / "two", FOUR, make_dataset(), tmp_path / "grown")
+    assert run.config == read_run(made / "four").config
+    whole = read_run(made / "four")
+    for name in ("trial", "hidden_units", "seed", "parameters", "diverged"):
+        np.testing.assert_array_equal(run.trials[name], whole.trials[name])
+    for table, other in ((run.trials, whole.trials), (run.history, whole.history)):
+        assert list(table) == list(other)
+        for name in table.keys() - {"activation", "variant"}:
+            np.testing.assert_allclose(table[name], other[name], rtol=1e-5, err_msg=name)
+    for split, hits in run.outcomes.hits.items():
+        np.testing.assert_array_equal(hits, whole.outcomes.hits[split])
+    names = [zipfile.ZipFile(path / "parameters.npz").namelist() for path in (tmp_path / "grown", made / "four")]
+    assert names[0] == names[1]
+    with np.load(tmp_path / "grown" / "parameters.npz") as ours, np.load(made / "four" / "parameters.npz") as theirs:
+        for name in names[0]:
+            np.testing.assert_allclose(ours[name[:-4]], theirs[name[:-4]], rtol=1e-5, atol=1e-6, err_msg=name)
+    assert_taken_over(content(made / "two"), content(tmp_path / "grown"))
+    assert_sound(tmp_path / "grown")
+    assert run.environment["taken_over"]["trials"] == 4
+    assert run.environment["taken_over"]["environment"] == read_run(made / "two").environment
+
+
+def test_the_command_extends_with_figures_and_answers(made, tmp_path, capsys):
+    out = tmp_path / "grown"
+    asked = ["--hidden-units", "4", "8", "--seeds", "3", "--out", str(out)]
+    assert cli.main(["sweep", "--extend", str(made / "two"), *asked]) == 0
+    said = capsys.readouterr().out
+    assert "4 trials are taken over, 4 are trained" in said
+    grid = Grid.from_axes(json.loads((out / "config.json").read_text()))
+    by_width = {
+        width: {t.seed for t in grid.trials if t.hidden_units == width} for width in grid.values("hidden_units")
+    }
+    assert by_width == {0: {0, 1}, 4: {0, 1, 2}, 8: {0, 1, 2}}
+    assert list(by_width) == [0, 4, 8]
+    assert "over 2 to 3 seeds" in said
+    header = next(line for line in said.splitlines() if "parameters" in line)
+    assert "seeds" in header
+    assert (out / "figures" / "accuracy-against-width.png").is_file()
+    assert_taken_over(content(made / "two"), content(out))
+    assert_sound(out)
+    namespace = {}
+    exec(rerun(read_run(out).config).split("result =")[0], namespace)  # what the report says is run again
+    assert namespace["grid"].trials == grid.trials
+    assert cli.main(["analyse", str(out)]) == 0
+    capsys.readouterr()
+    # And it grows once more: what is not a product grows product by product.
+    assert cli.main(["sweep", "--extend", str(out), "--in-place", "--learning-rates", "0.1", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert {(row["hidden_units"], row["seeds"]) for row in record["summary"]} == {(0, 2), (4, 3), (8, 3)}
+    assert len(read_run(out).trials["trial"]) == 16
+    assert_sound(out)
+
+
+def test_other_epochs_and_batches_are_other_trials(made, tmp_path, capsys):
+    out = tmp_path / "grown"
+    arguments = ["--epochs", "3", "5", "--batch-size", "32", "16", "--hidden-units", "0", "--out", str(out)]
+    assert cli.main(["sweep", "--extend", str(made / "two"), *arguments]) == 0
+    assert "those of 5 epochs from the beginning" in capsys.readouterr().out
+    run = read_run(out)
+    found = {
+        (m, int(epochs), int(batch))
+        for m, epochs, batch in zip(*(run.trials[n] for n in ("hidden_units", "epochs", "batch_size")), strict=True)
+    }
+    assert found == {(4, 3, 32), (0, 3, 32), (0, 3, 16), (0, 5, 32), (0, 5, 16)}
+    assert run.config["epochs"] == 5
+    assert_sound(out)
+    before, after = content(made / "two")[0], content(out)[0]
+    for (trial, symbol), array in before.items():
+        assert after[trial._replace(epochs=3, batch_size=32), symbol] == array
+
+
+@pytest.mark.parametrize("task", ["regression", "binary"])
+def test_other_tasks_grow_by_a_width_in_place(task, tmp_path):
+    dataset = make_dataset(task, outputs=1)
+    run = make_run(dataset, "elsewhere.npz", tmp_path / "run", Grid((2, (3, 2)), ("tanh",), (1e-2,), seeds=[5]))
+    before = content(run)
+    grown = runs.extend(run, Grid((1, 2), ("tanh",), (1e-2,), seeds=[5]), dataset, run)
+    assert grown.path == run
+    assert grown.trials["hidden_units"].tolist() == [2, 3, 1]
+    after = content(run)
+    assert {(trial, symbol) for trial, symbol in after[0] if trial.hidden_units == (3, 2)}
+    assert before[0].items() <= after[0].items()
+    assert {each.verdict for each in verify(run) if each.part != "scores"} == {"sound"}
+
+
+def test_a_trial_that_diverged_stays_as_it_was(tmp_path):
+    dataset = make_dataset()
+    grid = Grid((4,), ("relu",), (1e30,), seeds=2)
+    run = make_run(dataset, "elsewhere.npz", tmp_path / "run", grid)
+    runs.extend(run, Grid((4,), ("relu",), (1e-2,), seeds=1), dataset, tmp_path / "out")
+    grown = read_run(tmp_path / "out")
+    assert (grown.trials["diverged"] > 0).tolist() == [False, True, True]
+    assert_taken_over(content(run), content(tmp_path / "out"))
+
+
+# Refusals
+
+
+def changed(run, **values):
+    config = json.loads((run / "config.json").read_text())
+    write_json(run / "config.json", config | values)
+    write_manifest(run)
+
+
+def test_what_does_not_fit_is_refused_and_nothing_is_touched(made, two, tmp_path):
+    dataset, out = make_dataset(), tmp_path / "out"
+    before = snapshot(two)
+    for message, extend in {
+        "is not what it was trained on": lambda: runs.extend(two, FOUR, make_dataset(seed=1), out),
+        "has all of these trials already": lambda: runs.extend(two, TWO, dataset, out),
+        "epsilon was 1e-07 and is now 0.1": lambda: runs.extend(two, FOUR, dataset, out, recipe=Recipe(epsilon=0.1)),
+        "report_every": lambda: runs.extend(two, FOUR, dataset, out, recipe=Recipe(3, 32, report_every=3)),
+        "is there already": lambda: runs.extend(two, FOUR, dataset, made / "four"),
+        "expected an mlp_jax.Grid": lambda: runs.extend(two, TWO.trials, dataset, out),
+        "expected the path of a directory": lambda: runs.extend(two, FOUR, dataset, None),
+        "label noise is 0.1 for a regression": lambda: runs.extend(
+            make_run(make_dataset("regression"), "x", tmp_path / "values"),
+            Grid((1,), label_noises=(0.1,)),
+            make_dataset("regression"),
+            out,
+        ),
+    }.items():
+        with pytest.raises(InputError, match=message):
+            extend()
+        assert not out.exists()
+    assert snapshot(two) == before
+
+
+def test_a_run_of_another_version_or_altered_is_refused(two, tmp_path):
+    path = two / "environment.json"
+    environment = json.loads(path.read_text())
+    write_json(path, environment | {"versions": environment["versions"] | {"mlp-jax": "0.0.1"}})
+    write_manifest(two)
+    with pytest.raises(InputError, match=r"mlp-jax 0\.0\.1 trained it"):
+        runs.extend(two, FOUR, make_dataset(), tmp_path / "out")
+    write_json(path, environment | {"versions": environment["versions"] | {"jax": "0.0.1"}})
+    write_manifest(two)
+    with pytest.warns(SweepWarning, match=r"jax 0\.0\.1 and not .* rounding may differ"):
+        runs.extend(two, Grid((3,), ("relu",), (1e-2,), seeds=1), make_dataset(), tmp_path / "warned")
+    text = (two / "trials.csv").read_bytes()
+    (two / "trials.csv").write_bytes(text[:-3] + b"7" + text[-2:])
+    with pytest.raises(InputError, match=r"trials\.csv .*SHA-256"):
+        runs.extend(two, FOUR, make_dataset(), tmp_path / "out")
+    write_manifest(two)
+    changed(two, seeds=[0, 1, 2])
+    with pytest.raises(InputError, match=r"trials\.csv has 4 rows: config\.json asks for 6"):
+        runs.extend(two, FOUR, make_dataset(), tmp_path / "out")
+    changed(two, seeds=[0, 1])
+    (two / "outcomes.npz").unlink()
+    manifest = json.loads((two / "manifest.json").read_text())
+    del manifest["files"]["outcomes.npz"]
+    write_json(two / "manifest.json", manifest)
+    with pytest.raises(InputError, match=r"no outcomes\.npz, as an earlier version wrote it"):
+        runs.extend(two, FOUR, make_dataset(), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--use-bias"], "has all of these trials already"),
+        (["--no-use-bias", "--seeds", "3"], "use_bias was True and is now False"),
+        (["--precision", "bfloat16", "--seeds", "3"], "precision was 'float32' and is now 'bfloat16'"),
+        (["--layout", "vmap", "--seeds", "3"], "layout was 'packed' and is now 'vmap'"),
+        (["--seeds", "0"], "seeds is 0: expected a whole number from 1"),
+        (["--momentum", "0.9"], "momentum is 0.9 with optimizer adam"),
+        (["--dataset", "sklearn:iris", "--seeds", "3"], "is not what .*: its SHA-256 differs|is not what it was"),
+        (["--in-place", "--seeds", "3", "--out", "x"], "out is x: expected none"),
+        (["--resume", "x"], "resume and extend are both given"),
+        (["--seeds", "3", "--out", "file"], "file is a file: name a directory"),
+    ],
+)
+def test_a_mistake_at_the_command_line_is_one_line(arguments, message, two, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    before = snapshot(tmp_path)
+    assert cli.main(["sweep", "--extend", str(two), *arguments]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("mlp-jax: error: ")
+    assert said.count("\n") == 1
+    assert re.search(message, said), said
+    assert snapshot(tmp_path) == before
+
+
+# Interruption
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_what_was_interrupted_goes_on(in_place, two, made, tmp_path, capsys):
+    out = two if in_place else tmp_path / "out"
+    before, was = content(two), snapshot(two)
+    asked = iter((False, True))
+    with pytest.raises(SweepStopped):
+        runs.extend(two, FOUR, make_dataset(), out, checkpoint_every=1, stop=lambda: next(asked))
+    assert (out / "checkpoints" / "states").is_dir()
+    if in_place:  # until all is trained, it is the run that it was
+        assert was.items() <= snapshot(two).items()
+        assert_sound(two)
+        assert cli.main(["sweep", "--extend", str(two), "--in-place", "--seeds", "5"]) == 2
+        assert "is being extended already" in capsys.readouterr().err
+    else:
+        assert {each.verdict for each in verify(out)} == {"sound"}
+        assert cli.main(["analyse", str(out)]) == 2
+        assert "is not finished" in capsys.readouterr().err
+    assert cli.main(["sweep", "--resume", str(out), "--seeds", "5"]) == 2
+    assert "cannot be resumed as another sweep: seeds" in capsys.readouterr().err
+    assert cli.main(["sweep", "--resume", str(out)]) == 0
+    assert_taken_over(before, content(out))
+    assert_sound(out)
+    assert sorted(each.name for each in out.iterdir() if each.is_file()) == sorted(
+        each.name for each in (made / "four").iterdir()
+    )
+    np.testing.assert_allclose(
+        read_run(out).trials["test_loss"], read_run(made / "four").trials["test_loss"], rtol=1e-5
+    )
+    assert cli.main(["sweep", "--resume", str(out)]) == 0
+    assert "is finished: there is nothing to resume" in capsys.readouterr().out
+
+
+def test_what_fails_before_anything_is_saved_leaves_the_run_as_it_was(two, tmp_path):
+    was = snapshot(two)
+    with pytest.raises(InputError, match="memory"):
+        runs.extend(two, FOUR, make_dataset(), two, memory=1)
+    assert snapshot(two) == was
+    with pytest.raises(InputError, match="memory"):
+        runs.extend(two, FOUR, make_dataset(), tmp_path / "a" / "b", memory=1)
+    assert not (tmp_path / "a").exists()
+
+
+def test_killed_while_results_are_put_in_place(two, monkeypatch):
+    """Between any two files, the run can be finished, and is whole then."""
+    before = content(two)
+    real = running.write_manifest
+    monkeypatch.setattr(running, "write_manifest", lambda path: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        runs.extend(two, FOUR, make_dataset(), two)
+    assert not (two / "manifest.json").exists()
+    monkeypatch.setattr(running, "write_manifest", real)
+    runs.extend(two, FOUR, make_dataset(), two)
+    assert_taken_over(before, content(two))
+    assert_sound(two)
+    assert not (two / "extension").exists()
+
+
+# Grids
+
+
+def test_grids_are_united_and_taken_from_one_another():
+    one = Grid((10, 50), seeds=3)
+    assert one.united(Grid((25,), seeds=3)).axes == Grid((10, 25, 50), seeds=3).axes
+    assert one.united(Grid((10,), seeds=3)).trials == one.trials
+    more = one.united(Grid((50,), seeds=5))
+    assert more.trials == tuple(Trial(m, "sigmoid", 1e-3, seed) for m, n in ((10, 3), (50, 5)) for seed in range(n))
+    assert (more - one).axes == Grid((50,), seeds=[3, 4]).axes
+    assert Grid.from_axes(json.loads(json.dumps(more.axes))).trials == more.trials
+    assert more.axes["seeds"] == [0, 1, 2, 3, 4]
+    kept = Grid((50, 10), seeds=[4, 1]).united(Grid(((8, 4), 10), seeds=[1, 4]))
+    assert kept.values("hidden_units") == (50, 10, (8, 4))
+    with pytest.raises(InputError, match="expected one that the other lacks"):
+        one - more
+    with pytest.raises(InputError, match=r"expected an mlp_jax\.Grid"):
+        one.united("more")
+    rates = more.changed(lambda product: {"learning_rates": [0.1, 0.2]})
+    assert len(rates.trials) == 2 * len(more.trials)
+    with pytest.raises(InputError, match="momentum"):
+        more.changed(lambda product: {"momenta": [0.9]})
