@@ -12,6 +12,8 @@ from mlp_jax.networks.models import CNN, MLP, Model
 from mlp_jax.sweeps.grid import Grid
 from mlp_jax.sweeps.plan import Plan
 from mlp_jax.sweeps.record import Progress
+from mlp_jax.sweeps.sampling import Between, sample
+from mlp_jax.sweeps.search import SearchResult, search
 from mlp_jax.sweeps.sweep import SweepResult, device_a_core, sweep
 from mlp_jax.tasks import TASKS, Task
 from mlp_jax.training.axes import Trial
@@ -23,6 +25,7 @@ __all__ = [
     "CNN",
     "MLP",
     "TASKS",
+    "Between",
     "DataError",
     "Dataset",
     "Fit",
@@ -35,6 +38,7 @@ __all__ = [
     "Progress",
     "Recipe",
     "Scores",
+    "SearchResult",
     "Split",
     "SweepResult",
     "SweepStopped",
@@ -47,6 +51,8 @@ __all__ = [
     "evaluate_model",
     "fit",
     "load_dataset",
+    "sample",
+    "search",
     "sweep",
 ]
 
@@ -56,6 +62,7 @@ _MODULES = {
     "estimators": "adapters.estimators",
     "export": "adapters.export",
     "images": "pictures.images",
+    "optuna": "adapters.optuna",
     "plots": "answers.plots",
     "report": "answers.report",
     "runs": "runs",

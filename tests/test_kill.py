@@ -33,7 +33,7 @@ def place(tmp_path_factory) -> Path:
     return place
 
 
-def start(place: Path, *arguments: str, limit: int | None = None) -> subprocess.Popen[str]:
+def start(place: Path, *arguments: str, limit: int | None = None, command: str = "sweep") -> subprocess.Popen[str]:
     """The command, in a process of its own whose files may have so many bytes."""
     environment = os.environ | {
         "JAX_NUM_CPU_DEVICES": "1",  # chunks of replicas as below
@@ -43,7 +43,7 @@ def start(place: Path, *arguments: str, limit: int | None = None) -> subprocess.
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     }
     return subprocess.Popen(
-        [sys.executable, "-c", COMMAND, str(limit or ""), "sweep", *arguments],
+        [sys.executable, "-c", COMMAND, str(limit or ""), command, *arguments],
         cwd=place,
         env=environment,
         stdout=subprocess.PIPE,
@@ -76,6 +76,16 @@ def resume(place: Path, run: str) -> subprocess.Popen[str]:
 def finish(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
     out, err = process.communicate(timeout=MOST_SECONDS)
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def begin_search(place: Path, run: str) -> subprocess.Popen[str]:
+    space = ["--dataset", "small.npz", "--hidden-units", "0", "3", "--learning-rates", "0.001", "0.01", "0.1"]
+    rungs = ["--seeds", "2", "--epochs", "8", "--eta", "2", "--batch-size", "16", "--checkpoint-every", "1"]
+    return start(place, *space, *rungs, "--out", run, command="search")
+
+
+def resume_search(place: Path, run: str) -> subprocess.Popen[str]:
+    return start(place, "--resume", run, "--checkpoint-every", "1", command="search")
 
 
 def assert_as_if_nothing_happened(place: Path, run: str, like: str = "whole") -> None:
@@ -133,13 +143,15 @@ def kill_at(process: subprocess.Popen[str], run: Path, moment: Callable[[Path], 
     return process.returncode != 0
 
 
-def kill_again_and_again(place: Path, run: str, moments: Iterable[Callable[[Path], bool]]) -> None:
+def kill_again_and_again(
+    place: Path, run: str, moments: Iterable[Callable[[Path], bool]], begin=begin, resume=resume, like="whole"
+) -> None:
     """Kill a run at each of these moments; each time it is resumed, or, should it be finished by then, begun again."""
     for moment in moments:
         for _ in range(20):
             if (place / run / "manifest.json").exists():
                 assert finish(resume(place, run)).returncode == 0
-                assert_as_if_nothing_happened(place, run)
+                assert_as_if_nothing_happened(place, run, like)
                 shutil.rmtree(place / run)
             begun = (place / run / "config.json").exists()
             if kill_at(resume(place, run) if begun else begin(place, run), place / run, moment):
@@ -148,7 +160,7 @@ def kill_again_and_again(place: Path, run: str, moments: Iterable[Callable[[Path
             pytest.fail("that moment never comes")
     done = finish(resume(place, run) if (place / run / "config.json").exists() else begin(place, run))
     assert done.returncode == 0, done.stderr
-    assert_as_if_nothing_happened(place, run)
+    assert_as_if_nothing_happened(place, run, like)
 
 
 def delayed(moment: Callable[[Path], bool], seconds: float) -> Callable[[Path], bool]:
@@ -167,6 +179,31 @@ def test_killed_at_each_kind_of_moment(place):
     again = finish(resume(place, "killed"))
     assert again.returncode == 0
     assert "killed is finished: there is nothing to resume" in again.stdout
+
+
+def at_rung(number: int) -> Callable[[Path], bool]:
+    return lambda run: (run / "checkpoints" / f"rung-{number}").exists()
+
+
+def finished_at_rung(number: int) -> Callable[[Path], bool]:
+    return lambda run: any((run / "checkpoints" / f"rung-{number}" / "finished").glob("*.npz"))
+
+
+def test_a_search_killed_at_rungs_and_between_them(place):
+    done = finish(begin_search(place, "searched"))
+    assert done.returncode == 0, done.stderr
+    kinds = {"begin": begin_search, "resume": resume_search, "like": "searched"}
+    moments = (after(2.5), writing_finished_replicas, at_rung(1), finished_at_rung(1), at_rung(3), writing_results)
+    kill_again_and_again(place, "killed-search", moments, **kinds)
+
+
+@pytest.mark.slow
+def test_a_search_killed_at_any_time(place):
+    assert finish(begin_search(place, "any")).returncode == 0
+    chance = random.Random(int(os.environ.get("KILL_SEED", "0")))
+    moments = [after(chance.uniform(0.2, 8)) for _ in range(40)]
+    kinds = {"begin": begin_search, "resume": resume_search, "like": "any"}
+    kill_again_and_again(place, "any-killed", moments, **kinds)
 
 
 def removing_what_was(run: Path) -> bool:

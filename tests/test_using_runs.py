@@ -191,7 +191,7 @@ def test_tensorboard_shows_a_row_a_trial(run, tmp_path, capsys):
     assert cli.main(["tensorboard", str(run), "--out", str(out)]) == 0
     assert f"tensorboard --logdir {out}" in capsys.readouterr().out
     back = read_run(run)
-    names = trial_directories(back)
+    names = trial_directories(back.trials)
     assert sorted(path.name for path in out.iterdir()) == sorted(names)
     assert len(set(names)) == 4
     for trial, name in enumerate(names):

@@ -17,12 +17,13 @@ from mlp_jax.answers.contests import Step
 from mlp_jax.answers.deciding import looks_of
 from mlp_jax.answers.learning import LateLearning, best_epochs, late_learning
 from mlp_jax.answers.points import Summary, best_point, by_setting, summarize
+from mlp_jax.answers.ranking import ranking, search_record
 from mlp_jax.answers.rates import BestRate, Interaction, best_rates, interactions
 from mlp_jax.answers.rows import POINT, groups
 from mlp_jax.answers.scores import bounded, number_text, score_text
 from mlp_jax.answers.variation import CONFIDENCE
 from mlp_jax.answers.verdicts import Verdict, saturation_record, verdicts
-from mlp_jax.runs.tables import Table, criterion
+from mlp_jax.runs.tables import Table, criterion, of_trials, to_the_end
 from mlp_jax.sweeps.outcomes import SPLITS, Outcomes
 
 __all__ = [
@@ -89,6 +90,8 @@ class Analysis:
         interactions: interactions, if there are several learning rates and widths; else empty.
         late_learning: result of ``late_learning``.
         verdicts: one per setting.
+        search: of a search, its result (``mlp_jax.answers.ranking``), everything else being of the configurations that
+            were trained to the end; empty for a sweep.
     """
 
     score_name: str
@@ -105,6 +108,7 @@ class Analysis:
     interactions: list[Interaction]
     late_learning: list[LateLearning]
     verdicts: list[Verdict]
+    search: dict[str, Any]
 
     def steps(self, name: str) -> list[Step]:
         """The comparisons of every setting: ``gains``, ``against_best``, ``beyond``, or one of these on test."""
@@ -148,6 +152,11 @@ def analyse(
         timing: measurements of ``mlp_jax.runs.timing``, if there are any.
         outcomes: results by example; None if they are not known.
     """
+    search = {}
+    if "search" in config:
+        search = search_record(ranking(trials, config["epochs"]), trials, config)
+        trials = to_the_end(trials)
+        history = of_trials(history, trials)
     rows = summarize(trials, outcomes)
     epochs = best_epochs(history)
     several_rates = len(set(trials["learning_rate"].tolist())) > 1
@@ -171,6 +180,7 @@ def analyse(
         interactions=interactions(trials, outcomes),
         late_learning=late_learning(history),
         verdicts=verdicts(trials, history, outcomes, looks_of(config)),
+        search=search,
     )
 
 
@@ -196,4 +206,5 @@ def analysis_record(analysis: Analysis) -> dict[str, Any]:
         },
         "best_rates": [asdict(best) for best in analysis.best_rates],
         "interactions": [asdict(each) for each in analysis.interactions],
+        **({"search": analysis.search} if analysis.search else {}),
     }

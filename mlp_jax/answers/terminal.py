@@ -17,13 +17,15 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from mlp_jax.answers.analysis import Analysis, Summary, by_setting, number_text, saturation_record, score_text
+from mlp_jax.answers.ranking import Ranked, ranking, rounds, search_answer
 from mlp_jax.answers.words import answer, findings, variant_names
 from mlp_jax.networks.layers import layers_of
-from mlp_jax.runs.tables import references
+from mlp_jax.runs.tables import Table, criterion, references, to_the_end
 from mlp_jax.sweeps.forecast import Forecast
 from mlp_jax.sweeps.grid import Grid
 from mlp_jax.sweeps.plan import Plan, counted, gibibytes
 from mlp_jax.sweeps.record import Progress
+from mlp_jax.sweeps.search import Announced
 
 ASCII = str.maketrans(
     {"±": "+-", "×": "x", "−": "-", "–": "-", "→": "->", "²": "2", "▄": ".", "▀": "'", "█": "#", "…": "..."}
@@ -33,6 +35,9 @@ ASCII = str.maketrans(
 """Replacements where only ASCII can be printed."""
 
 _ANY_WIDTH = 1_000_000
+MOST_RANKED = 20
+"""Configurations of a search that are printed."""
+
 LEAST_PROSE = 20
 """Minimum width of a column of prose, if its cells are that long."""
 
@@ -178,6 +183,17 @@ class Display:
         """Show the plan (``sweep(on_plan=...)``)."""
         text = f"{plan}"
         self._console.print(text[0].upper() + text[1:], highlight=False, soft_wrap=True)
+
+    def on_rung(self, announced: Announced) -> None:
+        """Show how a search goes on (``search(on_rung=...)``)."""
+        if (decided := announced.decided) is not None:
+            doubt = f", of them {decided.undecided} that cannot be told apart" if decided.undecided else ""
+            self._console.print(
+                f"After epoch {decided.epoch}: {decided.kept} of {counted(decided.configurations, 'configuration')} "
+                f"go on{doubt}; {counted(announced.trials, 'trial')} to epoch {announced.epochs[1]}",
+                highlight=False,
+                soft_wrap=True,
+            )
 
     def on_epoch(self, progress: Progress) -> None:
         """Show the progress after an epoch (``sweep(on_epoch=...)``)."""
@@ -338,6 +354,47 @@ def print_summary(console: Console, analysis: Analysis, config: dict[str, Any], 
     print_table(console, headings, *sections, title=title, drop=drop, **look)
     for note in shared + _notes(analysis, config, environment):
         console.print(note, highlight=False, soft_wrap=not console.is_terminal)
+
+
+def print_search(console: Console, trials: Table, config: dict[str, Any], environment: dict[str, Any]) -> None:
+    """Print what a search found: its best configurations, its rungs, and the answer."""
+    ranked = ranking(trials, config["epochs"])
+    name = config["score_name"] if criterion(to_the_end(trials)).measure == "score" else "loss"
+    names, shared = variant_names([each.point.variant for each in ranked])
+    several = len(names) > 1
+    headings = ("M", *(["variant"] if several else []), "learning rate", "epochs", "validation", "test")
+    shown = ranked[:MOST_RANKED]
+    rows = [
+        (
+            each.hidden_layers,
+            *([names[each.point.variant]] if several else []),
+            f"{each.point.learning_rate:.4g}",
+            str(each.epochs),
+            *(_with_deviation(each.point, split, name) for split in ("validation", "test")),
+        )
+        for each in shown
+    ]
+    title = f"{config['dataset_name']}: {name}{' (%)' if name == 'accuracy' else ''} when each was stopped"
+    sections = [
+        [row for row, each in zip(rows, shown, strict=True) if each.epochs == epochs] for epochs in _reached(shown)
+    ]
+    look: dict[str, Any] = {"left": ("variant",), "prose": "variant" if several else None, "elsewhere": "trials.csv"}
+    print_table(console, headings, *sections, title=title, drop=("test",), **look)
+    if len(ranked) > len(shown):
+        console.print(f"{len(ranked) - len(shown)} more were stopped earlier or did worse: trials.csv", highlight=False)
+    for each in rounds(trials):
+        kept = f"{each.trained - each.stopped} of {counted(each.trained, 'configuration')}"
+        console.print(f"After epoch {each.epoch}: {kept} went on.", highlight=False)
+    seconds = environment["seconds"]
+    spent = sum(seconds["epochs"]) + sum(seconds[part] for part in ("prepare", "compile", "evaluate", "saving"))
+    answered = search_answer(ranked, trials, config)
+    for note in (*shared, answered, f"It took {spent:.1f} s, {seconds['compile']:.1f} s of it to compile."):
+        console.print(note, highlight=False, markup=False, soft_wrap=not console.is_terminal)
+
+
+def _reached(ranked: Sequence[Ranked]) -> list[int]:
+    """The epochs that these were trained, most first."""
+    return sorted({each.epochs for each in ranked}, reverse=True)
 
 
 def _with_deviation(row: Summary, split: str, name: str) -> str:

@@ -93,10 +93,11 @@ def answer(analysis: Analysis) -> Answer:
     short = no_better_than_guessing(verdict, analysis)
     if len(verdict.widths) == 1:
         said = f"It reaches {_reached(best, analysis)}."
-        return Answer(_joined(short, said), _some(cautions), _some([at]))
+        return Answer(_joined(short, said), _some(cautions), _some([analysis.search.get("answer", ""), at]))
     short = _joined(short, how_many(verdict, analysis))
     compared = f"M is {what}; widths are compared by their {name} on validation examples"
     details = [
+        analysis.search.get("answer", ""),
         f"{compared}, which are kept from training for choices like this.",
         at,
         _by_rule(verdict, name),

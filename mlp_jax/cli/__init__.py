@@ -24,10 +24,12 @@ from mlp_jax.cli import (
     plot,
     predict,
     report,
+    search,
     sweep,
     tensorboard,
     time,
     train,
+    watch,
 )
 from mlp_jax.cli._output import print_in_any_encoding
 from mlp_jax.cli._parsing import given, parsed
@@ -39,8 +41,10 @@ from mlp_jax.machine.backend import check_xla_flags, require_jax
 COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "sweep": (sweep.Sweep, sweep.run),
     "train": (train.Train, train.run),
+    "search": (search.Search, search.run),
     "data": (data.Data, data.run),
     "check": (check.Check, check.run),
+    "watch": (watch.Watch, watch.run),
     "predict": (predict.Predict, predict.run),
     "evaluate": (evaluate.Evaluate, evaluate.run),
     "export": (export.Export, export.run),

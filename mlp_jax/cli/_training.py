@@ -15,6 +15,7 @@ from typing import Any, Literal
 import jax
 from rich.console import Console
 
+from mlp_jax.adapters.tensorboard import LiveEvents, summaries
 from mlp_jax.answers.terminal import Display
 from mlp_jax.cli._axes import of_recipe
 from mlp_jax.cli._signals import Interrupted, Stop
@@ -33,6 +34,7 @@ from mlp_jax.runs.directory import (
     is_finished,
     read_run,
     read_wanted,
+    resume_command,
     sweep_config,
     write_json,
     write_run,
@@ -40,10 +42,12 @@ from mlp_jax.runs.directory import (
 from mlp_jax.runs.extending import begun as begun_extension
 from mlp_jax.runs.extending import check_data, configs
 from mlp_jax.runs.extension import Extension, write_extended
+from mlp_jax.runs.progress import ProgressFile
 from mlp_jax.runs.running import new_run, own_place, results, resume_from, resumed_run
 from mlp_jax.runs.tables import best_trial, history_table, trials_table
 from mlp_jax.sweeps.grid import Grid
-from mlp_jax.sweeps.sweep import SweepResult, check_dtype, device_a_core, make_setup, sweep
+from mlp_jax.sweeps.record import Progress
+from mlp_jax.sweeps.sweep import Setup, SweepResult, check_dtype, device_a_core, make_setup, sweep
 from mlp_jax.tasks import get_task
 from mlp_jax.training.recipe import Recipe
 
@@ -71,6 +75,8 @@ class TrainingOptions:
     """Epochs between checkpoints; by default as many as keep their cost below 2 % of the time."""
     cache: bool = True
     """Keep compiled programs in the user's cache directory, for the next sweep of the same shapes."""
+    tensorboard: bool = False
+    """Write event files while training, to tensorboard/ in the run's directory. Needs the extra tensorboard."""
     json: bool = False
     """Print the result as JSON, and progress to standard error."""
 
@@ -91,6 +97,16 @@ class TrainingOptions:
     def memory_bytes(self) -> int | None:
         """Bytes to use of each device, as ``sweep`` takes it."""
         return None if self.memory is None else int(self.memory * 2**30)
+
+    def setup(self, grid: Grid, dataset: Dataset, asked: dict[str, Any]) -> Setup:
+        """What training a grid means, given how (``asked``); raises InputError before anything is begun."""
+        return make_setup(grid, dataset, **asked)
+
+    def train(
+        self, grid: Grid, dataset: Dataset, asked: dict[str, Any], display: Display, **further: Any
+    ) -> SweepResult:
+        """Train a grid as asked; ``further`` are other arguments of ``sweep``."""
+        return sweep(grid, dataset, **asked, **further, on_plan=display.on_plan)
 
     def make_devices(self, grid: Grid, dataset: Dataset, recipe: Recipe) -> None:
         """Have as many devices of the CPU as training gains by."""
@@ -134,7 +150,7 @@ def train_run(
     options.make_devices(grid, dataset, recipe)
     beginning: Callable[[], contextlib.AbstractContextManager[None]]
     if extension is None:
-        config = sweep_config(make_setup(grid, dataset, **asked), options.dataset, place)
+        config = sweep_config(options.setup(grid, dataset, asked), options.dataset, place)
         looks = looks or (begun or {}).get("looks", ())
         config |= {"looks": list(looks)} if looks else {}
         beginning = partial(new_run, out, config)
@@ -159,22 +175,29 @@ def train_run(
         if several() and not leads():
             # Said now: should the process that leads die, JAX ends this one before it can say anything.
             who = f"process {jax.process_index()} of {jax.process_count()}"
-            again = f"if any process ends, they all end; to continue, start them all with: {_again(out)}"
+            again = f"if any process ends, they all end; to continue, start them all with: {resume_command(out)}"
             print(f"mlp-jax: {who}: {again}", file=sys.stderr, flush=True)
         with Display(console, grid, recipe.epochs, get_task(dataset.task).score_name) as display:
             if (batch := recipe.batch_size) > (count := len(dataset.train)):
                 more = f"Batches of {batch:,} are more than the {count:,} training examples"
                 console.print(f"{more}: all of them are one batch", highlight=False, soft_wrap=True)
-            result = sweep(
+            reports: list[Callable[[Progress], None]] = [display.on_epoch]
+            events = None
+            if leads():
+                reports.append(ProgressFile(out, grid).on_epoch)
+                if options.tensorboard:
+                    events = LiveEvents(out / "tensorboard", grid.trials, get_task(dataset.task).score_name)
+                    reports.append(events.on_epoch)
+            result = options.train(
                 grid,
                 dataset,
-                **asked,
+                asked,
+                display,
                 **saved,
                 memory=options.memory_bytes,
                 checkpoint_every=options.checkpoint_every,
                 stop=stop,
-                on_plan=display.on_plan,
-                on_epoch=display.on_epoch,
+                on_epoch=_each(reports),
             )
         if leads():
             with results(out) as directory:
@@ -190,9 +213,21 @@ def train_run(
                 outcomes, drawn = run.outcomes, _to_draw_of(run)
             else:
                 tables, outcomes = (trials_table(result), history_table(result), config), result.outcomes
+            if events is not None:
+                events.finish(trials_table(result))
             if figures:
                 draw_lacking(out, *tables, outcomes=outcomes, dataset=dataset, **drawn)
     return result, dataset
+
+
+def _each(reports: Sequence[Callable[[Progress], None]]) -> Callable[[Progress], None]:
+    """What reports to all of these."""
+
+    def report(progress: Progress) -> None:
+        for each in reports:
+            each(progress)
+
+    return report
 
 
 def _dataset(options: TrainingOptions, begun: Mapping[str, Any] | None, out: Path) -> tuple[Dataset, str | None]:
@@ -218,7 +253,7 @@ def _told(stop: Stop, out: Path, was: bytes | None) -> Iterator[None]:
         if not lost(error):
             raise
         raise Interrupted(
-            1, f"another process has ended, so this one ends; to continue, start them all with: {_again(out)}"
+            1, f"another process has ended, so this one ends; to continue, start them all with: {resume_command(out)}"
         ) from None
     except OSError as error:
         raise InputError(f"{error}; {_left(out, was)}") from None
@@ -230,11 +265,7 @@ def _left(out: Path, was: bytes | None) -> str:
         return f"{out} is as it was"
     if not (out / "config.json").is_file():
         return "no run was written"
-    return f"to continue from the last checkpoint: {_again(out)}"
-
-
-def _again(out: Path) -> str:
-    return f"mlp-jax sweep --resume {shlex.quote(str(out))}"
+    return f"to continue from the last checkpoint: {resume_command(out)}"
 
 
 def _check_same(out: Path, begun: Mapping[str, Any], config: Mapping[str, Any]) -> None:
@@ -275,6 +306,8 @@ def check(options: TrainingOptions, out: Path | None) -> None:
         raise InputError(f"memory is {options.memory}: expected a number of GiB above 0")
     if options.checkpoint_every is not None:
         whole("checkpoint_every", options.checkpoint_every, 1, sys.maxsize)
+    if options.tensorboard:
+        summaries()
     if out is not None:
         check_new(out)
 

@@ -13,6 +13,7 @@ from mlp_jax.answers.terminal import print_table
 from mlp_jax.cli._output import console_for, print_json
 from mlp_jax.errors import InputError
 from mlp_jax.runs.directory import new_directory, read_run
+from mlp_jax.runs.tables import of_trials, to_the_end
 
 MOST_RUNS = len(string.ascii_uppercase)
 
@@ -45,7 +46,8 @@ def run(options: Compare) -> int:
     sides = []
     for letter, path in zip(string.ascii_uppercase, options.runs, strict=False):
         one = read_run(path)
-        sides.append(Side(letter, one.config, one.trials, one.history, one.outcomes))
+        trials = to_the_end(one.trials)
+        sides.append(Side(letter, one.config, trials, of_trials(one.history, trials), one.outcomes))
     found = compare(sides)
     if options.out is not None:
         from mlp_jax.answers import plots

@@ -40,6 +40,7 @@ from mlp_jax.runs.directory import (
     read_trials,
     read_wanted,
     recipe_of,
+    resume_command,
 )
 from mlp_jax.runs.extension import Extension, extension_of, pending, sound_run
 from mlp_jax.runs.running import tidy_finished
@@ -105,6 +106,8 @@ def begun_with(path: Path) -> Sweep:
     if not path.is_dir():
         raise InputError(f"{path} is no directory: expected one that mlp-jax sweep began")
     config = read_wanted(path)
+    if "search" in config:
+        raise InputError(f"{path} is of a search, which can't be extended, and is resumed by {resume_command(path)}")
     try:
         axes = options_of(config)
         seeds = grid_of(config).values("seed")

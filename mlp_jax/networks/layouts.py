@@ -51,6 +51,9 @@ Arrays = dict[str, Any]
 Params = dict[str, Arrays]
 """Parameters of all trials of one replica, by optimizer."""
 
+Parameters = list[dict[str, Any]]
+"""Parameters of one trial, by layer and name."""
+
 FIRST = "A"
 """Name of the stacked first layers: ``[ΣM, C]``, one row per unit, with the biases in the column ``ONES``."""
 
@@ -259,32 +262,42 @@ class Packing:
         """Initial parameters: those that are trained, and those that never change."""
         rows = _shared_rows(key, dtype, set(self.networks), self.problem.shape)
         alone = {network: init_network(network, self.problem.shape, rows) for network in dict.fromkeys(self.networks)}
-        axes = {network: _axes(network, self.problem.shape) for network in alone}
+        return self.together([alone[network] for network in self.networks])
+
+    def together(self, models: Sequence[Parameters], xp: Any = jnp) -> tuple[Arrays, Arrays]:
+        """Parameters of one model for each slot as this packing has them: those trained, and those that never change.
+
+        Args:
+            models: by layer and name.
+            xp: ``jax.numpy``, or ``numpy`` for arrays on the host.
+        """
+        axes = {network: _axes(network, self.problem.shape) for network in dict.fromkeys(self.networks)}
+        slots = _spans(self.groups)
         params: Arrays = {}
         frozen: Arrays = {}
         if self.firsts:
             units = [
-                _stacked(alone[member][0], group.network[0].units)
-                for group in (self.groups[g] for g in self.firsts)
-                for member in group.members
+                _stacked(models[slot][0], self.groups[g].network[0].units, xp) for g in self.firsts for slot in slots[g]
             ]
-            wide = jnp.concatenate(units)  # [ΣM, D + 1]: the bias is the last column, as ONES is in Python
+            wide = xp.concatenate(units)  # [ΣM, D + 1]: the bias is the last column, as ONES is in Python
             columns = np.array(self.problem.columns)
             if ZEROS in columns:
-                wide = jnp.pad(wide, [(0, 0), (0, 1)])
+                wide = xp.pad(wide, [(0, 0), (0, 1)])
                 columns = np.where(columns < 0, self.problem.features + ONES - columns, columns)
             a = wide[:, columns]
             params[FIRST] = a[:, : self.problem.trained]
             if self.problem.trained < a.shape[1]:
                 frozen[FIRST] = a[:, self.problem.trained :]
         for array, leaves in groupby(self.leaves, key=lambda leaf: leaf.key):
-            params[array] = jnp.concatenate(
+            params[array] = xp.concatenate(
                 [
                     _padded(
-                        alone[member][leaf.place][leaf.name].reshape(axes[member][leaf.place][leaf.name]), leaf.axes
+                        models[slot][leaf.place][leaf.name].reshape(axes[self.networks[slot]][leaf.place][leaf.name]),
+                        leaf.axes,
+                        xp,
                     ).reshape(leaf.shape)
                     for leaf in leaves
-                    for member in self.groups[leaf.group].members
+                    for slot in slots[leaf.group]
                 ]
             )
         return params, frozen
@@ -449,18 +462,23 @@ class Packing:
             first += len(group.members)
         return replace(self, groups=tuple(groups))
 
-    def weights(self, params: Arrays, frozen: Arrays, slot: int) -> dict[str, np.ndarray]:
-        """The parameters of one trial by the article's symbols, from NumPy arrays of its replica."""
+    def alone(self, params: Arrays, frozen: Arrays, slot: int) -> Parameters:
+        """The parameters of one trial, from NumPy arrays of its replica: the reverse of ``together``.
+
+        Instead of parameters there may be what lies as they do, such as an optimizer's moments, and nothing frozen: 0
+        stands for what is missing.
+        """
         network, number, first = self.networks[slot], 0, 0
         while slot >= first + len(self.groups[number].members):
             first += len(self.groups[number].members)
             number += 1
-        own: list[dict[str, np.ndarray]] = [{} for _ in network]
+        own: Parameters = [{} for _ in network]
         shapes = [layer.shapes(before) for layer, before in walk(network, self.problem.shape)]
         axes = _axes(network, self.problem.shape)
         if number in self.firsts:
             rows = np.flatnonzero(self.owner[FIRST] == slot)[: network[0].units]
             wide = np.concatenate([part[FIRST][rows] for part in (params, frozen) if FIRST in part], axis=1)
+            wide = np.pad(wide, ((0, 0), (0, len(self.problem.columns) - wide.shape[1])))
             place = {column: i for i, column in enumerate(self.problem.columns)}
             own[0] = {"kernel": wide[:, [place[d] for d in range(self.problem.features)]].T}
             if network[0].use_bias:
@@ -471,9 +489,13 @@ class Packing:
                 true = tuple(slice(size) for size in axes[leaf.place][leaf.name])
                 values = params[leaf.key][rows].reshape(leaf.axes)[true]
                 own[leaf.place][leaf.name] = values.reshape(shapes[leaf.place][leaf.name])
+        return own
+
+    def weights(self, params: Arrays, frozen: Arrays, slot: int) -> dict[str, np.ndarray]:
+        """The parameters of one trial by the article's symbols, from NumPy arrays of its replica."""
         return {
             symbol: np.asarray(layer[name])
-            for layer, named in zip(own, symbols(network), strict=True)
+            for layer, named in zip(self.alone(params, frozen, slot), symbols(self.networks[slot]), strict=True)
             for name, symbol in named.items()
         }
 
@@ -543,16 +565,16 @@ def _axes(network: Network, shape: Shape) -> list[dict[str, Shape]]:
     return [layer.unflattened(before) for layer, before in walk(network, shape)]
 
 
-def _stacked(layer: dict[str, Array], units: int) -> Float[Array, "units columns"]:
-    """A first layer as rows, the bias (or 0) in the last column, padded with rows of 0."""
+def _stacked(layer: dict[str, Any], units: int, xp: Any) -> Any:
+    """A first layer as rows, the bias (or 0) in the last column, padded with rows of 0: ``[units, columns]``."""
     kernel = layer["kernel"].T
-    bias = layer["bias"] if "bias" in layer else jnp.zeros(len(kernel), kernel.dtype)
-    return _padded(jnp.concatenate([kernel, bias[:, None]], axis=1), (units, kernel.shape[1] + 1))
+    bias = layer["bias"] if "bias" in layer else xp.zeros(len(kernel), kernel.dtype)
+    return _padded(xp.concatenate([kernel, bias[:, None]], axis=1), (units, kernel.shape[1] + 1), xp)
 
 
-def _padded(array: Array, shape: Shape) -> Array:
+def _padded(array: Any, shape: Shape, xp: Any) -> Any:
     """Pad with zeros at the end of each axis."""
-    return jnp.pad(array, [(0, size - own) for own, size in zip(array.shape, shape, strict=True)])
+    return xp.pad(array, [(0, size - own) for own, size in zip(array.shape, shape, strict=True)])
 
 
 def _shared_rows(
@@ -708,6 +730,10 @@ class Layout:
         name = self.optimizers[slot]
         packing = dict(self.packings)[name]
         return packing.weights(params[name], frozen[name], slot - self._slots[name].start)
+
+    def slots_of(self, optimizer: str) -> range:
+        """The slots of the trials that an optimizer trains."""
+        return self._slots[optimizer]
 
     def rows_of(self, slots: Sequence[int]) -> dict[str, dict[str, Int[np.ndarray, "n"]]]:
         """For each array of parameters, the rows that belong to the given trials; arrays without any are left out."""

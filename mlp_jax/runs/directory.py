@@ -21,6 +21,7 @@ import io
 import json
 import os
 import platform
+import shlex
 import shutil
 import sys
 import tempfile
@@ -47,6 +48,7 @@ from mlp_jax.runs.tables import (
     KEYS,
     LAYERS,
     SCORES,
+    STOPPED,
     VARIANT,
     Table,
     column_type,
@@ -77,7 +79,7 @@ WANTED, LACKING = "wanted.json", "lacking.json"
 """Of an extension: the configurations of the whole, and of the sweep that trains what is added."""
 
 _TEXT = {"program", "device"}
-_WHOLE = {"trial", "parameters", "diverged", "epoch"}
+_WHOLE = {"trial", "parameters", "diverged", "epoch", STOPPED}
 """Columns, besides axes, that are not floating-point numbers."""
 
 _CONFIG: dict[str, Any] = {
@@ -250,6 +252,7 @@ def sweep_config(setup: Setup, dataset: str, dataset_path: str | None = None) ->
         "most_rows": setup.most_rows,
         "use_bias": setup.use_bias,
         "dtype": setup.dtype,
+        **({"search": asdict(setup.search)} if setup.search is not None else {}),
     }
 
 
@@ -303,7 +306,7 @@ def environment(result: SweepResult) -> dict[str, Any]:
             "saving": timing.saving,
         },
         "plan": "; ".join(dict.fromkeys(map(str, result.plans))),
-        "examples_times_trials_per_second": result.examples[0] * len(result.trials) / timing.warm_epoch,
+        "examples_times_trials_per_second": result.examples_per_second,
     }
 
 
@@ -432,7 +435,7 @@ def read_run(path: str | Path) -> Run:
     if not path.is_dir():
         raise DataError(f"{path} is no directory: expected one that mlp-jax sweep wrote")
     if not is_finished(path) and (path / CHECKPOINTS).is_dir():
-        raise DataError(f"{path} is not finished: mlp-jax sweep --resume {path}")
+        raise DataError(f"{path} is not finished: {resume_command(path)}")
     return Run(
         path,
         read_config(path),
@@ -443,6 +446,15 @@ def read_run(path: str | Path) -> Run:
         if os.path.lexists(path / "timing.csv")
         else None,
     )
+
+
+def resume_command(path: Path) -> str:
+    """What to type to go on with a run that was begun there."""
+    try:
+        command = "search" if "search" in read_config(path) else "sweep"
+    except DataError:
+        command = "sweep"
+    return f"mlp-jax {command} --resume {shlex.quote(str(path))}"
 
 
 def read_trials(path: Path) -> Table:
@@ -510,6 +522,8 @@ def _checked_config(config: dict[str, Any], path: Path) -> dict[str, Any]:
     looks = config.get("looks", [1])
     if not isinstance(looks, list) or not looks or not all(type(each) is int and each > 0 for each in looks):
         raise DataError(f"{path}: looks is {shown(looks)}: expected numbers of seeds")
+    if not isinstance(searched := config.get("search"), dict | None):
+        raise DataError(f"{path}: search is {shown(searched)}: expected its settings")
     if not isinstance(transpose := config.get("transpose"), bool | None):
         raise DataError(f"{path}: transpose is {shown(transpose)}: expected true, false or null")
     return config

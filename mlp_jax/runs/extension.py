@@ -165,6 +165,8 @@ def sound_run(path: Path) -> Run:
         InputError: it is none, or they are not; the message says which.
     """
     run = read_run(path)
+    if "search" in run.config:
+        raise InputError(f"{path} cannot be extended: it is of a search, whose trials depend on each other")
     for finding in verify_files(path):
         if finding.verdict == "wrong":
             raise DataError(f"{path} cannot be extended: {finding.part} {finding.message} (mlp-jax check {path})")

@@ -2,6 +2,7 @@
 
 config.json    from the beginning
 checkpoints/   until the results are there (``mlp_jax.sweeps.checkpoints``)
+progress.npz   how far it is (``mlp_jax.runs.progress``)
 extension/     while trials are added to a run: that run's files, and what is added (``mlp_jax.runs.extension``)
 .lock          held by the process that writes; the system lets go of it when that process ends, however it ends
 .results/      results on their way
@@ -38,6 +39,7 @@ from mlp_jax.runs.directory import (
     write_json,
     write_manifest,
 )
+from mlp_jax.runs.progress import PROGRESS
 
 _RESULTS = ".results"
 _COPYING = ".extension"
@@ -216,7 +218,7 @@ def _tidy(path: Path) -> None:
     for name in (CHECKPOINTS, _RESULTS, _COPYING, EXTENSION):
         shutil.rmtree(path / name, ignore_errors=True)
     with contextlib.suppress(OSError):
-        for left in [*filter(is_partial, path.iterdir()), path / LOCK]:
+        for left in [*filter(is_partial, path.iterdir()), path / PROGRESS, path / LOCK]:
             left.unlink(missing_ok=True)
 
 

@@ -6,6 +6,8 @@ trial and epoch. Both say which trial a row is of:
 hidden_units, activation, learning_rate, seed   always; hidden_units is the width M of the first hidden layer
 hidden_layers                                   all widths ("100-50"; "0" for none), if some trial has several layers
 any other axis, by its name                     if some trial differs from the axis's default
+stopped                                         of trials of a search: the epoch of the rung that ended a trial, 0 for
+                                                none; its other columns are of the model as it was then
 variant                                         what distinguishes curves over M besides the learning rate
                                                 (``with_variants``); follows from the others, so files do not hold it
 """
@@ -18,6 +20,7 @@ import numpy as np
 
 from mlp_jax.errors import InputError, shown
 from mlp_jax.networks.layers import Widths, check_widths, layers_of
+from mlp_jax.sweeps.search import SearchResult
 from mlp_jax.sweeps.sweep import SweepResult
 from mlp_jax.training.axes import AXES, Trial, recipe_of_trial
 from mlp_jax.training.fit import Fit
@@ -29,6 +32,7 @@ KEYS = ("hidden_units", "activation", "learning_rate", "seed")
 """Axes for which every table has a column."""
 LAYERS = "hidden_layers"
 VARIANT = "variant"
+STOPPED = "stopped"
 REPEATS = ("seed", "init_seed")
 """Axes of repetition: trials that differ in these alone are repetitions of each other."""
 SCORES = ("train_loss", "train_score", "validation_loss", "validation_score", "test_loss", "test_score")
@@ -48,13 +52,14 @@ def trials_table(result: SweepResult) -> Table:
         **axes_table(result.trials),
         "parameters": result.parameters,
         "diverged": result.diverged,
+        **({STOPPED: result.stopped} if isinstance(result, SearchResult) else {}),
         **{column: result.final[column] for column in SCORES},
     }
 
 
 def history_table(result: SweepResult) -> Table:
     """One row per trial and report; ``diverged`` is 1 from the epoch on in which the trial diverged."""
-    table = reports_table(result.trials, result.recipe)
+    table = reports_table(result.trials, result.recipe, result.epochs)
     trial, epoch = table["trial"], table["epoch"]
     diverged = result.diverged[trial]
     number = epoch // result.recipe.report_every - 1
@@ -65,9 +70,17 @@ def history_table(result: SweepResult) -> Table:
     }
 
 
-def reports_table(trials: Sequence[Trial], recipe: Recipe) -> Table:
-    """The columns that say which trial and epoch each report is of, one row per trial and report."""
-    rounds = [recipe_of_trial(recipe, trial).rounds for trial in trials]
+def reports_table(trials: Sequence[Trial], recipe: Recipe, epochs: Sequence[int] | np.ndarray | None = None) -> Table:
+    """The columns that say which trial and epoch each report is of, one row per trial and report.
+
+    Args:
+        trials: of the grid.
+        recipe: of all.
+        epochs: that each was trained; None for as many as asked for.
+    """
+    if epochs is None:
+        epochs = [recipe_of_trial(recipe, trial).epochs for trial in trials]
+    rounds = np.asarray(epochs) // recipe.report_every
     return {
         "trial": np.repeat(np.arange(len(trials)), rounds),
         **{name: np.repeat(values, rounds) for name, values in axes_table(trials).items()},
@@ -257,12 +270,29 @@ def criterion(table: Table) -> Criterion:
     return Criterion("loss" if np.isnan(score).all() and not np.isnan(loss).all() else "score")
 
 
+def to_the_end(trials: Table) -> Table:
+    """The rows of the trials that were trained to the end, of a table of trials: those a search did not stop."""
+    if STOPPED not in trials:
+        return trials
+    return {name: values[trials[STOPPED] == 0] for name, values in trials.items()}
+
+
+def of_trials(history: Table, trials: Table) -> Table:
+    """The rows of a history that are of these trials."""
+    here = np.isin(history["trial"], trials["trial"])
+    return history if here.all() else {name: values[here] for name, values in history.items()}
+
+
 def best_trial(trials: Table) -> int:
     """Number of the best trial by ``criterion``, the first of equals; trials that diverged are left out.
+
+    So are those that a search stopped, unless all others diverged.
 
     Raises:
         InputError: every trial diverged.
     """
+    if (to_the_end(trials)["diverged"] == 0).any():
+        trials = to_the_end(trials)
     by = criterion(trials)
     scores = np.where(trials["diverged"] == 0, by.merit(trials[by.column]), np.nan)
     if np.isnan(scores).all():

@@ -8,7 +8,7 @@ import math
 import warnings
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -39,12 +39,14 @@ from mlp_jax.runs.directory import (
     read_training,
     recipe_of,
 )
-from mlp_jax.runs.tables import SCORES, Table, axes_table, reports_table
-from mlp_jax.sweeps.blocks import arrange
+from mlp_jax.runs.tables import SCORES, STOPPED, Table, axes_table, reports_table
+from mlp_jax.sweeps.blocks import Block, arrange
 from mlp_jax.sweeps.checkpoints import Checkpoints, DamagedError
 from mlp_jax.sweeps.grid import Grid
+from mlp_jax.sweeps.halving import Ladder, judged, search_of
 from mlp_jax.sweeps.loop import saved_shapes
 from mlp_jax.sweeps.outcomes import SPLITS, Outcomes
+from mlp_jax.sweeps.plan import counted
 from mlp_jax.sweeps.sweep import make_program, make_setup, shape_given
 from mlp_jax.tasks import Task, get_task
 from mlp_jax.training.axes import examples_of, recipe_of_trial
@@ -96,6 +98,13 @@ class _Asked(NamedTuple):
     recipe: Recipe
     task: Task
     dtype: np.dtype[Any]
+    ladder: Ladder | None
+
+    def epochs(self, trials: Table) -> np.ndarray:
+        """That each trial was trained; of a search, as the table says."""
+        if self.ladder is None:
+            return np.array([recipe_of_trial(self.recipe, trial).epochs for trial in self.grid.trials])
+        return np.where(trials[STOPPED] > 0, trials[STOPPED], self.recipe.epochs)
 
 
 def verify(path: str | Path, dataset: str | None = None) -> list[Finding]:
@@ -204,7 +213,13 @@ def _contents(path: Path, name: str | None) -> Iterator[Finding]:
         return
     networks, parameters = _parameters(run, asked, dataset)
     trials = _trials(run.trials, asked, networks)
-    yield from (trials, _history(run, asked), parameters)
+    yield trials
+    if trials.verdict != "wrong":
+        history = _history(run, asked)
+        yield history
+        if history.verdict != "wrong":
+            yield from _rungs(run, asked)
+    yield parameters
     if trials.verdict != "wrong":
         yield _outcomes(run, asked, dataset)
     if "wrong" in (trials.verdict, parameters.verdict):
@@ -220,7 +235,11 @@ def _asked(config: Mapping[str, Any]) -> _Asked:
     grid = grid_of(config)
     if config["dtype"] not in ("float32", "float64"):
         raise InputError(f"unknown dtype {shown(config['dtype'])}: expected float32 or float64")
-    return _Asked(grid, recipe_of(config), get_task(config["task"]), np.dtype(config["dtype"]))
+    recipe = recipe_of(config)
+    ladder = None
+    if (searched := config.get("search")) is not None:
+        ladder = Ladder(grid.trials, recipe, **asdict(search_of(searched)))
+    return _Asked(grid, recipe, get_task(config["task"]), np.dtype(config["dtype"]), ladder)
 
 
 def _dataset(config: Mapping[str, Any], path: Path, name: str | None) -> tuple[Dataset | None, str]:
@@ -244,19 +263,66 @@ def _trials(table: Table, asked: _Asked, networks: "_Networks | None") -> Findin
         counts = [parameter_count(network, networks.shape) for network in networks.by_trial]
         expected["parameters"] = np.array(counts)
     wrong = _difference(table, expected, len(trials))
-    epochs = np.array([recipe_of_trial(asked.recipe, trial).epochs for trial in trials])
-    if not wrong and (lost > epochs).any():
+    if not wrong and asked.ladder is not None:
+        wrong = _stops(table, asked.ladder)
+    if wrong:
+        return Finding("trials.csv", "wrong", wrong)
+    epochs = asked.epochs(table)
+    if (lost > epochs).any():
         trial = int((lost > epochs).argmax())
-        wrong = f"trial {trial} diverged in epoch {lost[trial]}: config.json asks for {epochs[trial]}"
+        wrong = f"trial {trial} diverged in epoch {lost[trial]}: it was trained for {epochs[trial]}"
     if wrong:
         return Finding("trials.csv", "wrong", wrong)
     return Finding("trials.csv", "sound", f"the {len(trials)} trials of config.json, {np.count_nonzero(lost)} diverged")
 
 
+def _stops(table: Table, ladder: Ladder) -> str:
+    """What is wrong with the epochs at which a search says that it stopped trials; nothing if they can be so."""
+    if STOPPED not in table:
+        return f"has no column {STOPPED}: config.json says that it is a search's"
+    known = (0, *ladder.epochs[:-1])
+    if (other := ~np.isin(table[STOPPED], known)).any():
+        trial = int(other.argmax())
+        rungs = ", ".join(map(str, known[1:]))
+        return f"trial {trial} stopped in epoch {table[STOPPED][trial]}: expected a rung, {rungs}, or 0"
+    for each in ladder.configurations:
+        if len(set(table[STOPPED][each].tolist())) > 1:
+            return f"trials {each} differ in their seeds alone, but were not stopped together"
+    return ""
+
+
+def _rungs(run: Run, asked: _Asked) -> Iterator[Finding]:
+    """Whether the trials that a search stopped are those that history.csv makes it stop."""
+    ladder, trials = asked.ladder, asked.grid.trials
+    if ladder is None:
+        return
+    alive, spent, before, kept = np.ones(len(ladder.configurations), bool), 0, 0, []
+    for number, epoch in enumerate(ladder.epochs[:-1]):
+        rows = run.history["epoch"] == epoch
+        by_trial = {name: np.full(len(trials), np.nan, asked.dtype) for name in ("validation_score", "validation_loss")}
+        lost = np.zeros(len(trials), bool)
+        for name, values in by_trial.items():
+            values[run.history["trial"][rows]] = run.history[name][rows]
+        lost[run.history["trial"][rows]] = run.history["diverged"][rows] > 0
+        spent, before = spent + len(ladder.trials(alive)) * (epoch - before), epoch
+        merit = judged(by_trial["validation_score"], by_trial["validation_loss"], lost)
+        alive, _ = ladder.decide(number, alive, merit, lost, spent)
+        kept.append(alive)
+        expected = ladder.stopped(kept, len(trials))
+        now = run.trials[STOPPED]
+        apart = ((now == epoch) | (expected == epoch)) & (now != expected)
+        if apart.any():
+            trial = int(apart.argmax())
+            said = f"trial {trial} was stopped in epoch {now[trial]}" if now[trial] else f"trial {trial} went on"
+            yield Finding("rungs", "wrong", f"{said}, and should not have been at epoch {epoch} by history.csv")
+            return
+    yield Finding("rungs", "sound", f"{counted(len(kept), 'decision')} as history.csv has them")
+
+
 def _history(run: Run, asked: _Asked) -> Finding:
     """Rows of history.csv, and their agreement with trials.csv: trials that diverged, and the last validation loss."""
     trials, lost = asked.grid.trials, run.trials["diverged"]
-    expected = reports_table(trials, asked.recipe)
+    expected = reports_table(trials, asked.recipe, asked.epochs(run.trials))
     reports = len(expected["trial"])
     if len(lost) == len(trials):
         since = lost[expected["trial"]]
@@ -516,35 +582,77 @@ def _unfinished(path: Path, name: str | None) -> list[Finding]:
         if any(place.glob("*/*")):
             return [begun, Finding(f"{CHECKPOINTS}/sweep.json", "wrong", "is not there: nothing says what was saved")]
         return [begun, Finding(CHECKPOINTS, "sound", "nothing is saved yet: resuming starts from the beginning")]
-    try:
-        identity = {key: config.get(key) for key in read_json(place / "sweep.json")}
-        saver = Checkpoints(place, identity, resume=True, read_only=True)
-    except InputError as error:
-        return [begun, Finding(f"{CHECKPOINTS}/sweep.json", "wrong", str(error))]
-    with saver, jax.enable_x64(asked.dtype == np.float64):
-        return [begun, *_checkpoints(saver, asked, *_dataset(config, path, name), config)]
+    findings, data = [begun], None
+    for part in _saved_parts(path, asked):
+        label = part.relative_to(path).as_posix()
+        try:
+            blocks, since = _saved_blocks(part, asked, config)
+            identity = {key: config.get(key, value) for key, value in read_json(part / "sweep.json").items()}
+            saver = Checkpoints(part, identity, resume=True, read_only=True)
+        except InputError as error:
+            findings.append(Finding(f"{label}/sweep.json", "wrong", str(error)))
+            continue
+        with saver, jax.enable_x64(asked.dtype == np.float64):
+            data = data or _dataset(config, path, name)
+            findings += _checkpoints(saver, asked, *data, config, _Saving(label, blocks, since))
+    return findings
+
+
+class _Saving(NamedTuple):
+    """What is saved in a directory of checkpoints: its name in the run, what it holds, trained from which epoch on."""
+
+    label: str
+    blocks: tuple[Block, ...]
+    since: int
+
+
+def _saved_parts(path: Path, asked: _Asked) -> list[Path]:
+    """Directories of checkpoints: the run's, and those of the rungs of a search."""
+    place = path / CHECKPOINTS
+    rungs = range(1, len(asked.ladder.epochs)) if asked.ladder is not None else ()
+    parts = (place, *(place / f"rung-{number}" for number in rungs))
+    return [part for part in parts if (part / "sweep.json").is_file()]
+
+
+def _saved_blocks(part: Path, asked: _Asked, config: Mapping[str, Any]) -> tuple[tuple[Block, ...], int]:
+    """What is trained there, and from which epoch on; raises DataError if that makes no sense."""
+    trials, most_rows = asked.grid.trials, config.get("most_rows")
+    if asked.ladder is None:
+        return arrange(trials, most_rows), 0
+    saved = read_json(part / "sweep.json")
+    rung, places = saved.get("rung", 0), saved.get("trials", list(range(len(trials))))
+    named = f"rung-{rung}" if rung else CHECKPOINTS
+    known = isinstance(places, list) and set(map(type, places)) == {int} and set(places) <= set(range(len(trials)))
+    if part.name != named or not known:
+        raise DataError(f"{part / 'sweep.json'}: not what a search of these trials saved there")
+    return arrange(trials, most_rows, places), asked.ladder.epochs[rung - 1] if rung else 0
 
 
 def _checkpoints(
-    saver: Checkpoints, asked: _Asked, dataset: Dataset | None, reason: str, config: Mapping[str, Any]
+    saver: Checkpoints,
+    asked: _Asked,
+    dataset: Dataset | None,
+    reason: str,
+    config: Mapping[str, Any],
+    saving: _Saving,
 ) -> Iterator[Finding]:
     """Findings about finished replicas and every state, newest first; then where resuming would continue."""
-    blocks = arrange(asked.grid.trials, config.get("most_rows"))
+    label, blocks, since = saving
     replicas = sum(block.replicas for block in blocks)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always", SweepWarning)
         finished = saver.finished()
     for warning in said:
-        yield Finding(f"{CHECKPOINTS}/finished", "wrong", str(warning.message))
+        yield Finding(f"{label}/finished", "wrong", str(warning.message))
     done = {replica for each in finished for replica in range(each.first, each.first + each.count)}
-    yield Finding(f"{CHECKPOINTS}/finished", "sound", f"{len(done)} of {replicas} replicas")
+    yield Finding(f"{label}/finished", "sound", f"{len(done)} of {replicas} replicas")
     setup = None
     if dataset is not None:
         options = {key: config[key] for key in ("layout", "use_bias", "dtype")}
         setup = make_setup(asked.grid, dataset, recipe=asked.recipe, **options)
     going_on = ""
     for step in saver.steps():
-        place = f"{CHECKPOINTS}/states/{step}"
+        place = f"{label}/states/{step}"
         try:
             saved = saver.notes(step)
             block = next(each for each in blocks if saved.first < each.first + each.replicas)
@@ -558,7 +666,7 @@ def _checkpoints(
             continue
         recipe = recipe_of_trial(asked.recipe, block.order)
         span = (
-            f"epoch {saved.epoch * recipe.report_every} of {recipe.epochs}, "
+            f"epoch {since + saved.epoch * recipe.report_every} of {recipe.epochs}, "
             f"replicas {saved.first} to {saved.first + saved.count - 1} of {replicas}"
         )
         if setup is None:
@@ -566,8 +674,8 @@ def _checkpoints(
         else:
             yield Finding(place, "sound", span)
         if not going_on and done.isdisjoint(range(saved.first, saved.first + saved.count)):
-            going_on = f"resuming continues from {place}, epoch {saved.epoch * recipe.report_every}"
-    rest = (
-        "resuming writes the results" if len(done) == replicas else "resuming starts the replicas that are not finished"
-    )
-    yield Finding(CHECKPOINTS, "sound", going_on or rest)
+            going_on = f"resuming continues from {place}, epoch {since + saved.epoch * recipe.report_every}"
+    last = asked.ladder is None or saver.directory.name == f"rung-{len(asked.ladder.epochs) - 1}"
+    finished_here = "resuming writes the results" if last else "resuming continues with the next rung"
+    rest = finished_here if len(done) == replicas else "resuming starts the replicas that are not finished"
+    yield Finding(label, "sound", going_on or rest)

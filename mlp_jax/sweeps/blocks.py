@@ -20,12 +20,14 @@ class Block:
         shapes: of the trials of each replica, ``[T]``.
         places: number in the grid of each replica's trials, ``[R][T]``, in the order of ``shapes``.
         trials: all trials of the grid.
+        named: names of the numbers that the program takes; None for those on which some trial of the block differs.
     """
 
     first: int
     shapes: tuple[Trial, ...]
     places: tuple[tuple[int, ...], ...]
     trials: tuple[Trial, ...]
+    named: tuple[str, ...] | None = None
 
     @property
     def replicas(self) -> int:
@@ -47,11 +49,13 @@ class Block:
     @cached_property
     def numbers(self) -> dict[str, np.ndarray]:
         """The numbers of each trial by name, ``[R, T]``; those on which every trial has the default are left out."""
-        flat = numbers_of([self.trials[place] for row in self.places for place in row])
+        flat = numbers_of([self.trials[place] for row in self.places for place in row], self.named)
         return {name: values.reshape(self.replicas, -1) for name, values in flat.items()}
 
 
-def arrange(trials: Sequence[Trial], most_rows: int | None = None) -> tuple[Block, ...]:
+def arrange(
+    trials: Sequence[Trial], most_rows: int | None = None, places: Sequence[int] | None = None
+) -> tuple[Block, ...]:
     """Divide trials into blocks, and each block into replicas.
 
     Trials of a replica share their minibatches, hence seed, batch size, subset and epochs. More than one block is
@@ -61,9 +65,12 @@ def arrange(trials: Sequence[Trial], most_rows: int | None = None) -> tuple[Bloc
         trials: of the grid.
         most_rows: hidden units of a replica from which on trials of the same shapes, which differ in numbers alone, are
             divided into several replicas; None for any number. What fits into the caches of a CPU is trained faster.
+        places: numbers of the trials to take; None for all. Programs of a part of the trials know the same numbers as
+            those of all, so that optimizers have the same state.
     """
     by_order: dict[tuple[int, ...], list[int]] = {}
-    for place, trial in enumerate(trials):
+    for place in range(len(trials)) if places is None else places:
+        trial = trials[place]
         key = (trial.batch_size, trial.subset, trial.epochs, trial.seed, trial.init_seed)
         by_order.setdefault(key, []).append(place)
     blocks: dict[tuple[tuple[int, ...], tuple[Trial, ...]], list[tuple[int, ...]]] = {}
@@ -72,8 +79,9 @@ def arrange(trials: Sequence[Trial], most_rows: int | None = None) -> tuple[Bloc
             shapes = tuple(shape_of(trials[place]) for place in replica)
             blocks.setdefault((order[:3], shapes), []).append(replica)
     found, first = [], 0
+    named = None if places is None else tuple(numbers_of(trials))
     for (_, shapes), rows in blocks.items():
-        found.append(Block(first, shapes, tuple(rows), tuple(trials)))
+        found.append(Block(first, shapes, tuple(rows), tuple(trials), named))
         first += len(rows)
     return tuple(found)
 

@@ -4,7 +4,7 @@ import math
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 from mlp_jax.datasets.dataset import Dataset
 from mlp_jax.errors import InputError, SweepStopped, SweepWarning
 from mlp_jax.machine.distributed import from_all, several, to_host
-from mlp_jax.networks.layouts import Params
+from mlp_jax.networks.layouts import Layout, Params
 from mlp_jax.sweeps.blocks import Block
 from mlp_jax.sweeps.checkpoints import Checkpoints, DamagedError, Finished, Saved, read_arrays
 from mlp_jax.sweeps.parts import Parts
@@ -33,12 +33,23 @@ class Stage:
         parts: the programs that train them.
         plan: how they are distributed.
         host: the examples, in the form that these programs take (``stack_splits``).
+        rounds: to train, numbered from the beginning of training.
+        begin: state of replicas before these rounds, given their numbers in the block; None for the initial state.
+        keep_state: whether to keep the optimizer state of finished replicas.
     """
 
     block: Block
     parts: Parts
     plan: Plan
     host: tuple[np.ndarray, np.ndarray]
+    rounds: range
+    begin: Callable[[np.ndarray], State] | None = None
+    keep_state: bool = False
+
+    @property
+    def epochs(self) -> int:
+        """How many are trained."""
+        return len(self.rounds) * self.parts.whole.recipe.report_every
 
     @property
     def work(self) -> float:
@@ -88,7 +99,8 @@ class Trained:
     """Finished replicas: arrays by name, in memory or in a file; ``first`` counts from the sweep's first replica.
 
     ``history/...`` are ``[R, T, epochs]``, ``final/...`` ``[R, T]``, ``hits/...`` ``[R, T, ...]`` as ``packed`` leaves
-    them, ``params/i`` and ``frozen/i`` the leaves of their parameters, ``seconds`` one entry per epoch.
+    them, ``params/i`` and ``frozen/i`` the leaves of their parameters, ``state/i`` those of the optimizer state if
+    it is kept, ``seconds`` one entry per epoch.
     """
 
     first: int
@@ -98,6 +110,37 @@ class Trained:
     def arrays(self) -> dict[str, np.ndarray]:
         """All of them."""
         return read_arrays(self.source.path) if isinstance(self.source, Finished) else self.source
+
+
+@dataclass(frozen=True)
+class Piece:
+    """The replicas of a block, all finished.
+
+    Attributes:
+        first: number of the first replica.
+        places: number in the grid of each trial, ``[R, T]``, by slot.
+        layout: of the trials of a replica.
+        treedefs: structures of its parameters, trained and frozen.
+        trained: the replicas, in order.
+    """
+
+    first: int
+    places: np.ndarray
+    layout: Layout
+    treedefs: tuple[Any, Any]
+    trained: tuple[Trained, ...]
+
+    def holding(self, replica: int) -> Trained:
+        """What holds a replica."""
+        return next(each for each in self.trained if each.first <= replica < each.first + each.count)
+
+    def weights(self, arrays: Mapping[str, np.ndarray], replica: int, slot: int) -> dict[str, np.ndarray]:
+        """Parameters of a trial by the article's symbols, from the arrays of what holds its replica there."""
+        params, frozen = (
+            jax.tree.unflatten(treedef, [arrays[f"{name}/{i}"][replica] for i in range(treedef.num_leaves)])
+            for name, treedef in zip(("params", "frozen"), self.treedefs, strict=True)
+        )
+        return self.layout.weights(params, frozen, slot)
 
 
 @dataclass(frozen=True)
@@ -130,8 +173,8 @@ class Loop:
         self._stages, self._saver, self._stop = stages, saver, stop
         self._on_plan, self._on_epoch = on_plan, on_epoch
         self._splits = {split: len(each) for split, each in dataset.splits.items()}
-        self.records = [Record(stage.block, stage.parts.whole, dataset) for stage in stages]
-        self._work = sum(s.work * s.block.replicas * s.parts.whole.recipe.epochs for s in stages)
+        self.records = [Record(stage.block, stage.parts.whole, dataset, stage.rounds) for stage in stages]
+        self._work = sum(s.work * s.block.replicas * s.epochs for s in stages)
         self._before = self._done = 0.0  # of this work
         self._chunk = (1, 1)  # its number, and how many there are
         self._seconds: dict[int, list[float]] = {}  # an epoch, by round, of each chunk, by its first replica
@@ -213,6 +256,19 @@ class Loop:
                 begin = None
                 pending = deque(part for each in (chunk, *pending) for part in _chunks([], len(each), rows, each.start))
 
+    def pieces(self, trained: Sequence[Trained]) -> tuple[Piece, ...]:
+        """What ``run`` returned, block by block."""
+        return tuple(
+            Piece(
+                stage.block.first,
+                record.trials,
+                stage.parts.whole.layout,
+                treedefs(stage.parts.whole, stage.parts.mesh_size),
+                tuple(each for each in trained if each.first in stage.span),
+            )
+            for stage, record in zip(self._stages, self.records, strict=True)
+        )
+
     # Beginning
 
     def _recover(self) -> tuple[list[Trained], _Resumed | None]:
@@ -228,7 +284,7 @@ class Loop:
                 warnings.warn(f"{finished.path}: of an earlier version: trained again", SweepWarning, stacklevel=2)
                 continue
             self._seconds[one.first] = arrays["seconds"].tolist()
-            self._done += one.count * stage.work * stage.parts.whole.recipe.epochs
+            self._done += one.count * stage.work * stage.epochs
             trained.append(one)
         taken = {replica for t in trained for replica in range(t.first, t.first + t.count)}
         damaged = False
@@ -262,10 +318,11 @@ class Loop:
         chunk = _shifted(range(saved.first, saved.first + saved.count), -stage.block.first)
         rows = max(stage.plan.chunk, _padded(saved.count, stage.parts.mesh_size))
         state, history = self._saver.restore(saved, *saved_shapes(stage.parts.whole, saved, rows))
-        record.take_history(chunk, saved.epoch, history)
+        rounds = stage.rounds.start + saved.epoch
+        record.take_history(chunk, rounds, history)
         self._seconds[saved.first] = list(saved.seconds)
         self._done += saved.count * stage.work * saved.epoch * stage.parts.whole.recipe.report_every
-        return _Resumed(stage, chunk, rows, saved.epoch, stage.parts.split_state(state))
+        return _Resumed(stage, chunk, rows, rounds, stage.parts.split_state(state))
 
     # Training
 
@@ -293,14 +350,16 @@ class Loop:
         states, replicas = parts.init(run, seeds, init_seeds, numbers)
         if begin is not None:
             states = begin.states
+        elif stage.begin is not None:
+            states = parts.place_state(stage.begin(places))
         jax.block_until_ready(states)
         self._prepare += time.perf_counter() - compiled
         self._compile += compiled - begun
-        number = begin.rounds if begin is not None else 0
+        number = begin.rounds if begin is not None else stage.rounds.start
         count = _scalar(parts, len(chunk))
 
         seconds, validation_rows = self._seconds.setdefault(first, []), self._rows(stage, "validation")
-        while number < recipe.rounds:
+        while number < stage.rounds.stop:
             if self._save_or_stop(stage, record, chunk, states, number):
                 raise SweepStopped(self._saver.directory if self._saver is not None else None)
             begun = time.perf_counter()
@@ -320,7 +379,7 @@ class Loop:
             done = run.evaluate(count, params, replicas, *self._rows(stage, split), data)
             record.note_final(chunk, split, parts.by_slot(done))
         self._evaluate += time.perf_counter() - begun
-        return self._finish(stage, record, chunk, params, [each.frozen for each in replicas])
+        return self._finish(stage, record, chunk, states, [each.frozen for each in replicas])
 
     def _rows(self, stage: Stage, split: str) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
         """First and last row of a split in the data; of the training split, of the rows that are trained on."""
@@ -330,13 +389,16 @@ class Loop:
         return _scalar(stage.parts, first), _scalar(stage.parts, last)
 
     def _finish(
-        self, stage: Stage, record: Record, chunk: range, params: Sequence[Params], frozen: Sequence[Params]
+        self, stage: Stage, record: Record, chunk: range, states: Sequence[State], frozen: Sequence[Params]
     ) -> Trained:
         """Store the results of a trained chunk."""
         first = stage.block.first + chunk.start
         arrays = record.arrays(chunk) | {"seconds": np.array(self._seconds[first])}
-        for name, trees in (("params", params), ("frozen", frozen)):
-            leaves = jax.tree.leaves(to_host(stage.parts.join(trees)))
+        trees = {"params": stage.parts.join([each.params for each in states]), "frozen": stage.parts.join(frozen)}
+        if stage.keep_state:
+            trees["state"] = stage.parts.join_states(states).opt_state
+        for name, tree in trees.items():
+            leaves = jax.tree.leaves(to_host(tree))
             arrays |= {f"{name}/{i}": leaf[: len(chunk)] for i, leaf in enumerate(leaves)}
         if self._saver is None:
             return Trained(first, len(chunk), arrays)
@@ -351,12 +413,12 @@ class Loop:
     def _save_or_stop(self, stage: Stage, record: Record, chunk: range, states: tuple[State, ...], number: int) -> bool:
         """Save if that is due after so many rounds; returns whether the sweep is to stop here."""
         recipe = stage.parts.whole.recipe
-        between = 0 < number < recipe.rounds
+        between = stage.rounds.start < number < stage.rounds.stop
         stop = self._stop()
         due = self._saver is not None and between and self._saver.due(number * recipe.report_every)
         asked = from_all([stop, due])  # all processes do the same; the clock of the first one counts
         stop, due = bool(asked[:, 0].any()), bool(asked[0, 1])
-        if self._saver is not None and number > 0 and (due or stop):
+        if self._saver is not None and number > stage.rounds.start and (due or stop):
             begun = time.perf_counter()
             first, state = stage.block.first + chunk.start, stage.parts.join_states(states)
             self._saver.save(first, len(chunk), state, record.history(chunk, number), self._seconds[first])

@@ -258,7 +258,7 @@ class Parts:
         joined = {}
         for name in self.whole.layout.owner:
             here = self._having(name, [state.opt_state for state in host])
-            nodes = {number: _moments(host[number].params[name], here[number]) for number in here}
+            nodes = {number: moments(host[number].params[name], here[number]) for number in here}
             first, treedef = next(iter(nodes.values()))
             leaves = [
                 self._joined(name, {number: each[0][i] for number, each in nodes.items()})
@@ -277,13 +277,19 @@ class Parts:
         for number, (program, params) in enumerate(zip(self.programs, self.split(state.params), strict=True)):
             own = {}
             for name in params:
-                leaves, treedef = _moments(state.params[name], state.opt_state[name])
+                leaves, treedef = moments(state.params[name], state.opt_state[name])
                 mine = [
                     self._own(name, leaf, number) if isinstance(leaf, dict) else np.asarray(leaf) for leaf in leaves
                 ]
                 own[name] = jax.tree.unflatten(treedef, mine)
             parts.append(State(params, jax.device_put(own, program.shared_out)))
         return tuple(parts)
+
+    def place_state(self, state: State) -> tuple[State, ...]:
+        """The state of all trials, from the host, on the devices of each part."""
+        if len(self.programs) == 1:
+            state = jax.tree.map(lambda leaf: put(leaf, self.whole.shared_out), state)
+        return self.split_state(state)
 
 
 @lru_cache(maxsize=KEPT_SWEEPS)
@@ -295,7 +301,7 @@ def kept(programs: tuple[Program, ...], replicas: int, features: str) -> tuple[C
     return tuple(map(jitted, programs))
 
 
-def _moments(params: Arrays, opt_state: Any) -> tuple[list[Any], Any]:
+def moments(params: Arrays, opt_state: Any) -> tuple[list[Any], Any]:
     """An optimizer's state taken apart: subtrees that look like the parameters, as one leaf each, and the rest."""
     return jax.tree.flatten(opt_state, is_leaf=lambda node: isinstance(node, dict) and node.keys() == params.keys())
 

@@ -52,21 +52,22 @@ class Progress:
 class Record:
     """The results of a block's trials, as devices report them: by replica and slot ``[R, T, ...]``."""
 
-    def __init__(self, block: Block, program: Program, dataset: Dataset) -> None:
+    def __init__(self, block: Block, program: Program, dataset: Dataset, rounds: range) -> None:
+        """Nothing is known yet of these rounds, numbered from the first of all training, nor of those before them."""
         self._task = get_task(dataset.task)
         self._targets = {split: each.targets for split, each in dataset.splits.items()}
         guess = {loss: self._task.guess_loss(dataset.train.targets, loss) for loss in LOSSES}
         self._hopeless = np.array([HOPELESS * guess[slot.objective] or np.inf for slot in program.slots])
         self.trials = np.array(block.places)[:, list(program.layout.order)]
         """Number in the grid of each trial."""
-        shape, self.rounds = self.trials.shape, program.recipe.rounds
+        shape, self.rounds, self._since = self.trials.shape, rounds.stop, rounds.start
         self.curves = {key: np.full((*shape, self.rounds), np.nan, program.dtype) for key in CURVES}
         self.curves["finite"] = np.ones((*shape, self.rounds), bool)
         self.final = {key: np.full(shape, np.nan, program.dtype) for key in _FINAL}
         kind = np.float32 if self._task.graded else np.bool_
         empty = {split: packed(np.zeros((1, 1, len(dataset.splits[split])), kind)) for split in SPLITS}
         self.hits = {split: np.zeros((*shape, each.shape[-1]), each.dtype) for split, each in empty.items()}
-        self._known = np.zeros(shape[0], int)  # rounds of each replica
+        self._known = np.full(shape[0], self._since)  # rounds of each replica
 
     def note_round(self, chunk: range, number: int, trained: EpochMeans, validation: Means) -> None:
         """Add the report of a round of a chunk of replicas; arrays may have further rows."""
@@ -92,8 +93,8 @@ class Record:
     def forget(self, chunk: range) -> None:
         """Discard the results of a partly trained chunk."""
         for key, values in self.curves.items():
-            values[chunk.start : chunk.stop] = True if key == "finite" else np.nan
-        self._known[chunk.start : chunk.stop] = 0
+            values[chunk.start : chunk.stop, :, self._since :] = True if key == "finite" else np.nan
+        self._known[chunk.start : chunk.stop] = self._since
 
     def arrays(self, chunk: range) -> dict[str, np.ndarray]:
         """Everything about finished replicas, by name."""
@@ -119,14 +120,19 @@ class Record:
         return True
 
     def history(self, chunk: range, rounds: int) -> dict[str, np.ndarray]:
-        """The curves of a chunk in training so far."""
-        return {key: values[chunk.start : chunk.stop, :, :rounds] for key, values in self.curves.items()}
+        """The curves of a chunk in training so far, from the first of this record's rounds on."""
+        return {key: values[chunk.start : chunk.stop, :, self._since : rounds] for key, values in self.curves.items()}
 
     def take_history(self, chunk: range, rounds: int, history: Mapping[str, np.ndarray]) -> None:
         """The reverse of ``history``."""
         for key, values in history.items():
-            self.curves[key][chunk.start : chunk.stop, :, :rounds] = values
+            self.curves[key][chunk.start : chunk.stop, :, self._since : rounds] = values
         self._known[chunk.start : chunk.stop] = rounds
+
+    def take_before(self, curves: Mapping[str, np.ndarray]) -> None:
+        """Add the curves ``[trials, rounds]`` of all trials of the grid before this record's rounds."""
+        for key, values in curves.items():
+            self.curves[key][:, :, : self._since] = values[self.trials, : self._since]
 
     def latest(self) -> dict[str, np.ndarray]:
         """The latest loss and score of each trial, and whether it has diverged as far as is known."""
@@ -160,9 +166,10 @@ class Record:
 def gathered(records: Sequence[Record], arrays: Sequence[np.ndarray], fill: float = np.nan) -> np.ndarray:
     """Arrays ``[R, T, ...]`` of each record as one in the order of the grid's trials, ``[trials, ...]``.
 
-    Where last axes differ in length, the shorter ones are padded with ``fill``.
+    Where last axes differ in length, the shorter ones are padded with ``fill``. Of several records of one trial, the
+    last counts.
     """
-    trials = sum(record.trials.size for record in records)
+    trials = 1 + max(int(record.trials.max()) for record in records)
     longest = max(each.shape[2:] for each in arrays)
     whole = np.full((trials, *longest), fill, arrays[0].dtype)
     for record, each in zip(records, arrays, strict=True):

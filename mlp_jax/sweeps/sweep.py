@@ -4,10 +4,11 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,13 @@ from mlp_jax.networks.models import Model, model_from_weights
 from mlp_jax.sweeps.blocks import Block, arrange
 from mlp_jax.sweeps.checkpoints import Checkpoints
 from mlp_jax.sweeps.grid import MOST_TRIALS, Grid, Trial
-from mlp_jax.sweeps.loop import Loop, Stage, Timing, Trained, treedefs
+from mlp_jax.sweeps.halving import Search
+from mlp_jax.sweeps.loop import Loop, Piece, Stage, Timing
 from mlp_jax.sweeps.outcomes import SPLITS, Outcomes
 from mlp_jax.sweeps.parts import Sharing, divide, share_out, undivided
 from mlp_jax.sweeps.plan import Plan, counted, make_mesh, make_plan
 from mlp_jax.sweeps.program import Program
-from mlp_jax.sweeps.record import Progress, gathered
+from mlp_jax.sweeps.record import Progress, Record, gathered
 from mlp_jax.tasks import get_task
 from mlp_jax.training.axes import decays, examples_of, recipe_of_trial
 from mlp_jax.training.epoch import live_features, stack_splits
@@ -64,6 +66,7 @@ class Setup:
         examples: sizes of the train, validation and test split.
         layout: ``packed`` or ``vmap``.
         most_rows: argument of ``arrange``; None where it makes no difference.
+        search: how a search decides which trials are trained to the end; None for a sweep.
     """
 
     grid: Grid
@@ -81,6 +84,7 @@ class Setup:
     examples: tuple[int, int, int]
     layout: str
     most_rows: int | None
+    search: Search | None
 
     @cached_property
     def blocks(self) -> tuple[Block, ...]:
@@ -97,6 +101,7 @@ class Setup:
                 key: getattr(self, key)
                 for key in ("layout", "most_rows", "use_bias", "dtype", "task", "dataset_digest")
             },
+            **({"search": asdict(self.search)} if self.search is not None else {}),
         }
 
 
@@ -129,9 +134,7 @@ class SweepResult(Setup):
     timing: Timing
     started: datetime
     ended: datetime
-    _layouts: tuple[Layout, ...]
-    _treedefs: tuple[tuple[Any, Any], ...]
-    _trained: tuple[Trained, ...]
+    _pieces: tuple[Piece, ...]
 
     def __repr__(self) -> str:
         widths = sorted({max(layers_of(trial.hidden_units), default=0) for trial in self.trials})
@@ -155,6 +158,11 @@ class SweepResult(Setup):
         return self.plans[0]
 
     @property
+    def examples_per_second(self) -> float:
+        """Training examples of any trial, each counted once for every trial."""
+        return self.examples[0] * len(self.trials) / self.timing.warm_epoch
+
+    @property
     def epochs(self) -> np.ndarray:
         """``[trials]``, number of epochs that each was trained for."""
         return np.array([trial.epochs or self.recipe.epochs for trial in self.trials])
@@ -165,20 +173,20 @@ class SweepResult(Setup):
         Raises:
             InputError: the sweep has no such trial.
         """
-        block, replica, slot = self._places[self._place(trial)].tolist()
-        trained = next(t for t in self._trained if t.first <= replica < t.first + t.count)
-        return self._weights(block, trained.arrays(), replica - trained.first, slot)
+        number, replica, slot = self._places[self._place(trial)].tolist()
+        piece = self._pieces[number]
+        trained = piece.holding(replica)
+        return piece.weights(trained.arrays(), replica - trained.first, slot)
 
     def all_weights(self) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
         """Every trial's place and weights, replica by replica, so that each chunk is read once."""
-        order = np.argsort(self._places[:, 1], kind="stable")
-        starts = np.searchsorted(self._places[order, 1], np.arange(self._places[:, 1].max() + 2))
-        for trained in self._trained:
-            arrays = trained.arrays()
-            for replica in range(trained.first, trained.first + trained.count):
-                for place in order[starts[replica] : starts[replica + 1]].tolist():
-                    block, _, slot = self._places[place].tolist()
-                    yield place, self._weights(block, arrays, replica - trained.first, slot)
+        order = np.lexsort((np.arange(len(self._places)), self._places[:, 1], self._places[:, 0]))
+        for (number, first), trials in groupby(order.tolist(), key=self._chunk_of):
+            piece = self._pieces[number]
+            arrays = piece.holding(first).arrays()
+            for place in trials:
+                _, replica, slot = self._places[place].tolist()
+                yield place, piece.weights(arrays, replica - first, slot)
 
     def model(self, trial: Trial | int) -> Model:
         """The trained model of a trial (or of the trial at that place).
@@ -192,20 +200,17 @@ class SweepResult(Setup):
 
     @cached_property
     def _places(self) -> np.ndarray:
-        """``[trials, 3]``, the block, replica (of all blocks') and slot of each trial."""
+        """``[trials, 3]``, the piece, replica and slot of each trial: of several pieces that hold it, the last."""
         places = np.zeros((len(self.trials), 3), int)
-        for number, (block, layout) in enumerate(zip(self.blocks, self._layouts, strict=True)):
-            trials = np.array(block.places)[:, list(layout.order)]
-            replica, slot = np.indices(trials.shape)
-            places[trials] = np.stack([np.full_like(trials, number), block.first + replica, slot], axis=-1)
+        for number, piece in enumerate(self._pieces):
+            replica, slot = np.indices(piece.places.shape)
+            places[piece.places] = np.stack([np.full_like(replica, number), piece.first + replica, slot], axis=-1)
         return places
 
-    def _weights(self, block: int, arrays: Mapping[str, np.ndarray], replica: int, slot: int) -> dict[str, np.ndarray]:
-        params, frozen = (
-            jax.tree.unflatten(treedef, [arrays[f"{name}/{i}"][replica] for i in range(treedef.num_leaves)])
-            for name, treedef in zip(("params", "frozen"), self._treedefs[block], strict=True)
-        )
-        return self._layouts[block].weights(params, frozen, slot)
+    def _chunk_of(self, place: int) -> tuple[int, int]:
+        """Of a trial, the piece and the first replica of the chunk that holds it."""
+        number, replica, _ = self._places[place].tolist()
+        return number, self._pieces[number].holding(replica).first
 
     def _place(self, trial: Trial | int) -> int:
         if isinstance(trial, tuple):
@@ -266,6 +271,7 @@ def make_setup(
         examples=(len(dataset.train), len(dataset.validation), len(dataset.test)),
         layout=layout,
         most_rows=most_rows,
+        search=None,
     )
 
 
@@ -299,8 +305,19 @@ def prepare(
     replicas_at_once: int | None,
     devices: Sequence[jax.Device] | None,
     memory: int | None,
+    blocks: Sequence[Block] | None = None,
+    rounds: range | None = None,
 ) -> tuple[Stage, ...]:
-    """Lay out a sweep and plan it, block by block; the arguments are ``sweep``'s.
+    """Lay out a sweep and plan it, block by block.
+
+    Args:
+        setup: what is asked for.
+        dataset: as for ``sweep``.
+        replicas_at_once: likewise.
+        devices: likewise.
+        memory: likewise.
+        blocks: those to train; None for all trials.
+        rounds: those to train them for; None for all.
 
     Raises:
         InputError: as ``sweep`` raises it.
@@ -316,28 +333,32 @@ def prepare(
                 raise InputError(f"devices holds {each} {devices.count(each)} times: expected each once")
     everything = jax.devices() if devices is None else devices
     stages: list[Stage] = []
-    for block in setup.blocks:
+    for block in setup.blocks if blocks is None else blocks:
         replicas = block.replicas
         program = make_program(setup, block, dataset, replicas_at_once or _fastest()[1] or replicas, devices)
         columns = program.layout.columns
         same = (stage.host for stage in stages if stage.parts.whole.layout.columns == columns)
         host = next(same, None) or stack_splits(list(dataset.splits.values()), columns)
-        sharing = _sharing(program, replicas, len(everything))
+        trained = range(program.recipe.rounds) if rounds is None else rounds
+        sharing = _sharing(program, replicas, len(everything), len(trained) * program.recipe.report_every)
         parts = divide(program, sharing, everything)
         try:
             plan = make_plan(parts, host, replicas, devices, memory)
         except InputError:  # too little memory: all trials on one device need less of it in all
             parts = divide(program, undivided(program.layout, replicas, len(everything)), everything)
             plan = make_plan(parts, host, replicas, devices, memory)
-        stages.append(Stage(block, parts.changed(at_once=plan.at_once), plan, host))
+        stages.append(Stage(block, parts.changed(at_once=plan.at_once), plan, host, trained))
     return tuple(stages)
 
 
-def _sharing(program: Program, replicas: int, devices: int) -> Sharing:
-    """Which trials to train where. With several processes or padded trials, only replicas are distributed."""
+def _sharing(program: Program, replicas: int, devices: int, epochs: int) -> Sharing:
+    """Which trials to train where, for so many epochs.
+
+    With several processes or padded trials, only replicas are distributed.
+    """
     if not all(packing.stacked for _, packing in program.layout.packings) or several():
         return undivided(program.layout, replicas, devices)
-    return _shared_out(program.layout, replicas, devices, program.trained_on * program.recipe.epochs)
+    return _shared_out(program.layout, replicas, devices, program.trained_on * epochs)
 
 
 def _shared_out(layout: Layout, replicas: int, devices: int, examples: int) -> Sharing:
@@ -507,26 +528,27 @@ def sweep(
     with jax.disable_jit(False), saver or contextlib.nullcontext():
         loop = Loop(stages, dataset, saver, stop or (lambda: False), on_plan, on_epoch)
         trained = loop.run(started)
-    records = loop.records
-    found = [record.results() for record in records]
-    history, final = ({key: gathered(records, [each[i][key] for each in found]) for key in found[0][i]} for i in (0, 1))
     return SweepResult(
-        **{each.name: getattr(setup, each.name) for each in fields(Setup)},
-        history=history,
-        final=final,
-        diverged=gathered(records, [each[2] for each in found], 0) * recipe.report_every,
-        parameters=np.array(
-            [
-                parameter_count(network_of(trial, dataset.outputs, use_bias), shape_given(grid, dataset))
-                for trial in grid.trials
-            ]
-        ),
-        outcomes=Outcomes.of(dataset, {k: gathered(records, [r.hits[k] for r in records], 0) for k in SPLITS}),
+        **collected(setup, dataset, loop.records),
         plans=tuple(stage.plan for stage in stages),
         timing=loop.timing,
         started=began,
         ended=datetime.now(UTC),
-        _layouts=tuple(stage.parts.whole.layout for stage in stages),
-        _treedefs=tuple(treedefs(stage.parts.whole, stage.parts.mesh_size) for stage in stages),
-        _trained=tuple(trained),
+        _pieces=loop.pieces(trained),
     )
+
+
+def collected(setup: Setup, dataset: Dataset, records: Sequence[Record]) -> dict[str, Any]:
+    """What a result says of its trials, by field: from records of all of them, the last of several of one trial."""
+    found = [record.results() for record in records]
+    history, final = ({key: gathered(records, [each[i][key] for each in found]) for key in found[0][i]} for i in (0, 1))
+    shape = shape_given(setup.grid, dataset)
+    networks = (network_of(trial, dataset.outputs, setup.use_bias) for trial in setup.grid.trials)
+    return {
+        **{each.name: getattr(setup, each.name) for each in fields(Setup)},
+        "history": history,
+        "final": final,
+        "diverged": gathered(records, [each[2] for each in found], 0) * setup.recipe.report_every,
+        "parameters": np.array([parameter_count(network, shape) for network in networks]),
+        "outcomes": Outcomes.of(dataset, {k: gathered(records, [r.hits[k] for r in records], 0) for k in SPLITS}),
+    }

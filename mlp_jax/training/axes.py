@@ -342,9 +342,11 @@ def shape_of(trial: Trial) -> Trial:
     return trial._replace(**usual | {"learning_rate": 1.0, "seed": 0})
 
 
-def numbers_of(trials: Sequence[Trial]) -> dict[str, np.ndarray]:
-    """The numbers of each trial by name, ``[T]``; those on which every trial has the default are left out."""
-    by_name = {name: np.array([getattr(trial, name) for trial in trials], float) for name in NUMBERS}
+def numbers_of(trials: Sequence[Trial], names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+    """The numbers of each trial by name, ``[T]``: those named, or all on which some trial does not have the default."""
+    by_name = {name: np.array([getattr(trial, name) for trial in trials], float) for name in names or NUMBERS}
+    if names is not None:
+        return by_name
     return {name: values for name, values in by_name.items() if (values != AXES[name].default).any()}
 
 

@@ -13,6 +13,7 @@ from mlp_jax.answers.plots.data import class_balance, digit, examples, value_dis
 from mlp_jax.answers.plots.model import confusion_matrix, hidden_units, mistakes, predicted_against_true
 from mlp_jax.answers.plots.predictions import predictions
 from mlp_jax.answers.plots.run import RunFigure, run_figures, what_is_enough
+from mlp_jax.answers.plots.search import search_curves
 from mlp_jax.answers.plots.style import save
 from mlp_jax.answers.plots.width import accuracy_against_width, rate_by_width, scores_against_parameters, training_time
 
@@ -34,6 +35,7 @@ __all__ = [
     "run_figures",
     "save",
     "scores_against_parameters",
+    "search_curves",
     "training_time",
     "value_distribution",
     "what_is_enough",

@@ -10,6 +10,7 @@ from mlp_jax.answers.analysis import Verdict, best_point, by_setting, measure_na
 from mlp_jax.answers.deciding import looks_of
 from mlp_jax.answers.plots.curves import learning_curves
 from mlp_jax.answers.plots.model import confusion_matrix, hidden_units, mistakes, predicted_against_true
+from mlp_jax.answers.plots.search import search_curves
 from mlp_jax.answers.plots.settings import Setting, join
 from mlp_jax.answers.plots.style import Figure
 from mlp_jax.answers.plots.width import (
@@ -18,9 +19,18 @@ from mlp_jax.answers.plots.width import (
     scores_against_parameters,
     training_time,
 )
+from mlp_jax.answers.ranking import ranking
 from mlp_jax.datasets import Dataset
 from mlp_jax.networks.models import MLP, Model
-from mlp_jax.runs.tables import Table, criterion, layers_text, references, without_activation
+from mlp_jax.runs.tables import (
+    Table,
+    criterion,
+    layers_text,
+    of_trials,
+    references,
+    to_the_end,
+    without_activation,
+)
 from mlp_jax.sweeps.outcomes import Outcomes
 from mlp_jax.training.epoch import live_features
 
@@ -58,9 +68,19 @@ def run_figures(
         model: that model; None leaves out the figures of it.
         dataset: the data set that it was trained on; None likewise.
     """
-    score_name = config["score_name"]
+    score_name, searched = config["score_name"], None
+    if "search" in config:
+        searched = trials, history
+        trials = to_the_end(trials)
+        history = of_trials(history, trials)
     several_widths, several_rates = (len(set(trials[k].tolist())) > 1 for k in ("hidden_units", "learning_rate"))
     name = str(config.get("dataset_name", ""))
+    if searched is not None:
+        several_widths = any(len(curve) > 1 for curve in by_setting(summarize(trials)).values())
+        ranked = ranking(searched[0], config["epochs"])
+        figure = search_curves(*searched, ranked, score_name, title=name)
+        alt = f"Curves: validation {score_name} by epoch of {len(ranked)} configurations, as far as each was trained."
+        yield RunFigure("search", figure, alt)
     if several_widths:
         enough = what_is_enough(verdicts(trials, history, outcomes, looks_of(config)))
         figure = accuracy_against_width(
@@ -73,7 +93,7 @@ def run_figures(
         alt = f"Lines: loss and {score_name} of the finished models against their number of parameters, on a log axis."
         figure = scores_against_parameters(trials, score_name, title=name)
         yield RunFigure("scores-against-parameters", figure, alt)
-    if several_rates:
+    if several_rates and searched is None:
         alt = f"Heat map: validation {score_name} of each learning rate and width; the best of each width is framed."
         yield RunFigure("rate-by-width", rate_by_width(trials, score_name, title=name), alt)
     if timing is not None:
