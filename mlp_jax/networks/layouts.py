@@ -290,8 +290,7 @@ class Packing:
             if len(lot) > 1:
                 widths = tuple(self.groups[g].network[0].units for g in lot for _ in self.groups[g].members)
                 forms = self.problem.forms
-                kernels = forms.kernels if x.dtype == jnp.float32 else ""
-                layers = joint_layers(forms.joint, widths, self.problem.outputs, kernels)
+                layers = joint_layers(forms.joint, widths, self.problem.outputs, x.dtype, forms.kernels)
                 out.append(layers(by_group[number][1]["kernel"], hidden[number]))
             elif number in hidden:
                 z, rest = hidden[number], slice(1, None)
