@@ -192,6 +192,39 @@ def accelerators() -> str:
     return markdown([*headings, "cycles", "at least (µs)", "measured (µs)"], rows)
 
 
+def accelerator_aims() -> str:
+    """What was aimed at, before and now: computed."""
+    records = [read("accelerators-before"), read("accelerators")]
+
+    def found(target: str, case: str, figure: Callable[[dict[str, Any]], float]) -> list[float]:
+        chosen = ("packed", case)
+        return [
+            next(figure(row) for row in record["results"][target] if (row["layout"], row["case"]) == chosen)
+            for record in records
+        ]
+
+    def of_step(name: str) -> Callable[[dict[str, Any]], float]:
+        return lambda row: float(row["programs"]["epoch"][name])
+
+    def of_bytes(row: dict[str, Any]) -> float:
+        step = row["programs"]["epoch"]
+        return float(step["read"] + step["written"]) / float(row["useful"]["bytes"])
+
+    rows = []
+    for title, target, case, figure, shown, wanted in (
+        ("H100: kernels a step, 1 replica", "h100", "one", of_step("kernels"), "{:,.0f}", ("16", "6")),
+        ("H100: kernels a step, 5 replicas", "h100", "five", of_step("kernels"), "{:,.0f}", ("16", "6")),
+        ("H100: kernels a step, 20 widths", "h100", "twenty-widths", of_step("kernels"), "{:,.0f}", ("20", "8")),
+        ("and 4 activations", "h100", "eighty-trials", of_step("kernels"), "{:,.0f}", ("20", "8")),
+        ("H100: bytes of 36 a parameter, 5 replicas", "h100", "five", of_bytes, "{:.2f} ×", ("1.15 ×", "0.85 ×")),
+        ("H100: the same, 200 replicas", "h100", "two-hundred", of_bytes, "{:.2f} ×", ("1.15 ×", "0.85 ×")),
+        ("TPU v5e: cycles, 16 replicas", "v5e", "sixteen", of_step("cycles"), "{:,.0f}", ("530,000", "430,000")),
+        ("the same, bfloat16", "v5e", "sixteen-bfloat16", of_step("cycles"), "{:,.0f}", ("", "150,000")),
+    ):
+        rows.append([title, *(shown.format(each) for each in found(target, case, figure)), *wanted])
+    return markdown(["computed, packed layout", "before", "now", "to reach", "aim"], rows)
+
+
 def accelerator_memory() -> str:
     """What a sweep takes of an accelerator's memory."""
     record = read("accelerators")
@@ -235,6 +268,7 @@ TABLES: dict[str, Callable[[], str]] = {
         precision,
         layouts,
         checkpoints,
+        accelerator_aims,
         accelerators,
         accelerator_memory,
         accelerator_kernels,

@@ -16,6 +16,7 @@ import numpy as np
 from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 JointLayers = Callable[[Float[Array, "S K"], Float[Array, "S B"]], Float[Array, "T K B"]]
@@ -185,17 +186,23 @@ MOST_OUTPUTS = 128
 """K whose logits of a tile of examples fit in the registers of a block of threads."""
 
 
-def joint_layers(form: str, widths: tuple[int, ...], outputs: int, kernels: str) -> JointLayers:
+def own_kernel(kernels: str, outputs: int, dtype: DTypeLike) -> bool:
+    """Whether second layers with K outputs have a kernel of our own; ``kernels`` as in ``Forms``."""
+    return bool(kernels) and outputs <= MOST_OUTPUTS and dtype == jnp.float32
+
+
+def joint_layers(form: str, widths: tuple[int, ...], outputs: int, dtype: DTypeLike, kernels: str) -> JointLayers:
     """The second layers of networks in a lot.
 
     Args:
         form: as in ``Forms.joint``.
         widths: hidden units of each network.
         outputs: K.
+        dtype: of the weights.
         kernels: as in ``Forms.kernels``.
     """
     if form == "blocks":
         return block_layers(widths)
-    if kernels and outputs <= MOST_OUTPUTS:
+    if own_kernel(kernels, outputs, dtype):
         return kernel_layers(widths, kernels == "interpreted")
     return padded_layers(widths)

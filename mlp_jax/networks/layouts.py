@@ -349,8 +349,7 @@ class Packing:
                     z = z * jnp.concatenate([masks[g][0].reshape(-1, x.shape[0]) for g in lot])
                 widths = tuple(self.groups[g].network[0].units for g in lot for _ in self.groups[g].members)
                 forms = self.problem.forms
-                kernels = forms.kernels if x.dtype == jnp.float32 else ""
-                layers = joint_layers(forms.joint, widths, self.problem.outputs, kernels)
+                layers = joint_layers(forms.joint, widths, self.problem.outputs, x.dtype, forms.kernels)
                 out.append(layers(by_group[number][1]["kernel"], z))
             elif number in hidden:
                 z = hidden[number]

@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 
 from mlp_jax.errors import InputError
 from mlp_jax.machine.distributed import from_all, neighbours, several
+from mlp_jax.networks.joint import own_kernel
 from mlp_jax.networks.layers import parameter_count, walk
 from mlp_jax.sweeps.parts import Parts
 from mlp_jax.sweeps.program import AXIS, Program
@@ -178,8 +179,10 @@ def memory_need(program: Program, host: tuple[np.ndarray, np.ndarray]) -> Need:
     if program.layout.problem.forms.in_place:
         # All replicas are scored on the same rows. Weights that are not trained are put into one array with the others.
         merged = params + frozen if frozen else 0
-        scoring = merged + (2 * units + _padded_units(program)) * ROWS_AT_ONCE * itemsize + hits
+        scoring = merged + _scoring_units(program) * ROWS_AT_ONCE * itemsize + hits
         training += params + order
+        if not all(packing.stacked for _, packing in program.layout.packings):
+            training += 2 * units * program.recipe.batch_size * itemsize  # by activation, and put together again
         fixed, kept = _bytes(host) + columns * ROWS_AT_ONCE * itemsize, saved + frozen + hits
         beside = max(training + (saved if program.layout.problem.forms.copies else 0), scoring)
         return Need(fixed, kept, kept, beside, max(training + saved, scoring), saved)
@@ -188,17 +191,22 @@ def memory_need(program: Program, host: tuple[np.ndarray, np.ndarray]) -> Need:
     return Need(_bytes(host), kept, kept, working, working, saved)
 
 
-def _padded_units(program: Program) -> int:
-    """Units that second layers of several widths are padded to, where they are multiplied as a batch."""
-    if program.layout.problem.forms.joint != "padded":
-        return 0
-    found = 0
-    for _, packing in program.layout.packings:
-        for lot in packing.lots.values():
-            some = [packing.groups[g] for g in lot]
-            if len(some) > 1:
-                found += sum(len(group.members) for group in some) * max(group.network[0].units for group in some)
-    return found
+def _scoring_units(program: Program) -> int:
+    """Numbers that an example becomes while an accelerator scores it, all that are there at a time."""
+    problem, units = program.layout.problem, _units(program)
+    lots = [
+        [packing.groups[g] for g in lot]
+        for _, packing in program.layout.packings
+        for lot in packing.lots.values()
+        if len(lot) > 1
+    ]
+    if problem.forms.joint != "padded" or not lots:
+        return 2 * units  # before their activation and after it
+    padded = sum(
+        sum(len(group.members) for group in lot) * max(group.network[0].units for group in lot) for lot in lots
+    )
+    # Of several widths together half of them at most are there twice.
+    return 3 * units // 2 + (0 if own_kernel(problem.forms.kernels, problem.outputs, program.dtype) else padded)
 
 
 def _units(program: Program) -> int:
