@@ -44,7 +44,7 @@ WIDTHS = (
 def published_grid(widths: Sequence[int], seeds: int, epochs: int) -> mlp_jax.Grid:
     """The networks."""
     steps = math.ceil(TRAINED_ON / BATCH) * max(1, epochs // DECAYS)
-    recipe: dict[str, Any] = {"optimizers": ("sgd",), "momenta": (0.95,), "losses": ("squared-error",)}
+    recipe: dict[str, Any] = {"optimizers": ("sgd",), "momenta": (0.95,), "objectives": ("squared-error",)}
     recipe |= {"bias_initializations": ("pytorch",)}
     normal: dict[str, Any] = {"initializations": ("normal",), "init_scales": (0.1,)}
     falling: dict[str, Any] = {"schedules": ("steps",), "decay_steps": (steps,), "decay_factors": (0.9,)}
