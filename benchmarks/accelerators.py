@@ -162,7 +162,7 @@ def step_seconds(case: str, layout: str, epochs: int) -> float:
     data = DeviceData(*(put(array, program.everywhere) for array in built.host))
     scalar = [put(np.array(number, np.int32), program.everywhere) for number in (sweep.replicas, *range(epochs + 1))]
     seeds = put(np.arange(sweep.replicas, dtype=np.uint32), program.shared_out)
-    state, replicas = programs["init"](seeds, {"learning_rate": put(built.learning_rates, program.shared_out)})
+    state, replicas = programs["init"](seeds, seeds, {"learning_rate": put(built.learning_rates, program.shared_out)})
     seconds = []
     for number in scalar[1:]:
         begun = time.perf_counter()

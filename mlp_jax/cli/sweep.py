@@ -104,7 +104,7 @@ def begun_with(path: Path) -> Sweep:
         InputError: it is no run.
     """
     if not path.is_dir():
-        raise InputError(f"{path} is no directory: expected one that mlp-jax sweep began")
+        raise InputError(f"{path} is no directory: expected one that mlp-jax sweep started")
     config = read_wanted(path)
     if "search" in config:
         raise InputError(f"{path} is of a search, which can't be extended, and is resumed by {resume_command(path)}")
