@@ -68,7 +68,7 @@ def _array(values: Array | np.ndarray) -> Array:
 
 
 def _initial(
-    key: PRNGKeyArray, scale: Float[Array, ""], *, network: Network, shape: Shape, dtype: Any
+    key: PRNGKeyArray, scale: ArrayLike, *, network: Network, shape: Shape, dtype: Any
 ) -> list[dict[str, Array]]:
     layers = init_network(network, shape, lambda place: unit_rows(key, place, dtype))
     return [{name: each * scale if name == "kernel" else each for name, each in layer.items()} for layer in layers]

@@ -65,7 +65,7 @@ def time_widths(
     if epochs < 1:
         raise InputError(f"epochs is {epochs}: expected how many to time, 1 or more")
     widths = sorted(hidden_units)
-    recipe = replace(recipe, epochs=1 + epochs)
+    recipe = replace(recipe, epochs=1 + epochs, report_every=1)
     rows: list[tuple[str, int, int, float]] = []
     for i, width in enumerate(widths):
         model = MLP(
