@@ -331,10 +331,11 @@ def test_layouts_follow_the_network_alone_in_float64(task, float64):
     lockstep(task, POINTS, jnp.float64, 1e-9)
 
 
-@pytest.mark.parametrize("backend", ["gpu", "tpu"])
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize(
+    ("backend", "task"), [("gpu", "multiclass"), ("tpu", "multiclass"), ("gpu", "regression"), ("tpu", "binary")]
+)
 def test_the_forms_of_accelerators_follow_the_network_alone_in_float64(task, backend, float64):
-    lockstep(task, POINTS, jnp.float64, 1e-9, layouts=("packed",), forms=FORMS[backend])
+    lockstep(task, POINTS, jnp.float64, 1e-9, epochs=1, layouts=("packed",), forms=FORMS[backend])
 
 
 @pytest.mark.parametrize("backend", ["gpu", "tpu"])
@@ -342,7 +343,7 @@ def test_the_forms_of_accelerators_follow_the_network_alone_in_float32(backend):
     """A GPU's kernels interpreted, as a CPU has no compiler for them."""
     forms = FORMS[backend]
     forms = replace(forms, kernels="interpreted" if forms.kernels else "")
-    lockstep("multiclass", ARTICLE, jnp.float32, F32_TOLERANCE, layouts=("packed",), forms=forms)
+    lockstep("multiclass", ARTICLE, jnp.float32, F32_TOLERANCE, epochs=1, layouts=("packed",), forms=forms)
 
 
 def test_kernels_follow_the_forms_that_xla_compiles(monkeypatch):
