@@ -170,7 +170,7 @@ def _network_logits(weights: Any, units: Any, bounds: Any, logits: Any, *, sides
         own = (start + places < end)[:, None]
         w = plgpu.load(weights.at[pl.ds(start, _ROWS), classes], mask=own & of_classes, other=0.0)
         z = plgpu.load(units.at[pl.ds(start, _ROWS), batch], mask=own & of_batch, other=0.0)
-        return sums + plgpu.dot(w.T, z, allow_tf32=False)
+        return sums + lax.dot(w.T, z, precision=_EXACT)
 
     turns = lax.div(end - first + jnp.int32(_ROWS - 1), jnp.int32(_ROWS))
     found = lax.fori_loop(jnp.int32(0), turns, add, jnp.zeros(sides, weights.dtype))

@@ -181,10 +181,12 @@ def memory_need(program: Program, host: tuple[np.ndarray, np.ndarray]) -> Need:
         merged = params + frozen if frozen else 0
         scoring = merged + _scoring_units(program) * ROWS_AT_ONCE * itemsize + hits
         training += params + order
+        copied = saved if program.layout.problem.forms.copies else 0
         if not all(packing.stacked for _, packing in program.layout.packings):
             training += 2 * units * program.recipe.batch_size * itemsize  # by activation, and put together again
+            copied *= 4  # a TPU has whole tiles of a network's last layer, of 128 outputs
         fixed, kept = _bytes(host) + columns * ROWS_AT_ONCE * itemsize, saved + frozen + hits
-        beside = max(training + (saved if program.layout.problem.forms.copies else 0), scoring)
+        beside = max(training + copied, scoring)
         return Need(fixed, kept, kept, beside, max(training + saved, scoring), saved)
     kept = 2 * (saved + frozen) + hits
     working = max(training, (columns + 2 * units) * ROWS_AT_ONCE * itemsize) + 3 * params + frozen + order + hits

@@ -89,7 +89,7 @@ def _adam_on_product(
         inner = some + jnp.arange(_INNER, dtype=jnp.int32) < batch
         left = plgpu.load(cotangent.at[tile[0], pl.ds(some, _INNER)], mask=there & inner[None], other=0.0)
         right = plgpu.load(x.at[pl.ds(some, _INNER), tile[1]], mask=inner[:, None], other=0.0)
-        return sums + plgpu.dot(left, right, allow_tf32=False)
+        return sums + jax.lax.dot(left, right, precision=jax.lax.Precision.HIGHEST)
 
     zero = jnp.zeros((_ROWS, _COLUMNS), weights.dtype)
     g = jax.lax.fori_loop(0, pl.cdiv(batch, _INNER), gradient, zero)
