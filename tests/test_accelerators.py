@@ -124,8 +124,8 @@ def test_a_device_that_is_here_is_measured(monkeypatch):
     found = accelerators.measure([["small", "packed"], ["small", "vmap"], ["many", "packed"]], 1)
     assert found["target"] == "here"
     assert [name for name, _ in found["seconds"]] == ["small, packed", "small, vmap"]
-    assert all(0 < seconds < 10 for _, seconds in found["seconds"])
-    assert 0 < found["launch"] < 1e-2
+    assert all(0 < seconds < 60 for _, seconds in found["seconds"])
+    assert 0 < found["launch"] < 1
 
 
 RECORD = json.loads((BENCHMARKS / "records" / "accelerators.json").read_text(encoding="utf-8"))
