@@ -234,7 +234,7 @@ OUT = [
         (["sweep", "--resume", "nowhere"], "nowhere is no directory: expected one that mlp-jax sweep started"),
         (["sweep", "--resume", "file"], "file is no directory: expected one"),
         (["sweep", "--resume", "empty"], "empty/config.json: cannot be read"),
-        (["sweep", "--extend", "nowhere"], "nowhere is no directory: expected one that mlp-jax sweep began"),
+        (["sweep", "--extend", "nowhere"], "nowhere is no directory: expected one that mlp-jax sweep started"),
         (["sweep", "--extend", "empty"], "empty/config.json: cannot be read"),
         (["sweep", "--extend"], "--extend has no value: expected a path"),
         (["sweep", "--in-place"], "in place without extend: expected --extend RUN as well"),
