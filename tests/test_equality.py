@@ -343,7 +343,8 @@ def test_layouts_follow_the_network_alone_in_float64(task, float64):
     ],
 )
 def test_the_forms_of_accelerators_follow_the_network_alone_in_float64(task, backend, float64):
-    lockstep(task, POINTS, jnp.float64, 1e-9, epochs=1, layouts=("packed",), forms=FORMS[backend])
+    points = POINTS[::2] if task == "multiclass" else POINTS
+    lockstep(task, points, jnp.float64, 1e-9, epochs=1, layouts=("packed",), forms=FORMS[backend])
 
 
 @pytest.mark.parametrize("backend", ["gpu", "tpu"])
