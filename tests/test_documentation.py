@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from mlp_jax import ACTIVATIONS
+from mlp_jax.training.optimizers import OPTIMIZERS
+
 ROOT = Path(__file__).parent.parent
 PAGES = [
     *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")),
@@ -34,6 +37,16 @@ def test_python_blocks_run_and_print_what_they_say(page, capsys):
 def test_links_lead_somewhere(page):
     for name in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
         assert name.startswith("https://") or (page.parent / name).exists(), name
+
+
+@pytest.fixture(autouse=True)
+def registries():
+    """What readers are shown to add, such as an optimizer of their own, is there for one page alone."""
+    known = [(registry, dict(registry)) for registry in (ACTIVATIONS, OPTIMIZERS)]
+    yield
+    for registry, before in known:
+        registry.clear()
+        registry.update(before)
 
 
 def test_the_site_is_built_and_needs_nothing_from_elsewhere(tmp_path):

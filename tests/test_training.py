@@ -163,9 +163,9 @@ def test_classes_written_out_are_the_same_task(classes, float64):
     apart = classes_apart(plain)
     np.testing.assert_array_equal(apart.hit(jnp.asarray(logits), labels), plain.hit(jnp.asarray(logits), labels))
     fine = jnp.asarray(logits[:, 5:])
-    np.testing.assert_allclose(apart.loss(fine, labels[5:]), plain.loss(fine, labels[5:]), atol=1e-12)
-    slopes = [jax.grad(lambda z, task=task: task.loss(z, labels[5:]).sum())(fine) for task in (apart, plain)]
+    np.testing.assert_allclose(apart.loss(fine, labels[5:], None), plain.loss(fine, labels[5:], None), atol=1e-12)
+    slopes = [jax.grad(lambda z, task=task: task.loss(z, labels[5:], None).sum())(fine) for task in (apart, plain)]
     np.testing.assert_allclose(*slopes, atol=1e-12)
-    finite = [np.isfinite(task.loss(jnp.asarray(logits), labels)) for task in (apart, plain)]
+    finite = [np.isfinite(task.loss(jnp.asarray(logits), labels, None)) for task in (apart, plain)]
     assert not (finite[0] & ~finite[1]).any()  # whatever is not finite is not made so
     assert classes_apart(get_task("binary")) is get_task("binary")

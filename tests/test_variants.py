@@ -136,7 +136,7 @@ def test_more_trials_of_one_network_than_are_scored_together_are_sound(tmp_path)
         ("8-8", "8-0", "hidden_units is 0"),
         ("8-8", "9-8", "hidden_layers is 9-8 where hidden_units is 8"),
         ("8-8", "8:8", "expected widths, such as 100-50"),
-        ("nesterov", "lion", "unknown optimizer"),
+        ("nesterov", "lyon", "unknown optimizer"),
     ],
 )
 def test_damaged_columns_are_refused(old, new, message, run, tmp_path):
