@@ -194,3 +194,18 @@ def test_trials_are_made_of_checked_values():
     assert make_trial(hidden_units=[4, 2], activation="relu", learning_rate=1, seed=0).hidden_units == (4, 2)
     with pytest.raises(InputError, match="unknown 'rate': expected one of hidden_units, "):
         make_trial(rate=3)
+
+
+def test_a_sweep_of_many_rates_is_divided_where_caches_are_small(monkeypatch):
+    """On a CPU; with the same results, whatever shares a replica."""
+    import sys
+
+    dataset, recipe = make_dataset(), Recipe(epochs=2, batch_size=16)
+    grid = Grid((6, 3), learning_rates=(0.01, 0.02, 0.03, 0.04), seeds=2)
+    whole = sweep(grid, dataset, recipe=recipe)
+    monkeypatch.setattr(sys.modules["mlp_jax.sweeps.sweep"], "CACHED", 12 * 3 * 4 * 11)
+    divided = sweep(grid, dataset, recipe=recipe)
+    assert (whole.plan.replicas, divided.plan.replicas) == (2, 8)
+    for place in range(len(grid.trials)):
+        for symbol, expected in whole.weights(place).items():
+            np.testing.assert_allclose(divided.weights(place)[symbol], expected, rtol=0, atol=1e-5)

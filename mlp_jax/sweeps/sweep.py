@@ -253,7 +253,7 @@ def make_setup(
     require_jax()
     layout = _fastest()[0] if layout == "auto" else layout
     most_rows = _most_rows(dataset)
-    if most_rows is not None and len(arrange(grid.trials)) == len(arrange(grid.trials, most_rows)):
+    if most_rows is not None and arrange(grid.trials) == arrange(grid.trials, most_rows):
         most_rows = None
     return Setup(
         grid=grid,
