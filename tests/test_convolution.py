@@ -16,8 +16,9 @@ from mlp_jax import ACTIVATIONS, CNN, MLP, Dataset, InputError, Model, Recipe, S
 from mlp_jax.networks.convolution import Conv, convolutional
 from mlp_jax.networks.keys import root_key
 from mlp_jax.networks.layers import Dense, init_network, parameter_count, perceptron, unit_rows, walk
-from mlp_jax.networks.layouts import NAMES, Problem, make_layout
+from mlp_jax.networks.layouts import NAMES, make_layout
 from mlp_jax.networks.models import by_symbol, model_from_weights, parameter_key
+from mlp_jax.networks.problem import Problem
 from mlp_jax.training.epoch import begin, live_features, minibatches, to_device, train_minibatches
 
 RATES = (1e-2, 3e-3, 1e-2, 1e-3, 2e-2, 5e-3)

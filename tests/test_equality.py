@@ -21,8 +21,9 @@ from mlp_jax import MLP, Grid, Recipe, Trial, fit, sweep
 from mlp_jax.machine.forms import CPU, FORMS
 from mlp_jax.networks.keys import root_key
 from mlp_jax.networks.layers import layers_of
-from mlp_jax.networks.layouts import NAMES, Problem, make_layout
+from mlp_jax.networks.layouts import NAMES, make_layout
 from mlp_jax.networks.models import parameter_key
+from mlp_jax.networks.problem import Problem
 from mlp_jax.tasks import TASKS
 from mlp_jax.training import fused
 from mlp_jax.training.axes import numbers_of

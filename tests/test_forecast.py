@@ -10,7 +10,7 @@ from conftest import make_dataset
 from mlp_jax import Grid, InputError, Recipe
 from mlp_jax.cli import main
 from mlp_jax.networks.layers import perceptron
-from mlp_jax.networks.layouts import Problem
+from mlp_jax.networks.problem import Problem
 from mlp_jax.sweeps.forecast import forecast
 from mlp_jax.sweeps.sweep import make_setup, prepare, sweep
 

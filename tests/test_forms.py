@@ -11,7 +11,8 @@ from mlp_jax import Grid, InputError, Recipe, sweep
 from mlp_jax.machine import forms
 from mlp_jax.machine.forms import CPU, FORMS, forms_of
 from mlp_jax.networks.layers import perceptron
-from mlp_jax.networks.layouts import ZEROS, Problem, make_layout
+from mlp_jax.networks.layouts import make_layout
+from mlp_jax.networks.problem import ZEROS, Problem
 
 
 @dataclass(frozen=True)

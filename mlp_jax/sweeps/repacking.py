@@ -7,7 +7,8 @@ import jax
 import numpy as np
 from jaxtyping import Int
 
-from mlp_jax.networks.layouts import Arrays, Layout, Packing
+from mlp_jax.networks.layouts import Layout
+from mlp_jax.networks.packing import Arrays, Packing
 from mlp_jax.sweeps.loop import Piece
 from mlp_jax.sweeps.parts import moments
 from mlp_jax.sweeps.program import Program

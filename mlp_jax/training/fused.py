@@ -8,7 +8,7 @@ import optax
 from jaxtyping import Array, Float
 
 from mlp_jax.machine.forms import Forms
-from mlp_jax.networks.layouts import FIRST
+from mlp_jax.networks.packing import FIRST
 from mlp_jax.training.kernels import COLUMNS, adam_on_product
 from mlp_jax.training.optimizers import Corrections, is_adam
 from mlp_jax.training.recipe import Recipe
