@@ -68,9 +68,10 @@ def begin(**asked: Any) -> Record:
 
 
 def taken(record: Record, seconds: float) -> str:
-    """How long it took, on what."""
-    env = record["environment"]
-    return f"{seconds / 60:.1f} minutes on {env['cores']} cores of {env['cpu']}"
+    """How long it took, on what; processor time, too, as studies are long and may run beside other work."""
+    env, busy = record["environment"], record.get("processor_seconds")
+    spent = f" ({busy / 60:.0f} minutes of processor time in all)" if busy else ""
+    return f"{seconds / 60:.1f} minutes on {env['cores']} cores of {env['cpu']}{spent}"
 
 
 def finish(
@@ -94,6 +95,8 @@ def finish(
     """
     if record is None:
         record = read_record(RECORDS, name)
+    else:
+        record["processor_seconds"] = round(time.process_time(), 1)
     print(table(record))
     for directory, pictures in ((out / name, out / name), *([(RECORDS, FIGURES)] if page else [])):
         pictures.mkdir(parents=True, exist_ok=True)

@@ -13,9 +13,7 @@ batches of 128, the last one of an epoch with the 32 images left; SGD without mo
 steps; with noise, a fifth of the labels drawn anew from all ten classes, the same for all widths of a run. Test
 accuracy of the finished networks on the 10,000 test images.
 
-Two differences are known. Their rate is 0.05 / √max(1, ⌊s / 512⌋) for the s-th step, ours 0.05 / √(1 + ⌊s / 512⌋):
-they train for another 512 steps at the full rate, 3.6 % of the sum of all rates. And they draw exactly 800 labels
-anew, we each one with probability 0.2 (800 ± 25).
+One difference is known: they draw exactly 800 labels anew, we each one with probability 0.2 (800 ± 25).
 
 Takes 35 to 75 minutes for each noise level on a 2-core CPU, by its speed.
 """

@@ -155,7 +155,7 @@ def plain_schedule(point, total):
             "constant": lambda: 1.0,
             "cosine": lambda: 0.5 * (1 + jnp.cos(jnp.pi * step / total)),
             "linear": lambda: 1 - step / total,
-            "rsqrt": lambda: 1 / jnp.sqrt(1 + step // n),
+            "rsqrt": lambda: 1 / jnp.sqrt(jnp.maximum(1, (step + 1) // n)),
             "steps": lambda: point.decay_factor ** (step // n),
         }[point.schedule]()
         warm = (step + 1) / point.warmup_steps if point.warmup_steps and step < point.warmup_steps else 1.0

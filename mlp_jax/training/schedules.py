@@ -34,9 +34,10 @@ SCHEDULES: dict[str, Schedule] = {
     # From 1 to 0 along half a cosine (Loshchilov and Hutter, 2017, without restarts).
     "cosine": Schedule(frozenset(), lambda step, total, numbers: (1 + jnp.cos(jnp.pi * step / total)) / 2),
     "linear": Schedule(frozenset(), lambda step, total, numbers: 1 - step / total),
-    # 1 / √(1 + ⌊step / n⌋).
+    # 1 / √max(1, ⌊s / n⌋) for the s-th step: constant for the first n, as transformers have it.
     "rsqrt": Schedule(
-        frozenset({"decay_steps"}), lambda step, total, numbers: 1 / jnp.sqrt(1 + _times_decayed(step, numbers))
+        frozenset({"decay_steps"}),
+        lambda step, total, numbers: 1 / jnp.sqrt(jnp.maximum(1, _times_decayed(step + 1, numbers))),
     ),
     # factor ^ ⌊step / n⌋.
     "steps": Schedule(
