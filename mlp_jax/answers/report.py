@@ -30,7 +30,7 @@ CAPTIONS = {
     "predicted-against-true": "How far predictions are from the truth: on the dashed line they agree.",
     "confusion-matrix": "What is taken for what.",
     "mistakes": "The mistakes that the model is surest of.",
-    "comparison": "Scores on validation, with intervals of each run alone; and, where the data are the same, what one has "
+    "comparison": "Scores on validation, with intervals of each run alone; and, of the same data, what one has "
     "over the other: a difference whose interval contains 0 could be luck.",
     "hidden-units": "Light: ink there excites the unit; dark: ink there inhibits it; grey: it makes no difference.",
 }
