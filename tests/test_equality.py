@@ -25,7 +25,7 @@ from mlp_jax.networks.layouts import NAMES, make_layout
 from mlp_jax.networks.models import parameter_key
 from mlp_jax.networks.problem import Problem
 from mlp_jax.tasks import TASKS
-from mlp_jax.training import fused
+from mlp_jax.training import kernels
 from mlp_jax.training.axes import numbers_of
 from mlp_jax.training.epoch import (
     DROPOUT,
@@ -361,10 +361,10 @@ def test_kernels_follow_the_forms_that_xla_compiles(monkeypatch):
     dataset, recipe = make_dataset(), Recipe(batch_size=16)
     points = [point for point in POINTS if not point.weight_decay and not point.l2]
     batches = minibatches(root_key(0), 0, 70, 16)
-    forms = [replace(FORMS["gpu"], kernels=kernels) for kernels in ("", "interpreted")]
+    forms = [replace(FORMS["gpu"], kernels=which) for which in ("", "interpreted")]
     calls = []
-    kernel = fused.adam_on_product
-    monkeypatch.setattr(fused, "adam_on_product", lambda *args: calls.append(args[2].shape) or kernel(*args))
+    kernel = kernels.adam_on_product
+    monkeypatch.setattr(kernels, "adam_on_product", lambda *args: calls.append(args[2].shape) or kernel(*args))
     plain, own = (
         list(layout_trainer("packed", points, dataset, recipe, jnp.float32, each)(0, batches)) for each in forms
     )
