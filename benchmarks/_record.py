@@ -31,6 +31,8 @@ _DISTRIBUTIONS = (
     "tensorflow-cpu",
     "scikit-learn",
     "torch",
+    "optuna",
+    "keras-tuner",
     "mnist1d",
 )
 # What a user may have set, and what changes how fast these packages are.

@@ -74,6 +74,22 @@ def _glorot(rng: np.random.Generator, fan_in: int, fan_out: int) -> np.ndarray:
 # Keras ---------------------------------------------------------------------------------------------------------------
 
 
+def keras_model(features: int, width: int, activation: str, learning_rate: float, loss: str) -> Any:
+    """A perceptron with one hidden layer, compiled."""
+    import keras
+
+    model = keras.Sequential(
+        [
+            keras.Input((features,)),
+            keras.layers.Dense(width, activation=activation),
+            keras.layers.Dense(CLASSES, activation="softmax"),
+        ]
+    )
+    adam = keras.optimizers.Adam(learning_rate, epsilon=EPSILON)
+    model.compile(optimizer=adam, loss=loss, metrics=["accuracy"])
+    return model
+
+
 def _keras(backend: str, problem: Problem) -> list[Training]:
     """The article's program: build, compile and fit, with the accuracy as a metric."""
     os.environ["KERAS_BACKEND"] = backend
@@ -84,15 +100,7 @@ def _keras(backend: str, problem: Problem) -> list[Training]:
     y, y_test = (keras.utils.to_categorical(labels, CLASSES) for labels in (y, y_test))
 
     def trial(width: int) -> Training:
-        model = keras.Sequential(
-            [
-                keras.Input((x.shape[1],)),
-                keras.layers.Dense(width, activation="sigmoid"),
-                keras.layers.Dense(CLASSES, activation="softmax"),
-            ]
-        )
-        adam = keras.optimizers.Adam(problem.learning_rate, epsilon=EPSILON)
-        model.compile(optimizer=adam, loss="categorical_crossentropy", metrics=["accuracy"])
+        model = keras_model(x.shape[1], width, "sigmoid", problem.learning_rate, "categorical_crossentropy")
 
         # Timed by callbacks: what fit does before its first epoch takes about as long as an epoch, but would be paid
         # only once if one call trained them all. A callback that paused that one call would not do: TensorFlow's input
@@ -160,7 +168,7 @@ def _torch_device() -> str:
 
 
 @dataclass
-class _TorchTrainer:
+class TorchTrainer:
     """The loop that the PyTorch peers share; they differ in their parameters and in the function from x to logits."""
 
     problem: Problem
@@ -174,7 +182,7 @@ class _TorchTrainer:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.splits = {
             name: tuple(torch.from_numpy(array).to(self.device) for array in self.problem.split(name))
-            for name in ("train", "test")
+            for name in ("train", "validation", "test")
         }
 
     @property
@@ -188,17 +196,29 @@ class _TorchTrainer:
 
         return torch.tensor(array, dtype=torch.float32, device=self.device, requires_grad=True)
 
-    def train(self, parameters: list[Any], logits: Callable[[Any], Any]) -> Training:
+    def network(self, rng: np.random.Generator, width: int, activation: str) -> tuple[list[Any], Callable[[Any], Any]]:
+        """Parameters of one model, and its logits ``[1, B, K]`` as a function of examples ``[B, D]``."""
+        import torch
+
+        a, b = (self.parameter(_glorot(rng, *fans)) for fans in ((self.features, width), (width, CLASSES)))
+        c1, c2 = (self.parameter(np.zeros(size)) for size in (width, CLASSES))
+        activate = getattr(torch, activation)
+        return [a, c1, b, c2], lambda x: torch.addmm(c2, activate(torch.addmm(c1, x, a)), b)[None]
+
+    def train(
+        self, parameters: list[Any], logits: Callable[[Any], Any], learning_rate: float | None = None
+    ) -> Training:
         """Train T models together.
 
         Args:
             parameters: of all of them.
             logits: from examples ``[B, D]`` to logits ``[T, B, K]``.
+            learning_rate: Adam's α; None for the problem's.
         """
         import torch
 
         x, y = self.splits["train"]
-        adam = torch.optim.Adam(parameters, self.problem.learning_rate, eps=EPSILON, fused=True)
+        adam = torch.optim.Adam(parameters, learning_rate or self.problem.learning_rate, eps=EPSILON, fused=True)
         for _ in range(self.problem.epochs):
             begun = time.perf_counter()
             for batch in torch.randperm(len(x), device=self.device).split(self.problem.batch_size):
@@ -213,7 +233,13 @@ class _TorchTrainer:
             if self.device.type == "cuda":
                 torch.cuda.synchronize()
             yield time.perf_counter() - begun
-        x, y = self.splits["test"]
+        return self.accuracies(logits, "test")
+
+    def accuracies(self, logits: Callable[[Any], Any], split: str) -> list[float]:
+        """Of each of T models on a split."""
+        import torch
+
+        x, y = self.splits[split]
         with torch.no_grad():
             pairs = zip(x.split(1000), y.split(1000), strict=True)
             hits = sum((logits(some).argmax(2) == labels).sum(1) for some, labels in pairs)
@@ -222,28 +248,16 @@ class _TorchTrainer:
 
 def _torch(problem: Problem) -> list[Training]:
     """One model after another."""
-    import torch
-
-    trainer = _TorchTrainer(problem)
+    trainer = TorchTrainer(problem)
     rng = np.random.default_rng(problem.seed)
-
-    def trial(width: int) -> Training:
-        a, b = (trainer.parameter(_glorot(rng, *fans)) for fans in ((trainer.features, width), (width, CLASSES)))
-        c1, c2 = (trainer.parameter(np.zeros(size)) for size in (width, CLASSES))
-
-        def logits(x: Any) -> Any:
-            return torch.addmm(c2, torch.addmm(c1, x, a).sigmoid(), b)[None]
-
-        return trainer.train([a, c1, b, c2], logits)
-
-    return [trial(width) for width in problem.widths]
+    return [trainer.train(*trainer.network(rng, width, "sigmoid")) for width in problem.widths]
 
 
 def _torch_padded(problem: Problem) -> list[Training]:
     """All models together: padded to the widest and masked, batched products over the models."""
     import torch
 
-    trainer = _TorchTrainer(problem)
+    trainer = TorchTrainer(problem)
     rng = np.random.default_rng(problem.seed)
     count, widest = len(problem.widths), max(problem.widths)
     first = np.zeros((count, trainer.features, widest))
@@ -271,7 +285,7 @@ def _parallel_mlps(problem: Problem) -> list[Training]:
     """
     import torch
 
-    trainer = _TorchTrainer(problem)
+    trainer = TorchTrainer(problem)
     rng = np.random.default_rng(problem.seed)
     count, hidden = len(problem.widths), sum(problem.widths)
     # A row a unit: added up along the first axis, the products take less time than along the last.
@@ -373,7 +387,7 @@ class Peer:
 CACHE_DIRECTORY = "JAX_COMPILATION_CACHE_DIR"
 
 # Workers that are blocked must leave room on an accelerator; and a compilation that is called cold must be one.
-_JAX_VARIABLES = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "JAX_ENABLE_COMPILATION_CACHE": "false"}
+JAX_VARIABLES = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "JAX_ENABLE_COMPILATION_CACHE": "false"}
 _JAX_CACHE = {"JAX_ENABLE_COMPILATION_CACHE": "true", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
 _TENSORFLOW_VARIABLES = {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "TF_CPP_MIN_LOG_LEVEL": "3"}
 
@@ -386,26 +400,26 @@ PEERS: dict[Name, Peer] = {
         _TENSORFLOW_VARIABLES,
     ),
     "keras-jax": Peer(
-        "Keras, JAX backend", ("keras", "jax"), partial(_keras, "jax"), _jax_device, _JAX_VARIABLES, _JAX_CACHE
+        "Keras, JAX backend", ("keras", "jax"), partial(_keras, "jax"), _jax_device, JAX_VARIABLES, _JAX_CACHE
     ),
     "scikit-learn": Peer("scikit-learn MLPClassifier", ("sklearn",), _scikit_learn, lambda: "cpu"),
     "torch": Peer("PyTorch, one after another", ("torch",), _torch, _torch_device),
     "torch-padded": Peer("PyTorch, batched, padded", ("torch",), _torch_padded, _torch_device),
     "parallel-mlps": Peer("PyTorch, scatter-add (ParallelMLPs)", ("torch",), _parallel_mlps, _torch_device),
-    "jax": Peer("mlp_jax fit, one after another", ("mlp_jax",), _jax, _jax_device, _JAX_VARIABLES, _JAX_CACHE),
+    "jax": Peer("mlp_jax fit, one after another", ("mlp_jax",), _jax, _jax_device, JAX_VARIABLES, _JAX_CACHE),
     "jax-vmap": Peer(
-        "mlp_jax sweep, vmap", ("mlp_jax",), partial(_jax_sweep, "vmap"), _jax_device, _JAX_VARIABLES, _JAX_CACHE
+        "mlp_jax sweep, vmap", ("mlp_jax",), partial(_jax_sweep, "vmap"), _jax_device, JAX_VARIABLES, _JAX_CACHE
     ),
     "jax-packed-one": Peer(
         "mlp_jax sweep, packed, one device",
         ("mlp_jax",),
         partial(_jax_sweep, "packed"),
         _jax_device,
-        {**_JAX_VARIABLES, "JAX_NUM_CPU_DEVICES": "1"},
+        {**JAX_VARIABLES, "JAX_NUM_CPU_DEVICES": "1"},
         _JAX_CACHE,
     ),
     "jax-packed": Peer(
-        "mlp_jax sweep, packed", ("mlp_jax",), partial(_jax_sweep, "packed"), _jax_device, _JAX_VARIABLES, _JAX_CACHE
+        "mlp_jax sweep, packed", ("mlp_jax",), partial(_jax_sweep, "packed"), _jax_device, JAX_VARIABLES, _JAX_CACHE
     ),
 }
 

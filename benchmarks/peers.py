@@ -128,7 +128,7 @@ def main(options: Options) -> None:
     record = environment()
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data.npz"
-        examples = _write_data(data, options.train_size)
+        examples = write_data(data, options.train_size)
         measurements, left_out = (_whole_programs if options.whole_process else _epochs)(options, data)
     for name, reason in left_out.items():
         _say(f"left out: {name}: {reason}")
@@ -158,13 +158,13 @@ def _epochs_trained(options: Options) -> int:
     return options.epochs if options.whole_process else 1 + 2 * options.rounds
 
 
-def _missing(name: Name) -> str:
-    """Says which of a peer's packages are not installed; empty if none."""
-    missing = [module for module in PEERS[name].modules if importlib.util.find_spec(module) is None]
-    return f"not installed: {', '.join(missing)}" if missing else ""
+def missing(modules: Sequence[str]) -> str:
+    """Says which of these are not installed; empty if none."""
+    absent = [module for module in modules if importlib.util.find_spec(module) is None]
+    return f"not installed: {', '.join(absent)}" if absent else ""
 
 
-def _write_data(path: Path, train_size: int | None) -> int:
+def write_data(path: Path, train_size: int | None) -> int:
     """Write MNIST where every worker reads it; the number of training examples."""
     dataset = mlp_jax.load_dataset("mnist")
     splits = {name: (split.features, split.targets) for name, split in dataset.splits.items()}
@@ -235,8 +235,8 @@ def _epochs(options: Options, data: Path) -> tuple[list[Measurement], dict[str, 
 
     with contextlib.ExitStack() as stack:
         for name, widths in wanted:
-            if missing := _missing(name):
-                left_out[name] = missing
+            if lacking := missing(PEERS[name].modules):
+                left_out[name] = lacking
                 continue
             _say(f"first epoch: {PEERS[name].title}, {len(widths)} widths")
             command = worker_command(name, Problem(str(data), widths, _epochs_trained(options)))
@@ -285,8 +285,8 @@ def _whole_programs(options: Options, data: Path) -> tuple[list[Measurement], di
     _say("compiling")
     _sweep_program(1, options, data, data.with_name("run-to-compile"), kept)
     left_out: dict[str, str] = {}
-    if missing := _missing(keras):
-        left_out[keras] = missing
+    if lacking := missing(PEERS[keras].modules):
+        left_out[keras] = lacking
         programs.pop(next(iter(programs)))
     seconds: dict[str, list[float]] = {title: [] for title in programs}
     results: dict[str, tuple[str, list[float]]] = {}
@@ -323,7 +323,7 @@ def _whole_programs(options: Options, data: Path) -> tuple[list[Measurement], di
 def _keras_program(name: Name, options: Options, data: Path) -> tuple[str, list[float]]:
     """Keras: its device and the test accuracies."""
     command = worker_command(name, Problem(str(data), options.widths, _epochs_trained(options), alone=True))
-    report = json.loads(_run(command, PEERS[name].variables).splitlines()[-1])
+    report = json.loads(run_program(command, PEERS[name].variables).splitlines()[-1])
     return report["device"], report["accuracies"]
 
 
@@ -348,7 +348,7 @@ def _sweep_program(
     command += ["--dataset", "mnist" if options.train_size is None else str(data)]
     command += ["--seeds", str(seeds), "--epochs", str(_epochs_trained(options))]
     command += ["--hidden-units", *map(str, options.widths)]
-    _run(command, variables)
+    run_program(command, variables)
     scores: dict[int, list[float]] = {width: [] for width in options.widths}
     with (out / "trials.csv").open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
@@ -357,7 +357,7 @@ def _sweep_program(
     return "cpu" if where["backend"] == "cpu" else where["device"], [float(np.mean(s)) for s in scores.values()]
 
 
-def _run(command: Sequence[str], variables: Mapping[str, str]) -> str:
+def run_program(command: Sequence[str], variables: Mapping[str, str]) -> str:
     """Run a program to its end; what it printed."""
     try:
         done = subprocess.run(

@@ -46,8 +46,10 @@ from rich.table import Table
 import mlp_jax
 from mlp_jax.networks.keys import root_key
 from mlp_jax.networks.layers import first_product, perceptron
-from mlp_jax.networks.layouts import FIRST, Layout, Problem, make_layout
+from mlp_jax.networks.layouts import Layout, make_layout
 from mlp_jax.networks.models import parameter_key
+from mlp_jax.networks.packing import FIRST
+from mlp_jax.networks.problem import Problem
 from mlp_jax.sweeps.parts import share_out
 from mlp_jax.tasks import LOSSES, Loss, get_task
 from mlp_jax.training.axes import Trial, shape_of

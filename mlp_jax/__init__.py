@@ -9,6 +9,7 @@ from mlp_jax.errors import DataError, InputError, MissingExtraError, SweepStoppe
 from mlp_jax.machine.cache import enable_compilation_cache
 from mlp_jax.networks.layers import ACTIVATIONS
 from mlp_jax.networks.models import CNN, MLP, Model
+from mlp_jax.runs.loading import load_model
 from mlp_jax.sweeps.grid import Grid
 from mlp_jax.sweeps.plan import Plan
 from mlp_jax.sweeps.record import Progress
@@ -51,6 +52,7 @@ __all__ = [
     "evaluate_model",
     "fit",
     "load_dataset",
+    "load_model",
     "sample",
     "search",
     "sweep",

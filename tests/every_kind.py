@@ -112,7 +112,14 @@ def named(case: Case) -> str:
     return ", ".join(str(value) if isinstance(value, str) else f"{name} {value}" for name, value in case.items())
 
 
-@pytest.mark.parametrize("case", [{name: case[name] for name in FACTORS} for case in covering(FACTORS)], ids=named)
+CASES: list[Case] = [{name: case[name] for name in FACTORS} for case in covering(FACTORS)]
+FEW = 7
+"""The ordinary tests' cases: the first ones, in which most values meet."""
+
+
+@pytest.mark.parametrize(
+    "case", [*CASES[:FEW], *(pytest.param(case, marks=pytest.mark.slow) for case in CASES[FEW:])], ids=named
+)
 @pytest.mark.filterwarnings("ignore::mlp_jax.SweepWarning")  # of data that are doubtful, as many of these are
 def test_every_pair_of_kinds(case: Case, tmp_path, monkeypatch):
     """A trial is as it is alone, its scores are those of its parameters, and it goes on as if it had not stopped."""

@@ -156,3 +156,19 @@ def test_a_step_stays_as_small_as_it_was(target, cases, plugin, tmp_path):
         assert step["collectives"] == []
         for figure in ("kernels", "read", "written", "cycles"):
             assert step.get(figure, 0) <= 1.02 * reached.get(figure, 0), (row["title"], figure)
+        assert row["memory"]["compiler"] <= 1.02 * row["memory"]["plan"]
+
+
+def test_a_plan_foresees_no_less_than_compilers_count_and_little_more():
+    """But where a TPU keeps small states on the chip, as docs/performance.md says."""
+    ratios = {
+        (target, row["case"], row["layout"]): row["memory"]["plan"] / row["memory"]["compiler"]
+        for target, rows in RECORD["results"].items()
+        for row in rows
+    }
+    assert min(ratios.values()) >= 1
+    assert {which for which, ratio in ratios.items() if ratio > 1.2} == {
+        ("v5e", "five", "packed"),
+        ("v5e", "five", "vmap"),
+        ("v5e", "wide", "vmap"),
+    }

@@ -68,9 +68,18 @@ def assert_same_bits(result: SweepResult, expected: SweepResult) -> None:
 # Resume
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("replicas", [6, 2])
-@pytest.mark.parametrize("stops", [(0,), (1,), (4,), (1, 1, 0, 2)])
+@pytest.mark.parametrize(
+    ("layout", "replicas", "stops"),
+    [
+        ("packed", 6, (0,)),
+        ("packed", 2, (1,)),
+        ("packed", 6, (4,)),
+        ("packed", 2, (1, 1, 0, 2)),
+        ("vmap", 2, (1, 1, 0, 2)),
+        pytest.param("vmap", 6, (4,), marks=pytest.mark.slow),
+        pytest.param("vmap", 2, (0,), marks=pytest.mark.slow),
+    ],
+)
 def test_a_stopped_sweep_ends_as_one_that_was_not(dataset, uninterrupted, tmp_path, layout, replicas, stops):
     """Of one chunk and of three, however often it is stopped."""
     expected, need = uninterrupted[layout]
@@ -358,8 +367,9 @@ def test_one_altered_byte_anywhere_in_a_finished_file_is_noticed_or_changes_noth
 # Memory
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("replicas", [1, 4, 5])
+@pytest.mark.parametrize(
+    ("layout", "replicas"), [("packed", 4), *(pytest.param("vmap", n, marks=pytest.mark.slow) for n in (1, 4, 5))]
+)
 def test_chunks_give_the_bits_of_one_piece(dataset, uninterrupted, layout, replicas):
     expected, need = uninterrupted[layout]
     plans, chunks = [], []
@@ -446,8 +456,13 @@ def short_of_memory(monkeypatch, rows: int, healthy: int = 0) -> None:
     monkeypatch.setattr(parts, "kept", lambda programs, *_: tuple(map(Jitted, programs)))
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("healthy", [0, 2])
+@pytest.mark.parametrize(
+    ("layout", "healthy"),
+    [
+        ("packed", 2),
+        *(pytest.param(*each, marks=pytest.mark.slow) for each in (("packed", 0), ("vmap", 0), ("vmap", 2))),
+    ],
+)
 def test_where_memory_runs_out_chunks_are_halved(dataset, uninterrupted, monkeypatch, tmp_path, layout, healthy):
     short_of_memory(monkeypatch, rows=2, healthy=healthy)
     with pytest.warns(SweepWarning) as said:
@@ -464,7 +479,7 @@ def test_where_memory_runs_out_chunks_are_halved(dataset, uninterrupted, monkeyp
 def test_where_not_even_one_replica_fits_it_is_said(dataset, monkeypatch, tmp_path):
     short_of_memory(monkeypatch, rows=0)
     with pytest.warns(SweepWarning, match="out of memory"), pytest.raises(InputError, match="out of memory with one"):
-        sweep(GRID, dataset, recipe=RECIPE)
+        sweep(Grid((3,), seeds=2), dataset, recipe=RECIPE)
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory(dataset, monkeypatch):
@@ -497,7 +512,7 @@ def test_states_are_saved_as_often_as_they_cost_little(dataset, tmp_path, monkey
         assert [epoch for epoch in range(1, 8) if saver.due(epoch)] == [3, 6]
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", ["packed", pytest.param("vmap", marks=pytest.mark.slow)])
 def test_a_first_layer_without_anything_to_train_goes_on(tmp_path, layout):
     """Features that are always 0, and no biases: the packed layout's A has no columns to save."""
     x, y = np.zeros((12, 2), np.float32), np.arange(12) % 3

@@ -8,6 +8,7 @@ import pytest
 import simulation
 from conftest import make_dataset, make_run, save_dataset
 from scipy import stats
+from test_report import Page
 
 from mlp_jax import Grid, InputError, cli
 from mlp_jax.answers import plots
@@ -215,6 +216,24 @@ def test_the_command_draws_and_prints_for_people_and_scripts(made, tmp_path, cap
     assert record["paths"]["C"] == str(made / "later")
     assert {each["runs"][1] for each in record["differences"]} == {"B", "C"}
     assert record["settings"]["activations"] == {"A": ["relu"], "B": ["tanh"], "C": ["relu"]}
+
+
+@pytest.mark.parametrize("other", ["base", "values"])
+def test_a_report_holds_a_run_against_another(made, tmp_path, capsys, other):
+    out = tmp_path / "report.html"
+    assert cli.main(["report", str(made / "tanh"), "--against", str(made / other), "--out", str(out)]) == 0
+    assert capsys.readouterr().out == f"Written to {out}\n"
+    page = Page(out.read_text(encoding="utf-8"))
+    words = " ".join(" ".join(page.words).split()).replace("\xa0", " ")
+    one, this = sides(made, other, "tanh")
+    found = compare([replace(one, name="A"), replace(this, name="B")])
+    assert f"A: {made / other}; B: this run." in words
+    assert " ".join(comparison_answer(found).short.split()) in words
+    for table in comparison_tables(found):
+        assert table.title in words
+        assert all(" ".join(row) in words for row in table.rows)
+    (compared,) = [image for image in page.all("img") if image["alt"].startswith("Lines: validation")]
+    assert compared["src"].startswith("data:image/")
 
 
 def test_fewer_than_two_runs_are_refused(made):

@@ -16,8 +16,9 @@ from mlp_jax import ACTIVATIONS, CNN, MLP, Dataset, InputError, Model, Recipe, S
 from mlp_jax.networks.convolution import Conv, convolutional
 from mlp_jax.networks.keys import root_key
 from mlp_jax.networks.layers import Dense, init_network, parameter_count, perceptron, unit_rows, walk
-from mlp_jax.networks.layouts import NAMES, Problem, make_layout
+from mlp_jax.networks.layouts import NAMES, make_layout
 from mlp_jax.networks.models import by_symbol, model_from_weights, parameter_key
+from mlp_jax.networks.problem import Problem
 from mlp_jax.training.epoch import begin, live_features, minibatches, to_device, train_minibatches
 
 RATES = (1e-2, 3e-3, 1e-2, 1e-3, 2e-2, 5e-3)
@@ -84,12 +85,12 @@ def random_params(network, shape, dtype, seed=0):
     ("layer", "shape"),
     [
         (Conv(4, "relu"), (6, 8, 3)),
-        (Conv(4, "gelu"), (6, 8, 3)),  # which is not monotone
+        pytest.param(Conv(4, "gelu"), (6, 8, 3), marks=pytest.mark.slow),  # which is not monotone
         (Conv(3, "tanh", use_bias=False), (7, 5, 2)),  # whose last row and column are in no square
-        (Conv(2, "sigmoid", kernel_size=5, pool=3), (8, 10, 2)),
+        pytest.param(Conv(2, "sigmoid", kernel_size=5, pool=3), (8, 10, 2), marks=pytest.mark.slow),
         (Conv(2, "relu", kernel_size=5, pool=1), (3, 2, 1)),  # smaller than what a unit sees
-        (Conv(2, "identity", kernel_size=1), (5, 4, 3)),
-        (Conv(1, "relu", kernel_size=3, pool=4), (11, 4, 1)),
+        pytest.param(Conv(2, "identity", kernel_size=1), (5, 4, 3), marks=pytest.mark.slow),
+        pytest.param(Conv(1, "relu", kernel_size=3, pool=4), (11, 4, 1), marks=pytest.mark.slow),
     ],
 )
 def test_layer_is_flax_convolution_and_pooling(layer, shape, float64):
@@ -269,6 +270,7 @@ def test_layouts_follow_each_network_alone_in_float64(float64):
     assert_lockstep(networks, layouts, dataset)
 
 
+@pytest.mark.slow
 def test_convolutional_networks_padded_by_the_packed_layout(float64, monkeypatch):
     """As where a grid has more widths than a packed layout compiles kernels for."""
     dataset = images()
@@ -281,6 +283,7 @@ def test_convolutional_networks_padded_by_the_packed_layout(float64, monkeypatch
     assert_lockstep(networks, [padded], dataset)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_one_convolutional_network_is_a_layout(name, float64):
     dataset = images()
@@ -316,25 +319,23 @@ def test_padding_neither_counts_nor_learns():
         assert np.any(np.asarray(gradients[key])[mine])
 
 
-def test_parts_of_a_layout_keep_their_rows():
+@pytest.mark.parametrize("name", ["packed", pytest.param("vmap", marks=pytest.mark.slow)])
+def test_parts_of_a_layout_keep_their_rows(name):
     dataset = images()
     networks = some_networks(dataset.outputs)
-    for name in NAMES:
-        layout = make_layout(name, networks, problem_of(dataset))
-        params, frozen = jax.jit(partial(layout.init, dtype=jnp.float32))(parameter_key(2))
-        sizes = jax.tree.map(len, params)
-        assert jax.tree.map(len, layout.owner) == sizes
-        x = jax.random.uniform(jax.random.key(1), (4, len(layout.columns)))
-        logits = jax.jit(layout.logits)(layout.merge(params, frozen), x)
-        for slots in ([0], [1, 2, 4, 5]):
-            part, rows = layout.part(slots), layout.rows_of(slots)
-            kept = {key: {k: params[key][k][r] for k, r in each.items()} for key, each in rows.items()}
-            still = {
-                key: {k: frozen[key][k][rows[key][k]] for k in each if k in rows[key]} for key, each in frozen.items()
-            }
-            assert part.networks == tuple(layout.networks[slot] for slot in slots)
-            found = jax.jit(part.logits)(part.merge(kept, still), x)
-            np.testing.assert_allclose(found, logits[np.array(slots)], atol=1e-5)
+    layout = make_layout(name, networks, problem_of(dataset))
+    params, frozen = jax.jit(partial(layout.init, dtype=jnp.float32))(parameter_key(2))
+    sizes = jax.tree.map(len, params)
+    assert jax.tree.map(len, layout.owner) == sizes
+    x = jax.random.uniform(jax.random.key(1), (4, len(layout.columns)))
+    logits = jax.jit(layout.logits)(layout.merge(params, frozen), x)
+    for slots in ([0], [1, 2, 4, 5]):
+        part, rows = layout.part(slots), layout.rows_of(slots)
+        kept = {key: {k: params[key][k][r] for k, r in each.items()} for key, each in rows.items()}
+        still = {key: {k: frozen[key][k][rows[key][k]] for k in each if k in rows[key]} for key, each in frozen.items()}
+        assert part.networks == tuple(layout.networks[slot] for slot in slots)
+        found = jax.jit(part.logits)(part.merge(kept, still), x)
+        np.testing.assert_allclose(found, logits[np.array(slots)], atol=1e-5)
 
 
 def test_only_the_trial_with_an_infinite_weight_is_not_finite():
@@ -402,7 +403,14 @@ def test_weights_tell_which_model_they_are_of():
         MLP.from_weights(conv.weights)
 
 
-@pytest.mark.parametrize(("name", "precision"), [("packed", "bfloat16"), ("vmap", "float32")])
+@pytest.mark.parametrize(
+    ("name", "precision"),
+    [
+        ("packed", "float32"),
+        pytest.param("packed", "bfloat16", marks=pytest.mark.slow),
+        pytest.param("vmap", "float32", marks=pytest.mark.slow),
+    ],
+)
 def test_fit_follows_the_layouts(name, precision):
     dataset = images()
     recipe, rate = Recipe(epochs=2, batch_size=16, precision=precision), 1e-2

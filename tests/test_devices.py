@@ -14,9 +14,16 @@ from conftest import make_dataset, save_dataset
 TESTS = Path(__file__).parent
 
 
-@pytest.mark.parametrize(("file", "tests"), [("on_eight_devices.py", 24), ("every_kind.py", 30)])
-def test_on_eight_devices(file, tests):
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", file]
+@pytest.mark.parametrize(
+    ("file", "which", "tests"),
+    [
+        ("on_eight_devices.py", "not slow", 24),
+        ("every_kind.py", "not slow", 7),
+        pytest.param("every_kind.py", "slow", 23, marks=pytest.mark.slow),
+    ],
+)
+def test_on_eight_devices(file, which, tests):
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-m", which, file]
     flags = "--xla_force_host_platform_device_count=8"
     environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     done = subprocess.run(command, cwd=TESTS, env=environment, capture_output=True, text=True)

@@ -64,7 +64,10 @@ def bits(array):
     return np.ascontiguousarray(array).view(np.uint32)
 
 
-@pytest.mark.parametrize(("layout", "groups", "at_once"), [("packed", 32, 1), ("packed", 2, 2), ("vmap", 32, 2)])
+@pytest.mark.parametrize(
+    ("layout", "groups", "at_once"),
+    [("packed", 2, 2), *(pytest.param(*each, marks=pytest.mark.slow) for each in (("packed", 32, 1), ("vmap", 32, 2)))],
+)
 def test_a_trial_that_is_lost_changes_no_other_by_a_bit(layout, groups, at_once, monkeypatch, poison, optimized):
     monkeypatch.setattr(layouts, "MOST_GROUPS", groups)  # 2: widths padded together, in one batched product
     dataset, rng = make_dataset(), np.random.default_rng(0)

@@ -139,7 +139,7 @@ def test_other_epochs_and_batches_are_other_trials(made, tmp_path, capsys):
         assert after[trial._replace(epochs=3, batch_size=32), symbol] == array
 
 
-@pytest.mark.parametrize("task", ["regression", "binary"])
+@pytest.mark.parametrize("task", ["regression", pytest.param("binary", marks=pytest.mark.slow)])
 def test_other_tasks_grow_by_a_width_in_place(task, tmp_path):
     dataset = make_dataset(task, outputs=1)
     run = make_run(dataset, "elsewhere.npz", tmp_path / "run", Grid((2, (3, 2)), ("tanh",), (1e-2,), seeds=[5]))
@@ -255,7 +255,7 @@ def test_a_mistake_at_the_command_line_is_one_line(arguments, message, two, tmp_
 # Interruption
 
 
-@pytest.mark.parametrize("in_place", [False, True])
+@pytest.mark.parametrize("in_place", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_what_was_interrupted_goes_on(in_place, two, made, tmp_path, capsys):
     out = two if in_place else tmp_path / "out"
     before, was = content(two), snapshot(two)

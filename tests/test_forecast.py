@@ -10,7 +10,7 @@ from conftest import make_dataset
 from mlp_jax import Grid, InputError, Recipe
 from mlp_jax.cli import main
 from mlp_jax.networks.layers import perceptron
-from mlp_jax.networks.layouts import Problem
+from mlp_jax.networks.problem import Problem
 from mlp_jax.sweeps.forecast import forecast
 from mlp_jax.sweeps.sweep import make_setup, prepare, sweep
 
@@ -27,7 +27,9 @@ def test_operations_of_products_by_hand():
     assert problem.operations(perceptron((), 10, "relu")) == 2 * 716 * 10 * 2
 
 
-@pytest.mark.parametrize(("at_once", "memory_for", "turns", "chunks"), [(3, 7, 3, 1), (1, 3, 7, 3)])
+@pytest.mark.parametrize(
+    ("at_once", "memory_for", "turns", "chunks"), [(3, 7, 3, 1), pytest.param(1, 3, 7, 3, marks=pytest.mark.slow)]
+)
 def test_what_is_foreseen_is_what_the_sweep_does(small, at_once, memory_for, turns, chunks):
     grid, recipe = Grid((3, 0), ("relu",), seeds=7), Recipe(epochs=2, batch_size=16)
     (stage,) = prepare(make_setup(grid, small, recipe=recipe), small, at_once, None, None)

@@ -11,7 +11,8 @@ from mlp_jax import Grid, InputError, Recipe, sweep
 from mlp_jax.machine import forms
 from mlp_jax.machine.forms import CPU, FORMS, forms_of
 from mlp_jax.networks.layers import perceptron
-from mlp_jax.networks.layouts import ZEROS, Problem, make_layout
+from mlp_jax.networks.layouts import make_layout
+from mlp_jax.networks.problem import ZEROS, Problem
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,9 @@ def test_a_sweep_in_the_forms_of_an_accelerator_is_the_same_sweep(backend, monke
     """Of every kind of trial; and its checkpoints are not taken for those of another backend."""
     form = FORMS[backend]
     form = replace(form, kernels="interpreted" if form.kernels else "")
-    grid = Grid((0, 3, 7, (4, 3)), ("sigmoid", "relu"), (1e-2,), 2, optimizers=("adam", "sgd"))
+    grid = Grid((0, 3, 7), ("sigmoid",), (1e-2,), 2, optimizers=("adam", "sgd")) + Grid(
+        ((4, 3),), ("relu",), (1e-2,), 2
+    )
     dataset, recipe = make_dataset(), Recipe(epochs=2, batch_size=16)
     plain = sweep(grid, dataset, recipe=recipe)
     monkeypatch.setitem(forms.FORMS, "cpu", form)

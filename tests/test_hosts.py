@@ -77,6 +77,7 @@ def wait_for_a_state(run: Path, process: subprocess.Popen[str]) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_the_process_that_leads_dies(data, tmp_path):
     """JAX itself may end the other one, at length; how to go on has been said by then."""
     run = tmp_path / "run"

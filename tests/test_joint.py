@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mlp_jax.networks.joint import MOST_PADDING, MOST_ROWS, block_layers, divide, kernel_layers, padded_layers
+from mlp_jax.networks.joint import MOST_PADDING, MOST_ROWS, block_layers, divide, padded_layers
+from mlp_jax.networks.joint_kernel import kernel_layers
 
 WIDTHS = (3, 1, 5, 5, 2)
 owner = np.repeat(np.arange(len(WIDTHS)), WIDTHS)

@@ -189,6 +189,7 @@ def finished_at_rung(number: int) -> Callable[[Path], bool]:
     return lambda run: any((run / "checkpoints" / f"rung-{number}" / "finished").glob("*.npz"))
 
 
+@pytest.mark.slow
 def test_a_search_killed_at_rungs_and_between_them(place):
     done = finish(begin_search(place, "searched"))
     assert done.returncode == 0, done.stderr
@@ -248,7 +249,9 @@ def test_killed_a_hundred_times(place):
 # Signals
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
 def test_a_signal_ends_the_epoch_saves_and_says_how_to_go_on(place, number, code):
     run = f"stopped-{code}"
     process = begin(place, run)

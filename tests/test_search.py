@@ -43,7 +43,7 @@ def assert_as_in_a_sweep_of_themselves(result, dataset, tolerance, **options):
     return alone
 
 
-@pytest.mark.parametrize("layout", ["packed", "vmap"])
+@pytest.mark.parametrize("layout", ["packed", pytest.param("vmap", marks=pytest.mark.slow)])
 def test_survivors_are_what_they_would_be_in_a_sweep_of_themselves(float64, layout):
     dataset = make_dataset()
     result = search(GRID, dataset, recipe=RECIPE, eta=3, budget=10**6, layout=layout, dtype="float64")
@@ -100,7 +100,7 @@ def test_each_trial_is_what_it_was_when_it_was_stopped(float64):
             np.testing.assert_array_equal(weights[symbol], expected)
 
 
-@pytest.mark.parametrize("epoch", [1, 2, 5])
+@pytest.mark.parametrize("epoch", [2, *(pytest.param(epoch, marks=pytest.mark.slow) for epoch in (1, 5))])
 def test_a_search_resumes_with_the_same_bits(small, tmp_path, epoch):
     """Stopped after that many epochs, at a rung and between rungs."""
     options = {"recipe": RECIPE, "eta": 3, "checkpoint_every": 1}

@@ -13,7 +13,7 @@ from mlp_jax.tasks import TASKS
 RECIPE = Recipe(epochs=3, batch_size=16)
 
 
-@pytest.mark.parametrize("layout", ["packed", "vmap"])
+@pytest.mark.parametrize("layout", ["packed", pytest.param("vmap", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("task", TASKS)
 def test_every_trial_is_what_fit_gives_alone(task, layout, float64):
     dataset = make_dataset(task)
@@ -78,7 +78,7 @@ def test_groups_side_by_side_with_nothing_to_train_in_the_first_layer(layout, fl
             np.testing.assert_allclose(pairs.weights(i)[symbol], expected, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("layout", ["packed", "vmap"])
+@pytest.mark.parametrize("layout", ["packed", pytest.param("vmap", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("task", "rate"), [("multiclass", 1e6), ("regression", 1e18)])
 def test_one_trial_that_diverges_changes_no_other(task, rate, layout):
     """In one grid with a learning rate that is far too high, and in one without: the same bits."""

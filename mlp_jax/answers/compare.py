@@ -18,7 +18,8 @@ from mlp_jax.answers.rows import BySeed
 from mlp_jax.answers.variation import Estimate, Interval, Spread, estimate, prior, spread, spread_apart
 from mlp_jax.errors import InputError
 from mlp_jax.networks.layers import Widths, layers_of
-from mlp_jax.runs.tables import REPEATS, Criterion, Table, criterion, widths_at
+from mlp_jax.runs.directory import Run
+from mlp_jax.runs.tables import REPEATS, Criterion, Table, criterion, of_trials, to_the_end, widths_at
 from mlp_jax.sweeps.outcomes import SPLITS, Outcomes
 from mlp_jax.training.axes import AXES, OF_RECIPE
 
@@ -44,6 +45,12 @@ class Side:
     trials: Table
     history: Table
     outcomes: Outcomes
+
+
+def side_of(name: str, run: Run) -> Side:
+    """A run under a name; of a search, the trials that were trained to the end."""
+    trials = to_the_end(run.trials)
+    return Side(name, run.config, trials, of_trials(run.history, trials), run.outcomes)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mlp_jax.answers.analysis import Analysis
+from mlp_jax.answers.compare import Comparison
+from mlp_jax.answers.compare_words import comparison_answer, comparison_tables
 from mlp_jax.answers.words import answer, as_html, findings, question, tables
 from mlp_jax.networks.layers import check_widths
 from mlp_jax.runs.directory import recipe_of
@@ -28,6 +30,8 @@ CAPTIONS = {
     "predicted-against-true": "How far predictions are from the truth: on the dashed line they agree.",
     "confusion-matrix": "What is taken for what.",
     "mistakes": "The mistakes that the model is surest of.",
+    "comparison": "Scores on validation, with intervals of each run alone; and, of the same data, what one has "
+    "over the other: a difference whose interval contains 0 could be luck.",
     "hidden-units": "Light: ink there excites the unit; dark: ink there inhibits it; grey: it makes no difference.",
 }
 
@@ -182,6 +186,7 @@ def page(
     analysis: Analysis,
     figures: Iterable["RunFigure"],
     notes: Sequence[str] = (),
+    against: str = "",
 ) -> str:
     """The page as HTML: question, answer, figures and tables, how it was run, how to run it again.
 
@@ -191,6 +196,7 @@ def page(
         analysis: of the run.
         figures: from ``mlp_jax.answers.plots.run_figures``, embedded one after another.
         notes: on the figures, such as why some are missing.
+        against: what ``comparison_section`` makes of this run and another.
     """
     asked = as_html(question(config))
     drawn = [_figure(figure) for figure in figures]
@@ -213,6 +219,7 @@ def page(
         first,
         _list(findings(analysis)),
         *others,
+        against,
         "<h2>More figures</h2>" if drawn[1:] else "",
         *(f'<p class="note">{as_html(note)}</p>' for note in notes),
         *drawn[1:],
@@ -227,6 +234,29 @@ def page(
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{asked}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n" + "\n".join(filter(None, parts))
     ) + "\n</body>\n</html>\n"
+
+
+def comparison_section(found: Comparison, runs: Mapping[str, str], figures: Iterable["RunFigure"]) -> str:
+    """A section of the page as HTML: two runs held against each other, in a sentence, figures and tables.
+
+    Args:
+        found: what came of that.
+        runs: what each name stands for.
+        figures: from ``mlp_jax.answers.plots.comparison_figures``.
+    """
+    said = comparison_answer(found)
+    parts = [
+        "<section>",
+        "<h2>Against another run</h2>",
+        f'<p class="note">{"; ".join(as_html(f"{name}: {runs[name]}") for name in found.names)}.</p>',
+        f'<p class="answer">{as_html(said.short)}</p>',
+        f'<p class="caution">{as_html(" ".join(said.cautions))}</p>' if said.cautions else "",
+        _list(said.details),
+        *map(_figure, figures),
+        *(table.html() for table in comparison_tables(found)),
+        "</section>",
+    ]
+    return "\n".join(filter(None, parts))
 
 
 def _list(sentences: Sequence[str]) -> str:

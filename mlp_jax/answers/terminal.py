@@ -276,8 +276,8 @@ def forecast_record(forecast: Forecast) -> dict[str, Any]:
         "chunks": {"count": plan.chunks, "replicas": plan.chunk},
         "memory_bytes": {
             "data": need.fixed,
-            "states": plan.bytes_used - need.fixed - plan.at_once * need.working,
-            "working": plan.at_once * need.working,
+            "states": plan.bytes_used - need.fixed - need.running(plan.at_once),
+            "working": need.running(plan.at_once),
             "in_all": plan.bytes_used,
             "usable": plan.memory,
         },
@@ -296,7 +296,7 @@ def forecast_record(forecast: Forecast) -> dict[str, Any]:
 def print_forecast(console: Console, forecast: Forecast) -> None:
     """Print a forecast as a table."""
     plan, need, calibration = forecast.plan, forecast.plan.need, forecast.calibration
-    working = plan.at_once * need.working
+    working = need.running(plan.at_once)
     rows = {
         "trials": f"{forecast.trials:,}",
         "parameters": f"{forecast.parameters:,} ({gibibytes(forecast.parameter_bytes)})",

@@ -9,7 +9,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import tyro
@@ -31,12 +31,16 @@ from mlp_jax.cli import (
     train,
     watch,
 )
+from mlp_jax.cli._configuration import options_text, read_options
 from mlp_jax.cli._output import print_in_any_encoding
 from mlp_jax.cli._parsing import given, parsed
 from mlp_jax.cli._signals import Interrupted
-from mlp_jax.errors import InputError, SweepWarning
+from mlp_jax.cli._training import TrainingOptions
+from mlp_jax.errors import InputError, SweepWarning, shown
 from mlp_jax.machine import distributed
 from mlp_jax.machine.backend import check_xla_flags, require_jax
+
+T = TypeVar("T")
 
 COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "sweep": (sweep.Sweep, sweep.run),
@@ -56,6 +60,9 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "time": (time.Time, time.run),
 }
 """Commands by name: the configuration, whose docstrings are the help, and the function, which returns the exit code."""
+
+_SHELLS = ("bash", "zsh", "fish")
+"""Shells that tyro's --tyro-write-completion writes a script for without another package."""
 
 _OPTIONS: dict[str, Callable[..., Any]] = {name: kind for name, (kind, _) in COMMANDS.items()}
 
@@ -99,10 +106,14 @@ def _run(arguments: Sequence[str] | None) -> tuple[int, bool]:
             if list(arguments) == ["--version"]:
                 print(f"mlp-jax {version('mlp-jax')}, jax {version('jax')}, flax {version('flax')}")
                 return 0, True
+            _check_completion(arguments)
             options = _parse(arguments)
             check_xla_flags()
-            if isinstance(options, sweep.Sweep):
-                options = sweep.with_those_of(options, functools.partial(_parse_sweep, arguments))
+            if isinstance(options, TrainingOptions):
+                options = _with_files(options, arguments)
+                if options.print_config:
+                    print(options_text(options), end="")
+                    return 0, True
             return next(run for kind, run in COMMANDS.values() if isinstance(options, kind))(options), True
     except InputError as error:
         print(f"mlp-jax: error: {error}", file=sys.stderr)
@@ -126,13 +137,23 @@ def _run(arguments: Sequence[str] | None) -> tuple[int, bool]:
         return 130, False
 
 
-def _parse_sweep(arguments: Sequence[str], default: sweep.Sweep) -> sweep.Sweep:
-    """The options of a sweep that has other defaults."""
-    default = dataclasses.replace(default, given=given(arguments[1:]))
-    options = parsed(
-        lambda: tyro.cli(sweep.Sweep, prog="mlp-jax sweep", args=arguments[1:], default=default), arguments, _OPTIONS
-    )
-    assert isinstance(options, sweep.Sweep)
+def _with_files(options: TrainingOptions, arguments: Sequence[str]) -> TrainingOptions:
+    """The options, with those of a configuration file or of a run in place of the defaults."""
+    kind = type(options)
+    from_file = {} if options.config is None else read_options(options.config, kind)
+    if from_file:
+        options = _parse_again(arguments, kind(**from_file))
+    if not isinstance(options, sweep.Sweep) or (run := sweep.run_of(options)) is None:
+        return options
+    named = (*from_file, *given(arguments[1:]))
+    return _parse_again(arguments, dataclasses.replace(sweep.begun_with(run), **from_file, given=named))
+
+
+def _parse_again(arguments: Sequence[str], default: T) -> T:
+    """The options of a command that has other defaults."""
+    kind, prog = type(default), f"mlp-jax {arguments[0]}"
+    parse = functools.partial(tyro.cli, kind, prog=prog, args=arguments[1:], default=default)
+    options: T = parsed(parse, arguments, _OPTIONS)
     return options
 
 
@@ -155,6 +176,13 @@ def _show(message: Warning | str, category: type[Warning], filename: str, lineno
         print(f"mlp-jax: warning: {str(message).splitlines()[0]}", file=sys.stderr)
     else:
         sys.stderr.write(warnings.formatwarning(message, category, filename, lineno))
+
+
+def _check_completion(arguments: Sequence[str]) -> None:
+    """Raise InputError if tyro is asked to complete for a shell that it does not know; it would raise others."""
+    if arguments and arguments[0].startswith("--tyro-") and arguments[1:2] not in [[each] for each in _SHELLS]:
+        shell = shown(" ".join(arguments[1:2]))
+        raise InputError(f"{arguments[0]} is {shell}: expected {', '.join(_SHELLS)}, and the file to write")
 
 
 def _parse(arguments: Sequence[str]) -> Any:

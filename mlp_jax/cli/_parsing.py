@@ -35,7 +35,7 @@ def parsed(parse: Callable[[], Any], arguments: Sequence[str], commands: Mapping
     name = next(iter(arguments), "")
     if name not in commands and name[:1] not in ("", "-"):
         raise InputError(
-            f"unknown command {shown(name)}: {_did_you_mean(name, commands)}expected one of {', '.join(commands)} "
+            f"unknown command {shown(name)}: {did_you_mean(name, commands)}expected one of {', '.join(commands)} "
             "(mlp-jax --help)"
         )
     said = io.StringIO()
@@ -80,7 +80,7 @@ def _mistake(text: str, command: str, arguments: Sequence[str], kind: type) -> s
         for place, argument in enumerate(arguments):
             option = _option(argument)
             if argument.startswith("--") and option not in options:
-                near = _did_you_mean(option, options)
+                near = did_you_mean(option, options)
                 return f"mlp-jax {command} has no option {shown(option)[1:-1]}: {near}".strip(": ")
             if argument in text.split() and place and hints.get(before := _option(arguments[place - 1])) in _FLAGS:
                 return f"{before} has the value {shown(argument)}: expected none, or --no-{before[2:]} for the contrary"
@@ -89,10 +89,10 @@ def _mistake(text: str, command: str, arguments: Sequence[str], kind: type) -> s
     found = re.search(r"(?:Error parsing |for argument ')(--[\w-]+)", text)
     if found and (option := found[1]) in hints:
         if text.startswith("Missing"):
-            return f"{option} has no value: expected {_expected(hints[option])}"
+            return f"{option} has no value: expected {expected(hints[option])}"
         given = " ".join(_values(option, arguments))
         commas = ", not commas" if "," in given and get_origin(hints[option]) is tuple else ""
-        return f"{option} is {shown(given)}: expected {_expected(hints[option])}{commas}"
+        return f"{option} is {shown(given)}: expected {expected(hints[option])}{commas}"
     if text.startswith("Missing from"):
         absent = [name for name in ("RUN", "--out") if f" {name} " in f"{text} "]
         if "RUN" in absent:
@@ -121,23 +121,24 @@ def _values(option: str, arguments: Sequence[str]) -> list[str]:
     return list(itertools.takewhile(lambda argument: not argument.startswith("--"), behind))
 
 
-def _did_you_mean(word: str, words: Mapping[str, Any]) -> str:
+def did_you_mean(word: str, words: Mapping[str, Any]) -> str:
+    """A question that ends with a space, if one of the words is much like that one; else nothing."""
     near = difflib.get_close_matches(word, words, n=1, cutoff=0.7)
     return f"did you mean {near[0]}? " if near else ""
 
 
-def _expected(hint: Any) -> str:
+def expected(hint: Any) -> str:
     """A type in words."""
     if get_origin(hint) is Annotated:
-        return _expected(get_args(hint)[0])
+        return expected(get_args(hint)[0])
     if get_origin(hint) is tuple:
         each = get_args(hint)[0]
-        return f"{_NAMES[each][1] if each in _NAMES else _expected(each)} separated by spaces"
+        return f"{_NAMES[each][1] if each in _NAMES else expected(each)} separated by spaces"
     if get_origin(hint) in (Union, types.UnionType):
-        return " or ".join(_expected(each) for each in get_args(hint) if each is not types.NoneType)
+        return " or ".join(expected(each) for each in get_args(hint) if each is not types.NoneType)
     if get_origin(hint) is Literal:
         return " or ".join(map(str, get_args(hint)))
-    return _NAMES[hint][0] if hint in _NAMES else "a path"
+    return _NAMES[hint][0] if hint in _NAMES else {bool: "true or false"}.get(hint, "a path")
 
 
 def _unframed(box: str) -> str:

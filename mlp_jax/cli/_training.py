@@ -79,9 +79,12 @@ class TrainingOptions:
     """Write event files while training, to tensorboard/ in the run's directory. Needs the extra tensorboard."""
     json: bool = False
     """Print the result as JSON, and progress to standard error."""
-
     report_every: int = 1
     """Epochs between two points of the learning curves; has to divide the epochs."""
+    config: Path | None = None
+    """TOML file of options, or another run's directory or config.json; options given here replace the file's."""
+    print_config: bool = False
+    """Only print the options in effect, as a TOML file for --config."""
 
     @property
     def recipe(self) -> Recipe:

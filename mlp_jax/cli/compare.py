@@ -7,13 +7,12 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from mlp_jax.answers.compare import Side, compare, comparison_record
+from mlp_jax.answers.compare import compare, comparison_record, side_of
 from mlp_jax.answers.compare_words import comparison_answer, comparison_tables
 from mlp_jax.answers.terminal import print_table
 from mlp_jax.cli._output import console_for, print_json
 from mlp_jax.errors import InputError
 from mlp_jax.runs.directory import new_directory, read_run
-from mlp_jax.runs.tables import of_trials, to_the_end
 
 MOST_RUNS = len(string.ascii_uppercase)
 
@@ -43,11 +42,7 @@ def run(options: Compare) -> int:
     resolved = [path.resolve() for path in options.runs]
     if twice := next((path for path in resolved if resolved.count(path) > 1), None):
         raise InputError(f"{twice} is named {resolved.count(twice)} times: expected each run once")
-    sides = []
-    for letter, path in zip(string.ascii_uppercase, options.runs, strict=False):
-        one = read_run(path)
-        trials = to_the_end(one.trials)
-        sides.append(Side(letter, one.config, trials, of_trials(one.history, trials), one.outcomes))
+    sides = [side_of(name, read_run(path)) for name, path in zip(string.ascii_uppercase, options.runs, strict=False)]
     found = compare(sides)
     if options.out is not None:
         from mlp_jax.answers import plots

@@ -25,7 +25,10 @@ from mlp_jax.training.axes import OF_RECIPE
 
 T = TypeVar("T")
 
-_OWN = ("resume", "out", "memory", "checkpoint_every", "cache", "json", "tensorboard", "dataset", "transpose")
+_OWN = (
+    *("resume", "out", "memory", "checkpoint_every", "cache", "json", "tensorboard", "dataset", "transpose"),
+    *("config", "print_config"),
+)
 """Options that a search may be resumed with: they do not say what is searched."""
 
 

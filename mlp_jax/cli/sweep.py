@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -118,19 +117,14 @@ def begun_with(path: Path) -> Sweep:
     return Sweep(**values | {"seeds": len(seeds), "first_seed": min(seeds)})
 
 
-def with_those_of(options: Sweep, again: Callable[[Sweep], Sweep]) -> Sweep:
-    """Options that name a run which is resumed or extended, with that run's in place of the defaults.
-
-    Args:
-        options: as they were parsed.
-        again: parses them with other defaults.
+def run_of(options: Sweep) -> Path | None:
+    """The run that is resumed or extended, whose options replace the defaults; None if there is none.
 
     Raises:
-        InputError: options exclude one another, or it is no run.
+        InputError: options exclude one another.
     """
     _check_together(options)
-    run = options.resume if options.resume is not None else options.extend
-    return options if run is None else again(begun_with(run))
+    return options.resume if options.resume is not None else options.extend
 
 
 def run(options: Sweep) -> int:

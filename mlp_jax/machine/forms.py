@@ -26,7 +26,8 @@ class Forms:
         classes_apart: whether what is done over few classes is written out, class by class.
         ahead: whether what depends on a step's number alone is computed for all steps of an epoch beforehand.
         in_place: whether an epoch's state takes the place of the last one's in memory, as it was offered to.
-        copies: whether the compiler makes a copy of the state all the same, to move parts of it to the chip and back.
+        chip: bytes on the chip, for which the compiler makes a copy of the state all the same, to move parts of it
+            there and back; in which most of what else a step needs lies while there is room. 0 if it does neither.
         kernels: whether what compilers make several kernels of has one that is written by hand, ``compiled``, or
             ``interpreted`` where there is no compiler for it; see ``forms_of``.
         sums_last: whether losses are added up example by example during an epoch, and over examples at its end.
@@ -39,7 +40,7 @@ class Forms:
     classes_apart: bool = False
     ahead: bool = False
     in_place: bool = False
-    copies: bool = False
+    chip: int = 0
     kernels: Literal["", "compiled", "interpreted"] = ""
     sums_last: bool = False
 
@@ -51,7 +52,7 @@ FORMS = {
         columns=32, joint="padded", classes_apart=True, ahead=True, in_place=True, kernels="compiled", sums_last=True
     ),
     "tpu": Forms(
-        columns=128, row=128, whole_rows=True, joint="blocks", ahead=True, in_place=True, copies=True, sums_last=True
+        columns=128, row=128, whole_rows=True, joint="blocks", ahead=True, in_place=True, chip=128 << 20, sums_last=True
     ),
 }
 """By ``jax.Device.platform``."""

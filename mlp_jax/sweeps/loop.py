@@ -6,7 +6,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -15,12 +15,13 @@ from mlp_jax.datasets.dataset import Dataset
 from mlp_jax.errors import InputError, SweepStopped, SweepWarning
 from mlp_jax.machine.distributed import from_all, several, to_host
 from mlp_jax.networks.layouts import Layout, Params
+from mlp_jax.networks.packing import Parameters
 from mlp_jax.sweeps.blocks import Block
 from mlp_jax.sweeps.checkpoints import Checkpoints, DamagedError, Finished, Saved, read_arrays
-from mlp_jax.sweeps.parts import Parts
+from mlp_jax.sweeps.parts import Parts, moments
 from mlp_jax.sweeps.plan import Plan
 from mlp_jax.sweeps.program import Program
-from mlp_jax.sweeps.record import CURVES, Progress, Record, gathered
+from mlp_jax.sweeps.record import CURVES, KEPT_CURVES, Progress, Record, gathered
 from mlp_jax.training.epoch import DeviceData, State
 
 
@@ -112,6 +113,20 @@ class Trained:
         return read_arrays(self.source.path) if isinstance(self.source, Finished) else self.source
 
 
+class TrialState(NamedTuple):
+    """All that a trial's training goes on from, on the host.
+
+    Attributes:
+        params: its parameters, by layer and name.
+        moments: its optimizer's state, leaf by leaf: what lies as parameters do (Adam's moments), or a number of steps.
+        curves: its learning curves so far, as ``Record`` keeps them, each ``[rounds]``.
+    """
+
+    params: Parameters
+    moments: list[Any]
+    curves: dict[str, np.ndarray]
+
+
 @dataclass(frozen=True)
 class Piece:
     """The replicas of a block, all finished.
@@ -120,14 +135,14 @@ class Piece:
         first: number of the first replica.
         places: number in the grid of each trial, ``[R, T]``, by slot.
         layout: of the trials of a replica.
-        treedefs: structures of its parameters, trained and frozen.
+        treedefs: structures of its parameters, trained and frozen, and of its optimizer state.
         trained: the replicas, in order.
     """
 
     first: int
     places: np.ndarray
     layout: Layout
-    treedefs: tuple[Any, Any]
+    treedefs: tuple[Any, Any, Any]
     trained: tuple[Trained, ...]
 
     def holding(self, replica: int) -> Trained:
@@ -136,11 +151,23 @@ class Piece:
 
     def weights(self, arrays: Mapping[str, np.ndarray], replica: int, slot: int) -> dict[str, np.ndarray]:
         """Parameters of a trial by the article's symbols, from the arrays of what holds its replica there."""
-        params, frozen = (
-            jax.tree.unflatten(treedef, [arrays[f"{name}/{i}"][replica] for i in range(treedef.num_leaves)])
-            for name, treedef in zip(("params", "frozen"), self.treedefs, strict=True)
+        return self.layout.weights(self._tree("params", arrays, replica), self._tree("frozen", arrays, replica), slot)
+
+    def state(self, arrays: Mapping[str, np.ndarray], replica: int, slot: int) -> TrialState:
+        """What a trial goes on from, likewise; its optimizer state was kept."""
+        params, frozen, opt_state = (self._tree(name, arrays, replica) for name in ("params", "frozen", "state"))
+        name = self.layout.optimizers[slot]
+        packing, own = dict(self.layout.packings)[name], slot - self.layout.slots_of(name).start
+        leaves, _ = moments(params[name], opt_state[name])
+        return TrialState(
+            packing.alone(params[name], frozen[name], own),
+            [packing.alone(leaf, {}, own) if isinstance(leaf, dict) else leaf for leaf in leaves],
+            {key: arrays[f"history/{key}"][replica, slot] for key in KEPT_CURVES},
         )
-        return self.layout.weights(params, frozen, slot)
+
+    def _tree(self, name: str, arrays: Mapping[str, np.ndarray], replica: int) -> Any:
+        treedef = self.treedefs[("params", "frozen", "state").index(name)]
+        return jax.tree.unflatten(treedef, [arrays[f"{name}/{i}"][replica] for i in range(treedef.num_leaves)])
 
 
 @dataclass(frozen=True)
@@ -466,10 +493,10 @@ def saved_shapes(program: Program, saved: Saved, rows: int) -> tuple[Any, dict[s
     return state, history | {"finite": jax.ShapeDtypeStruct(shape, np.bool_)}
 
 
-def treedefs(program: Program, mesh_size: int) -> tuple[Any, Any]:
-    """The structures of a program's parameters, trained and frozen."""
+def treedefs(program: Program, mesh_size: int) -> tuple[Any, Any, Any]:
+    """The structures of a program's parameters, trained and frozen, and of its optimizer state."""
     state, replicas = program.shapes(mesh_size)
-    return jax.tree.structure(state.params), jax.tree.structure(replicas.frozen)
+    return tuple(map(jax.tree.structure, (state.params, replicas.frozen, state.opt_state)))
 
 
 def _scalar(parts: Parts, value: int) -> tuple[jax.Array, ...]:

@@ -13,7 +13,8 @@ import numpy as np
 from jax.sharding import Mesh
 
 from mlp_jax.machine.distributed import cores, to_host
-from mlp_jax.networks.layouts import Arrays, Layout, Params
+from mlp_jax.networks.layouts import Layout, Params
+from mlp_jax.networks.packing import Arrays
 from mlp_jax.sweeps.program import AXIS, Compiled, EpochMeans, Program, Replicas, jitted
 from mlp_jax.training.epoch import DeviceData, Scored, State, put
 

@@ -22,6 +22,9 @@ USABLE = 0.8
 """Share of a device's free memory to use; the rest is for what cannot be counted beforehand."""
 
 
+ON_CHIP = 0.6
+"""Share of what a step of training needs that lies on a TPU's chip, at least (benchmarks/records/accelerators.json)."""
+
 MOST_NAMED = 8
 """Most idle devices that a plan names."""
 
@@ -38,6 +41,8 @@ class Need:
         working: per replica that runs beside others: gradients, activations, the order of the minibatches.
         alone: the same for one that runs by itself, and whose state is taken out of that of all.
         saved: per replica in a checkpoint.
+        scoring: per replica that is scored beside others, where that is not what ``working`` and ``alone`` count.
+        chip: on the chip, where most of what is not a copy of the state may lie.
     """
 
     fixed: int
@@ -46,12 +51,19 @@ class Need:
     working: int
     alone: int
     saved: int
+    scoring: int = 0
+    chip: int = 0
 
     def total(self, replicas: int, at_once: int) -> int:
         """Bytes for that many replicas on a device, ``at_once`` of which run side by side."""
-        beside = min(replicas, at_once)
-        running = self.alone if beside == 1 else beside * self.working
+        running = self.running(min(replicas, at_once))
         return self.fixed + max(replicas * self.begun, replicas * self.kept + running)
+
+    def running(self, replicas: int) -> int:
+        """Bytes for what that many replicas need while they are trained or scored side by side."""
+        training = self.alone if replicas == 1 else replicas * self.working
+        training -= min(self.chip, int(ON_CHIP * max(0, training - replicas * self.saved)))
+        return max(training, replicas * self.scoring)
 
 
 @dataclass(frozen=True)
@@ -181,13 +193,13 @@ def memory_need(program: Program, host: tuple[np.ndarray, np.ndarray]) -> Need:
         merged = params + frozen if frozen else 0
         scoring = merged + _scoring_units(program) * ROWS_AT_ONCE * itemsize + hits
         training += params + order
-        copied = saved if program.layout.problem.forms.copies else 0
+        copied = saved if program.layout.problem.forms.chip else 0
         if not all(packing.stacked for _, packing in program.layout.packings):
             training += 2 * units * program.recipe.batch_size * itemsize  # by activation, and put together again
             copied *= 4  # a TPU has whole tiles of a network's last layer, of 128 outputs
         fixed, kept = _bytes(host) + columns * ROWS_AT_ONCE * itemsize, saved + frozen + hits
-        beside = max(training + copied, scoring)
-        return Need(fixed, kept, kept, beside, max(training + saved, scoring), saved)
+        chip = program.layout.problem.forms.chip
+        return Need(fixed, kept, kept, training + copied, training + saved, saved, scoring, chip)
     kept = 2 * (saved + frozen) + hits
     working = max(training, (columns + 2 * units) * ROWS_AT_ONCE * itemsize) + 3 * params + frozen + order + hits
     return Need(_bytes(host), kept, kept, working, working, saved)
@@ -267,10 +279,11 @@ def make_plan(
 def _greatest_need(parts: Parts, host: tuple[np.ndarray, np.ndarray]) -> Need:
     """Bytes on the device that needs most."""
     needs, whole = [memory_need(program, host) for program in parts.programs], memory_need(parts.whole, host)
-    kept, working, alone = (max(getattr(need, name) for need in needs) for name in ("kept", "working", "alone"))
+    names = ("kept", "working", "alone", "scoring")
+    kept, working, alone, scoring = (max(getattr(need, name) for need in needs) for name in names)
     # All trials begin on the devices of the first part; those of a CPU have one memory.
     begun = whole.kept // (len(needs) if parts.devices[0].platform == "cpu" else 1)
-    return Need(whole.fixed, kept, max(kept, begun), working, alone, whole.saved)
+    return Need(whole.fixed, kept, max(kept, begun), working, alone, whole.saved, scoring, whole.chip)
 
 
 def _parameter_bytes(program: Program) -> int:

@@ -16,6 +16,8 @@ HOPELESS = 1000.0
 """A trial has diverged if its final training loss is this many times that of a model whose logits are all 0."""
 
 CURVES = ("train_loss", "train_hit", "validation_loss", "validation_hit")
+KEPT_CURVES = (*CURVES, "finite")
+"""What is kept of each round of each trial."""
 _FINAL = tuple(f"{split}_{mean}" for split in ("train", "validation", "test") for mean in ("loss", "hit"))
 _HITS = {split: f"hits/{split}" for split in SPLITS}
 """By split: the name under which results by example are stored for finished replicas."""

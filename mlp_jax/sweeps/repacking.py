@@ -1,77 +1,91 @@
 """Repacking: trained trials taken out of the replicas that they lie in, and put together anew with others."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import jax
 import numpy as np
 from jaxtyping import Int
 
-from mlp_jax.networks.layouts import Arrays, Layout, Packing
-from mlp_jax.sweeps.loop import Piece
+from mlp_jax.networks.packing import Parameters
+from mlp_jax.sweeps.loop import Piece, Stage, TrialState
 from mlp_jax.sweeps.parts import moments
 from mlp_jax.sweeps.program import Program
 from mlp_jax.training.epoch import State
 
 
-class Repacker:
-    """Gives the state of any trials of finished replicas whose optimizer state was kept, as another program has it."""
+@dataclass(frozen=True)
+class Beginnings:
+    """States that some trials of a sweep go on from, in which training for fewer epochs has left them.
 
-    def __init__(self, pieces: Sequence[Piece], programs: Sequence[Program]) -> None:
-        """Take the pieces, and of each the program that trained it."""
-        self._found: dict[int, tuple[Layout, State, int, int]] = {}
-        for piece, program in zip(pieces, programs, strict=True):
-            state, _ = program.shapes(program.mesh.size)
+    Attributes:
+        epochs: of each trial of the grid, how many it has been trained; 0 for one that is trained from the beginning.
+        state: of a trial that goes on, by its number in the grid.
+    """
+
+    epochs: tuple[int, ...]
+    state: Callable[[int], TrialState]
+
+
+class Repacker:
+    """Gives the state of any trial of finished replicas whose optimizer state was kept."""
+
+    def __init__(self, pieces: Sequence[Piece]) -> None:
+        self._found: dict[int, tuple[Piece, dict[str, np.ndarray], int, int]] = {}
+        for piece in pieces:
             for trained in piece.trained:
                 arrays = trained.arrays()
-                own = State(_tree(state.params, "params", arrays), _tree(state.opt_state, "state", arrays))
                 for replica in range(trained.count):
                     row = trained.first - piece.first + replica
                     for slot, place in enumerate(piece.places[row].tolist()):
-                        self._found[place] = (piece.layout, own, replica, slot)
+                        self._found[place] = (piece, arrays, replica, slot)
 
-    def state(self, program: Program, places: Int[np.ndarray, "R T"]) -> State:
-        """The state of replicas, on the host.
-
-        Args:
-            program: that is to train them on; its optimizers have the same numbers as those before.
-            places: number in the grid of the trial in each slot.
-        """
-        like, _ = program.shapes(program.mesh.size)
-        rows = [self._replica(program.layout, like, each) for each in places.tolist()]
-        return jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
-
-    def _replica(self, layout: Layout, like: State, places: Sequence[int]) -> State:
-        params, opt_state = {}, {}
-        for name, packing in layout.packings:
-            mine = [places[slot] for slot in layout.slots_of(name)]
-            params[name] = self._arrays(name, packing, mine, [self._found[place][1].params[name] for place in mine])
-            leaves, treedef = moments(like.params[name], like.opt_state[name])
-            before = {}
-            for _, own, _, _ in (self._found[place] for place in mine):
-                before[id(own)] = moments(own.params[name], own.opt_state[name])[0]
-            found = []
-            for i, leaf in enumerate(leaves):
-                each = [before[id(self._found[place][1])][i] for place in mine]
-                found.append(
-                    self._arrays(name, packing, mine, each)
-                    if isinstance(leaf, dict)
-                    else each[0][self._found[mine[0]][2]]  # of the replica: all of them have taken as many steps
-                )
-            opt_state[name] = jax.tree.unflatten(treedef, found)
-        return State(params, opt_state)
-
-    def _arrays(self, optimizer: str, packing: Packing, places: Sequence[int], arrays: Sequence[Arrays]) -> Arrays:
-        """What lies as parameters do, of trials in the order of a packing's slots."""
-        models = []
-        for place, each in zip(places, arrays, strict=True):
-            layout, _, replica, slot = self._found[place]
-            own = {key: array[replica] for key, array in each.items()}
-            before = dict(layout.packings)[optimizer]
-            models.append(before.alone(own, {}, slot - layout.slots_of(optimizer).start))
-        return packing.together(models, np)[0]
+    def alone(self, place: int) -> TrialState:
+        """The state of a trial, by its number in the grid."""
+        piece, arrays, replica, slot = self._found[place]
+        return piece.state(arrays, replica, slot)
 
 
-def _tree(like: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
-    treedef: Any = jax.tree.structure(like)
-    return jax.tree.unflatten(treedef, [arrays[f"{name}/{i}"] for i in range(treedef.num_leaves)])
+def repacked(program: Program, places: Int[np.ndarray, "R T"], alone: Callable[[int], TrialState]) -> State:
+    """The state of replicas, on the host.
+
+    Args:
+        program: that is to train them on.
+        places: number of the trial in each slot.
+        alone: gives the state of each.
+    """
+    like, _ = program.shapes(program.mesh.size)
+    rows = [_replica(program, like, [alone(place) for place in each]) for each in places.tolist()]
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
+
+
+def _replica(program: Program, like: State, states: Sequence[TrialState]) -> State:
+    """The state of one replica, from those of its trials by slot."""
+    params, opt_state = {}, {}
+    for name, packing in program.layout.packings:
+        mine = [states[slot] for slot in program.layout.slots_of(name)]
+        params[name] = packing.together([each.params for each in mine], np)[0]
+        leaves, treedef = moments(like.params[name], like.opt_state[name])
+        found = [
+            packing.together([_moment(each, i) for each in mine], np)[0]
+            if isinstance(leaf, dict)
+            else mine[0].moments[i]  # of the replica: all of them have taken as many steps
+            for i, leaf in enumerate(leaves)
+        ]
+        opt_state[name] = jax.tree.unflatten(treedef, found)
+    return State(params, opt_state)
+
+
+def _moment(state: TrialState, number: int) -> Parameters:
+    """A moment of a trial. What its optimizer did without until now, as without momentum, is 0."""
+    if number < len(state.moments):
+        moment: Parameters = state.moments[number]
+        return moment
+    return [{name: np.zeros_like(array) for name, array in layer.items()} for layer in state.params]
+
+
+def go_on_from(stage: Stage, alone: Callable[[int], TrialState]) -> Callable[[np.ndarray], State]:
+    """What gives a stage (``Stage.begin``) the states of its replicas, from that of each trial."""
+    program = stage.parts.whole
+    places = np.array(stage.block.places)[:, list(program.layout.order)]
+    return lambda replicas: repacked(program, places[replicas], alone)

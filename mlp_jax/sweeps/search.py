@@ -31,11 +31,9 @@ from mlp_jax.sweeps.grid import Grid
 from mlp_jax.sweeps.halving import Ladder, Rung, judged
 from mlp_jax.sweeps.loop import Loop, Piece, Stage, Timing
 from mlp_jax.sweeps.plan import Plan
-from mlp_jax.sweeps.program import Program
 from mlp_jax.sweeps.record import Progress, Record
-from mlp_jax.sweeps.repacking import Repacker
+from mlp_jax.sweeps.repacking import Repacker, go_on_from
 from mlp_jax.sweeps.sweep import Setup, SweepResult, collected, make_setup, prepare
-from mlp_jax.training.epoch import State
 from mlp_jax.training.recipe import Recipe
 
 
@@ -277,7 +275,9 @@ class _Climb:
             stages = prepared(
                 arrange(setup.grid.trials, setup.most_rows, trials), range(begun // every, epoch // every)
             )
-            stages = tuple(replace(stage, begin=_from(repacker, stage), keep_state=not last) for stage in stages)
+            if repacker is not None:
+                stages = tuple(replace(stage, begin=go_on_from(stage, repacker.alone)) for stage in stages)
+            stages = tuple(replace(stage, keep_state=not last) for stage in stages)
             saver = self._saving.begin(setup, rung, trials) if self._saving is not None else None
             with saver or contextlib.nullcontext():
                 report = self._report(trials, epoch - begun) if self._on_epoch is not None else None
@@ -298,7 +298,7 @@ class _Climb:
             self._spent += len(trials) * (epoch - begun)
             begun = epoch
             if not last:
-                repacker = Repacker(pieces, [stage.parts.whole for stage in stages])
+                repacker = Repacker(pieces)
                 alive, decided = ladder.decide(rung, alive, *self._merit(loop.records), self._spent)
                 self.kept.append(alive)
                 self.rungs.append(decided)
@@ -331,15 +331,6 @@ class _Climb:
             self._on_epoch(replace(progress, before=before, done=done, **known))
 
         return report
-
-
-def _from(repacker: Repacker | None, stage: Stage) -> Callable[[np.ndarray], State] | None:
-    """What gives a stage the states that its trials had at the rung before; None at the beginning."""
-    if repacker is None:
-        return None
-    program: Program = stage.parts.whole
-    places = np.array(stage.block.places)[:, list(program.layout.order)]
-    return lambda replicas: repacker.state(program, places[replicas])
 
 
 def collected_curves(records: Sequence[Record]) -> dict[str, np.ndarray]:

@@ -21,8 +21,9 @@ from mlp_jax.machine.backend import require_jax
 from mlp_jax.machine.distributed import cores, make_cpu_devices, several
 from mlp_jax.machine.forms import CPU, Forms, forms_of
 from mlp_jax.networks.layers import Shape, layers_of, parameter_count
-from mlp_jax.networks.layouts import Layout, Problem, make_layout
+from mlp_jax.networks.layouts import Layout, make_layout
 from mlp_jax.networks.models import Model, model_from_weights
+from mlp_jax.networks.problem import Problem
 from mlp_jax.sweeps.blocks import Block, arrange
 from mlp_jax.sweeps.checkpoints import Checkpoints
 from mlp_jax.sweeps.grid import MOST_TRIALS, Grid, Trial

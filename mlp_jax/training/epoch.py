@@ -20,9 +20,10 @@ from jaxtyping import Array, Bool, Float, Int, Num, PRNGKeyArray, UInt32
 
 from mlp_jax.datasets.dataset import Split
 from mlp_jax.machine.forms import CPU, Forms
+from mlp_jax.networks.dropout import Dropout
 from mlp_jax.networks.keys import drawing
-from mlp_jax.networks.layouts import FIRST, Dropout
 from mlp_jax.networks.models import scale_features
+from mlp_jax.networks.packing import FIRST
 from mlp_jax.tasks import Loss, Task, classes_apart, loss_of_each
 from mlp_jax.training.axes import Trial
 from mlp_jax.training.fused import FUSED, fuses, step_first_layers

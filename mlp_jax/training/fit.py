@@ -16,10 +16,10 @@ from mlp_jax.datasets.scales import check_scales
 from mlp_jax.errors import InputError, instance, shown, whole
 from mlp_jax.machine.backend import require_jax
 from mlp_jax.machine.compilation import run_compiled
+from mlp_jax.networks.dropout import Dropout
 from mlp_jax.networks.keys import root_key
 from mlp_jax.networks.layers import Network, Shape, apply_network, walk
 from mlp_jax.networks.layers import rate_factors as layer_rate_factors
-from mlp_jax.networks.layouts import Dropout
 from mlp_jax.networks.models import MLP, Model, Weights, by_symbol, layer_parameters
 from mlp_jax.tasks import Task, get_task
 from mlp_jax.training.axes import (

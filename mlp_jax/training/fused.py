@@ -8,8 +8,7 @@ import optax
 from jaxtyping import Array, Float
 
 from mlp_jax.machine.forms import Forms
-from mlp_jax.networks.layouts import FIRST
-from mlp_jax.training.kernels import COLUMNS, adam_on_product
+from mlp_jax.networks.packing import FIRST
 from mlp_jax.training.optimizers import Corrections, is_adam
 from mlp_jax.training.recipe import Recipe
 
@@ -28,6 +27,8 @@ def fuses(forms: Forms, recipe: Recipe, numbers: Any, params: Any) -> bool:
     """
     if not forms.kernels or not forms.ahead or recipe.precision != "float32" or numbers.keys() & {"l2", "clip"}:
         return False
+    from mlp_jax.training.kernels import COLUMNS  # Pallas takes a tenth of a second to import
+
     weights = params.get(FUSED, {}).get(FIRST)
     return weights is not None and weights.dtype == jnp.float32 and weights.shape[1] % COLUMNS == 0
 
@@ -54,6 +55,8 @@ def step_first_layers(
         recipe: its constants.
         interpret: the kernel, where there is no GPU.
     """
+    from mlp_jax.training.kernels import adam_on_product
+
     params, opt_state = stepped
     old = next(each for each in jax.tree.leaves(before[1], is_leaf=is_adam) if is_adam(each))
     weights, mean, square = adam_on_product(
