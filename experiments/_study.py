@@ -4,6 +4,8 @@ A study is a module with ``NAME``, ``table(record)`` and ``figure(record)``. A r
 table made of it can't claim more.
 """
 
+import json
+import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -38,8 +40,8 @@ __all__ = [
     "markdown",
     "peak",
     "percent",
-    "progress",
     "signed",
+    "swept",
     "taken",
 ]
 
@@ -95,32 +97,56 @@ def finish(
     """
     if record is None:
         record = read_record(RECORDS, name)
-    else:
-        record["processor_seconds"] = round(time.process_time(), 1)
     print(table(record))
     for directory, pictures in ((out / name, out / name), *([(RECORDS, FIGURES)] if page else [])):
         pictures.mkdir(parents=True, exist_ok=True)
         path = write_record(record, directory, name)
         plots.save(figure(record), pictures / f"{name}.png")
         print(f"record: {path}; figure: {pictures / name}.png")
+    shutil.rmtree(out / name / "checkpoints", ignore_errors=True)
     if page:
         text = filled(PAGE.read_text(encoding="utf-8"), {name: lambda: table(record)})
         PAGE.write_text(text, encoding="utf-8")
 
 
-def progress(what: str) -> Callable[[Any], None]:
-    """Prints how far a sweep has come, at most every ten seconds; to be given to ``sweep`` as ``on_epoch``."""
-    began = last = time.perf_counter()
+def swept(
+    record: Record, what: str, grid: mlp_jax.Grid, dataset: mlp_jax.Dataset, recipe: mlp_jax.Recipe, place: Path
+) -> tuple[mlp_jax.SweepResult, float]:
+    """Train a study's networks, or go on where the same command was interrupted; says how far it is every ten seconds.
+
+    Args:
+        record: to whose ``processor_seconds`` the processor time is added, of all attempts.
+        what: is trained, for people.
+        grid: the networks.
+        dataset: what they are trained on.
+        recipe: how.
+        place: directory for checkpoints, which ``finish`` removes with the one that it is in.
+
+    Returns:
+        The result, and the seconds that it took, in all attempts.
+    """
+    notes, states = place / "spent.json", place / "states"
+    before = json.loads(notes.read_text()) if notes.exists() else {"seconds": 0.0, "processor_seconds": 0.0}
+    place.mkdir(parents=True, exist_ok=True)
+    began, busy, last = time.perf_counter(), time.process_time(), time.perf_counter()
+
+    def spent() -> dict[str, float]:
+        now = {"seconds": time.perf_counter() - began, "processor_seconds": time.process_time() - busy}
+        return {name: before[name] + now[name] for name in before}
 
     def say(now: Any) -> None:
         nonlocal last
         if time.perf_counter() - last >= 10:
             last = time.perf_counter()
-            spent = last - began
-            left = spent * (1 - now.done) / now.done if now.done else 0
-            print(f"{what}: {100 * now.done:.0f} % in {spent:.0f} s, about {left:.0f} s left", flush=True)
+            left = (last - began) * (1 - now.done) / now.done if now.done else 0
+            print(f"{what}: {100 * now.done:.0f} %, about {left:.0f} s left", flush=True)
+            notes.write_text(json.dumps(spent()))
 
-    return say
+    there = {"resume": states} if states.exists() else {"checkpoints": states}
+    result = mlp_jax.sweep(grid, dataset, recipe=recipe, on_epoch=say, **there)
+    notes.write_text(json.dumps(spent()))
+    record["processor_seconds"] = round(record.get("processor_seconds", 0) + spent()["processor_seconds"], 1)
+    return result, spent()["seconds"]
 
 
 def peak(widths: Sequence[int], errors: Sequence[float]) -> int | None:

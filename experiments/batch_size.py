@@ -20,13 +20,11 @@ Takes about 25 minutes a seed on a 2-core CPU, 12 of them for batches of 1 and 2
 """
 
 import math
-import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _study import begin, command_line, count_of, finish, log_axis, markdown, progress, taken
+from _study import begin, command_line, count_of, finish, log_axis, markdown, swept, taken
 from matplotlib.ticker import MaxNLocator
 
 import mlp_jax
@@ -132,26 +130,27 @@ def figure(record: dict[str, Any]) -> Figure:
     return drawn
 
 
-def steps_of(
-    dataset: mlp_jax.Dataset,
-    hidden_units: int,
-    size: int,
-    rates: Sequence[float],
-    seeds: int,
-    examples: int,
-    goal: float,
-) -> list[list[float | None]]:
+def steps_of(record: dict[str, Any], dataset: mlp_jax.Dataset, size: int, place: Path) -> list[list[float | None]]:
     """Train one batch size at all rates: steps to the goal, ``[rates][seeds]``; None for never."""
+    asked = record["asked"]
+    rates, seeds, examples = asked["rates"], asked["seeds"], asked["examples"]
     recipe = mlp_jax.Recipe(epochs=epochs_for(size, examples), batch_size=size)
     subset = 0 if examples == len(dataset.train) else examples
     grid = mlp_jax.Grid(
-        (hidden_units,), ("relu",), rates, seeds, optimizers=("sgd",), initializations=("he",), subsets=(subset,)
+        (asked["hidden_units"],),
+        ("relu",),
+        rates,
+        seeds,
+        optimizers=("sgd",),
+        initializations=("he",),
+        subsets=(subset,),
     )
-    result = mlp_jax.sweep(grid, dataset, recipe=recipe, on_epoch=progress(f"batches of {size}"))
+    result, seconds = swept(record, f"batches of {size}", grid, dataset, recipe, place / str(size))
+    record["seconds"] = round(record.get("seconds", 0) + seconds, 1)
     found: list[list[float | None]] = [[None] * seeds for _ in rates]
     errors = np.where(np.isfinite(result.history["loss"]), 1 - result.history["validation_score"], 1.0)
     for trial, curve in zip(result.trials, errors, strict=True):
-        steps = steps_to(goal, curve, math.ceil(examples / min(size, examples)))
+        steps = steps_to(asked["goal"], curve, math.ceil(examples / min(size, examples)))
         found[rates.index(trial.learning_rate)][trial.seed] = round(steps, 1) if math.isfinite(steps) else None
     return found
 
@@ -191,9 +190,7 @@ def main(
         dataset = mlp_jax.load_dataset("mnist")
         grid = mlp_jax.Grid((hidden_units,), ("relu",), rates, seeds, optimizers=("sgd",))
         mlp_jax.device_a_core(grid, dataset, recipe=mlp_jax.Recipe(epochs=4))
-        began = time.perf_counter()
-        record["steps"] = [steps_of(dataset, hidden_units, size, rates, seeds, examples, goal) for size in batch_sizes]
-        record["seconds"] = round(time.perf_counter() - began, 1)
+        record["steps"] = [steps_of(record, dataset, size, out / NAME / "checkpoints") for size in batch_sizes]
     finish(NAME, record, table, figure, out=out, page=page)
 
 

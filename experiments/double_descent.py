@@ -36,8 +36,8 @@ from _study import (
     markdown,
     peak,
     percent,
-    progress,
     signed,
+    swept,
     taken,
 )
 from scipy import stats
@@ -81,16 +81,18 @@ def published_grid(widths: Sequence[int], noise: float, seeds: int) -> mlp_jax.G
     return sum(summands[1:], start=summands[0])
 
 
-def trained(dataset: mlp_jax.Dataset, widths: Sequence[int], noise: float, seeds: int, epochs: int) -> dict[str, Any]:
+def trained(record: dict[str, Any], dataset: mlp_jax.Dataset, noise: float, epochs: int, place: Path) -> dict[str, Any]:
     """Train the networks of one noise level: by measure, ``[widths][seeds]``, and the seconds that it took."""
-    began = time.perf_counter()
-    result = mlp_jax.sweep(
-        published_grid(widths, noise, seeds),
+    asked, percents = record["asked"], round(100 * noise)
+    widths = asked["widths"]
+    result, seconds = swept(
+        record,
+        f"label noise {percents} %",
+        published_grid(widths, noise, asked["seeds"]),
         dataset,
-        recipe=mlp_jax.Recipe(epochs=epochs, batch_size=BATCH, report_every=math.gcd(epochs, 125)),
-        on_epoch=progress(f"label noise {100 * noise:.0f} %"),
+        mlp_jax.Recipe(epochs=epochs, batch_size=BATCH, report_every=math.gcd(epochs, 125)),
+        place / f"{percents}-{epochs}",
     )
-    seconds = time.perf_counter() - began
     found = {
         "train_accuracy": result.history["score"][:, -1],
         "test_accuracy": result.final["test_score"],
@@ -98,7 +100,7 @@ def trained(dataset: mlp_jax.Dataset, widths: Sequence[int], noise: float, seeds
     }
     places = [[i for i, trial in enumerate(result.trials) if trial.hidden_units == width] for width in widths]
     return {
-        "label_noise_percent": round(100 * noise),
+        "label_noise_percent": percents,
         "seconds": round(seconds, 1),
         "compile_seconds": round(result.timing.compile, 1),
         **{name: [[round(float(each[i]), 5) for i in row] for row in places] for name, each in found.items()},
@@ -176,12 +178,13 @@ def pytorch_seconds(dataset: mlp_jax.Dataset, widths: Sequence[int], noise: floa
     return time.perf_counter() - began
 
 
-def against_pytorch(dataset: mlp_jax.Dataset, widths: Sequence[int], seeds: int, epochs: int) -> dict[str, Any]:
+def against_pytorch(record: dict[str, Any], dataset: mlp_jax.Dataset, epochs: int, place: Path) -> dict[str, Any]:
     """Seconds of ours and PyTorch's for the networks of one noise level, one after the other.
 
     Ours are without compilation, which does not grow with the steps: 100 times as many are trained after it.
     """
-    ours = trained(dataset, widths, 0.2, seeds, epochs)
+    widths, seeds = record["asked"]["widths"], record["asked"]["seeds"]
+    ours = trained(record, dataset, 0.2, epochs, place)
     return {
         "epochs": epochs,
         "networks": len(widths) * seeds,
@@ -314,9 +317,10 @@ def main(
         dataset = first_images()
         grid = published_grid(widths, noises[0], seeds)
         mlp_jax.device_a_core(grid, dataset, recipe=mlp_jax.Recipe(epochs=epochs, batch_size=BATCH))
+        place = out / NAME / "checkpoints"
         if pytorch:
-            record["pytorch"] = against_pytorch(dataset, widths, seeds, max(1, epochs // 100))
-        record["levels"] = [trained(dataset, widths, noise, seeds, epochs) for noise in noises]
+            record["pytorch"] = against_pytorch(record, dataset, max(1, epochs // 100), place)
+        record["levels"] = [trained(record, dataset, noise, epochs, place) for noise in noises]
     finish(NAME, record, table, figure, out=out, page=page)
 
 

@@ -19,7 +19,6 @@ Takes 10 to 25 minutes on a 2-core CPU; theirs took 11 and 13 minutes for one ru
 
 import csv
 import math
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -35,8 +34,8 @@ from _study import (
     markdown,
     peak,
     percent,
-    progress,
     signed,
+    swept,
     taken,
 )
 
@@ -199,9 +198,8 @@ def main(
         dataset, grid = mnist1d_data(), published_grid(widths, NOISES, seeds)
         recipe = mlp_jax.Recipe(epochs=epochs, batch_size=100, report_every=math.gcd(epochs, 20))
         mlp_jax.device_a_core(grid, dataset, recipe=recipe)
-        began = time.perf_counter()
-        result = mlp_jax.sweep(grid, dataset, recipe=recipe, on_epoch=progress("networks"))
-        record["seconds"] = round(time.perf_counter() - began, 1)
+        result, seconds = swept(record, "networks", grid, dataset, recipe, out / NAME / "checkpoints")
+        record["seconds"] = round(seconds, 1)
         record["levels"] = []
         for noise in NOISES:
             places = [

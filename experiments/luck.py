@@ -15,13 +15,12 @@ Recipe: the article's. M = 100 sigmoid units, Adam 0.001, batches of 128, 20 epo
 Takes 25 minutes on a 2-core CPU (an epoch of 1,000 seeds is 100,000 hidden units).
 """
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _study import begin, command_line, count_of, finish, markdown, progress, taken
+from _study import begin, command_line, count_of, finish, markdown, swept, taken
 from matplotlib.ticker import MaxNLocator
 from scipy import stats
 
@@ -188,10 +187,10 @@ def main(
         chosen = grids(hidden_units, seeds, apart)
         mlp_jax.device_a_core(chosen["both"], dataset, recipe=recipe)
         for name, grid in chosen.items():
-            began = time.perf_counter()
-            result = mlp_jax.sweep(grid, dataset, recipe=recipe, on_epoch=progress(SOURCES[name]))
+            place = out / NAME / "checkpoints" / name
+            result, seconds = swept(record, SOURCES[name], grid, dataset, recipe, place)
             record["runs"][name] = {
-                "seconds": round(time.perf_counter() - began, 1),
+                "seconds": round(seconds, 1),
                 **{key: round(value, 7) for key, value in examples(result).items()},
                 "test_accuracy": [round(float(each), 4) for each in result.final["test_score"]],
             }

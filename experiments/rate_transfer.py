@@ -23,13 +23,12 @@ Takes about an hour on a 2-core CPU; the widths from 64 to 512 take 6 minutes.
 """
 
 import math
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from _study import begin, command_line, count_of, finish, log_axis, markdown, progress, signed, taken
+from _study import begin, command_line, count_of, finish, log_axis, markdown, signed, swept, taken
 from flax import nnx
 from scipy import stats
 
@@ -241,11 +240,10 @@ def main(
         recipe = mlp_jax.Recipe(epochs=epochs, report_every=epochs)
         chosen = grid(optimizer, widths, rates, seeds, subsets=(0 if examples == len(dataset.train) else examples,))
         mlp_jax.device_a_core(chosen, dataset, recipe=recipe)
-        began = time.perf_counter()
-        result = mlp_jax.sweep(chosen, dataset, recipe=recipe, on_epoch=progress("rates"))
+        result, seconds = swept(record, "rates", chosen, dataset, recipe, out / NAME / "checkpoints")
         record["losses"] = losses_of(result, widths, rates, seeds)
+        record["seconds"] = round(seconds, 1)
         record["check"] = coordinate_check(dataset, optimizer, widths, seeds, check_steps)
-        record["seconds"] = round(time.perf_counter() - began, 1)
     finish(NAME, record, table, figure, out=out, page=page)
 
 

@@ -21,13 +21,12 @@ Takes 2 to 4 minutes a seed on a 2-core CPU, ten times as long as published.
 """
 
 import math
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _study import begin, command_line, count_of, finish, log_axis, markdown, peak, percent, progress, taken
+from _study import begin, command_line, count_of, finish, log_axis, markdown, peak, percent, swept, taken
 from double_descent import BATCH, TRAINED_ON, first_images
 
 import mlp_jax
@@ -143,9 +142,8 @@ def main(
         dataset, grid = first_images(), published_grid(widths, seeds, epochs)
         recipe = mlp_jax.Recipe(epochs=epochs, batch_size=BATCH, report_every=math.gcd(epochs, 100))
         mlp_jax.device_a_core(grid, dataset, recipe=recipe)
-        began = time.perf_counter()
-        result = mlp_jax.sweep(grid, dataset, recipe=recipe, on_epoch=progress("networks"))
-        record["seconds"] = round(time.perf_counter() - began, 1)
+        result, seconds = swept(record, "networks", grid, dataset, recipe, out / NAME / "checkpoints")
+        record["seconds"] = round(seconds, 1)
         places = [[i for i, trial in enumerate(result.trials) if trial.hidden_units == width] for width in widths]
         record["parameters"] = [int(result.parameters[row[0]]) for row in places]
         for split in ("train", "test"):
