@@ -142,7 +142,7 @@ def swept(
             print(f"{what}: {100 * now.done:.0f} %, about {left:.0f} s left", flush=True)
             notes.write_text(json.dumps(spent()))
 
-    there = {"resume": states} if states.exists() else {"checkpoints": states}
+    there: dict[str, Any] = {"resume" if states.exists() else "checkpoints": states}
     result = mlp_jax.sweep(grid, dataset, recipe=recipe, on_epoch=say, **there)
     notes.write_text(json.dumps(spent()))
     record["processor_seconds"] = round(record.get("processor_seconds", 0) + spent()["processor_seconds"], 1)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import make_dataset
 
 import mlp_jax
 
@@ -178,3 +179,17 @@ def test_spread_of_networks_that_err_independently(module):
     pairs = np.mean([(hits[i] != hits[i + 1]).mean() for i in range(399)])
     assert found["disagreement"] == pytest.approx(pairs, rel=0.02)
     assert found["sampling"] == pytest.approx((hits.mean() * (1 - hits.mean()) / 2000) ** 0.5)
+
+
+def test_a_study_goes_on_where_it_was_interrupted(tmp_path, module):
+    study = module("_study")
+    dataset, grid = make_dataset(), mlp_jax.Grid((3,), ("relu",), (1e-2,), 2)
+    recipe = mlp_jax.Recipe(epochs=3, batch_size=16)
+    place = tmp_path / "checkpoints" / "some"
+    whole, seconds = study.swept(record := {}, "networks", grid, dataset, recipe, place)
+    again, more = study.swept(other := {}, "networks", grid, dataset, recipe, place)  # it is finished: only read
+    np.testing.assert_array_equal(again.final["test_loss"], whole.final["test_loss"])
+    assert more > seconds
+    assert other["processor_seconds"] > record["processor_seconds"]
+    with pytest.raises(mlp_jax.InputError, match="epochs"):
+        study.swept({}, "networks", grid, dataset, mlp_jax.Recipe(epochs=4, batch_size=16), place)
