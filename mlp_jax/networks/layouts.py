@@ -559,6 +559,15 @@ def _group_logits(
     return jax.vmap(one, in_axes=(0, 0, 0, 0 if place else None))(list(params), masks, factors, x)
 
 
+def _sum_by_owner(values: Float[Array, "rows"], owner: Int[np.ndarray, "rows"], trials: int) -> Float[Array, "T"]:
+    """The sum of each trial's rows: by a gather, as a CPU would add a scatter's up one by one."""
+    count = np.bincount(owner, minlength=trials)
+    places = np.arange(max(1, count.max()))
+    rows = np.full((trials, len(places)), len(owner))  # past the end, for what a trial lacks
+    rows[places < count[:, None]] = np.argsort(owner, kind="stable")
+    return jnp.append(values, jnp.zeros(1, values.dtype))[rows].sum(axis=1)
+
+
 def _axes(network: Network, shape: Shape) -> list[dict[str, Shape]]:
     """Shapes of the parameters of each layer, by name, with all axes of what it is given."""
     return [layer.unflattened(before) for layer, before in walk(network, shape)]
@@ -716,6 +725,17 @@ class Layout:
         """Whether all parameters of a trial are finite."""
         return jnp.concatenate([packing.finite(params[name]) for name, packing in self.packings])
 
+    def squares(self, params: Params) -> Float[Array, "T"]:
+        """Σ W² of each trial's weights, without the biases."""
+        total = jnp.zeros(self.trials, jnp.result_type(*jax.tree.leaves(params)))
+        for name, arrays in params.items():
+            for key, array in arrays.items():
+                kernel = self.kernels[name][key]
+                if kernel.any():
+                    each = jnp.sum(array * array * jnp.asarray(kernel, array.dtype), axis=tuple(range(1, array.ndim)))
+                    total += _sum_by_owner(each, self.owner[name][key], self.trials)
+        return total
+
     def by_row(self, numbers: Float[Array, "T"], params: Params) -> Params:
         """One number per trial as one per row of every array, to be broadcast along the other axes."""
 
@@ -723,6 +743,12 @@ class Layout:
             return numbers[owner].reshape(-1, *(1,) * (array.ndim - 1))
 
         return jax.tree.map(one, params, self.owner)
+
+    def alone(self, params: Params, frozen: Params, slot: int) -> Parameters:
+        """The parameters of one trial by layer and name, from NumPy arrays of its replica."""
+        name = self.optimizers[slot]
+        packing = dict(self.packings)[name]
+        return packing.alone(params[name], frozen[name], slot - self._slots[name].start)
 
     def weights(self, params: Params, frozen: Params, slot: int) -> dict[str, np.ndarray]:
         """The parameters of one trial by the article's symbols, from NumPy arrays of its replica."""

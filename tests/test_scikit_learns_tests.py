@@ -1,0 +1,45 @@
+"""scikit-learn's own tests of its perceptrons, run against ours; what does not pass is listed with its reason."""
+
+import importlib
+import sys
+
+import pytest
+
+pytest.importorskip("sklearn.neural_network.tests.test_mlp", reason="needs scikit-learn's own tests")
+
+from sklearn import neural_network
+
+from mlp_jax.adapters.estimators import MLPClassifier, MLPRegressor
+
+pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("default")]
+
+EXCEPTIONS = {
+}
+
+
+def _their_tests():
+    """The tests, from a module imported anew, so that what they are parametrized by is ours, too."""
+    name = "sklearn.neural_network.tests.test_mlp"
+    before = sys.modules.pop(name)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(neural_network, "MLPClassifier", MLPClassifier)
+        patch.setattr(neural_network, "MLPRegressor", MLPRegressor)
+        module = importlib.import_module(name)
+    sys.modules[name] = before
+    return {name: test for name, test in vars(module).items() if name.startswith("test_")}
+
+
+globals().update(_their_tests())
+
+
+@pytest.fixture
+def global_random_seed():
+    """scikit-learn's fixture of this name."""
+    return 42
+
+
+@pytest.fixture(autouse=True)
+def excepted(request):
+    """An exception has to fail, so that none is listed for nothing."""
+    if reason := EXCEPTIONS.get(request.node.name):
+        request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
