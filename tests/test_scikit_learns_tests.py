@@ -14,6 +14,13 @@ from mlp_jax.adapters.estimators import MLPClassifier, MLPRegressor
 pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("default")]
 
 EXCEPTIONS = {
+    "test_gradient": "calls the function of scikit-learn's that computes gradients; ours are JAX's",
+    "test_lbfgs_regression_maxfun[X0-y0]": "from our initial weights the linear network converges within the limit",
+    "test_nonfinite_params": "ours names the column that float32 cannot hold, before anything is trained",
+    "test_predict_proba_multilabel": "ours tells logarithms of probabilities apart that both round to 1",
+    "test_warm_start": "ours refuses other classes, too, in other words",
+    "test_early_stopping_stratified": "ours names the class as y does, and not as its truth value",
+    "test_preserve_feature_names[MLPClassifier]": "ours refuses labels of one class",
 }
 
 

@@ -319,7 +319,7 @@ class Cohort:
         }
         number_ = np.asarray(number if program.shuffle else 0, np.int32)
         batches = run_compiled(
-            _orders, of_order, self._key, number_, self._subsets.count, compiler_options=quick_to_compile()
+            _orders, of_order, self._key, number_, self._subsets.size, compiler_options=quick_to_compile()
         )
         self.state, losses = run_compiled(
             _epoch,
@@ -371,10 +371,11 @@ class Cohort:
         """Parameters of every trial on every subset, ``[F][T]``; ``params`` as for ``logits``."""
         layout = self._program.layout
         found = jax.device_get((self.state.params if params is None else params, self._frozen))
-        return [
-            [layout.alone(*jax.tree.map(lambda leaf, i=fold: leaf[i], found), slot) for slot in self._slot.tolist()]
-            for fold in range(self._folds)
-        ]
+        models = []
+        for fold in range(self._folds):
+            own, frozen = jax.tree.map(lambda leaf, i=fold: leaf[i], found)
+            models.append([layout.alone(own, frozen, slot) for slot in self._slot.tolist()])
+        return models
 
     @property
     def opt_state(self) -> Any:

@@ -262,12 +262,12 @@ class Subset(NamedTuple):
 
     Attributes:
         rows: of the data; minibatches hold places in this array.
-        count: how many of these rows, from the first, are examples; the others are padding.
+        size: how many of these rows, from the first, are examples; the others are padding.
         weights: what the loss of each example counts; None for 1.
     """
 
     rows: Int[Array, "N"]
-    count: Int[Array, ""]
+    size: Int[Array, ""]
     weights: Float[Array, "N"] | None = None
 
 
@@ -405,7 +405,7 @@ def train_minibatches(
         loss of a minibatch is their weighted mean.
     """
     examples, task, loss_of = trials.examples, trials.task, trials.loss
-    present_below = examples if subset is None else subset.count
+    present_below = examples if subset is None else subset.size
     weights = None if subset is None else subset.weights
     dtype = jnp.result_type(*jax.tree.leaves(state.params))
     steps = first + jnp.arange(len(batches), dtype=jnp.int32)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Num
 
+from mlp_jax.adapters.estimators._losses import consistent_loss
 from mlp_jax.machine.compilation import run_compiled
 from mlp_jax.networks.layers import Network, apply_network
 from mlp_jax.networks.layouts import Parameters
@@ -19,13 +20,15 @@ class Minimum(NamedTuple):
 
     Attributes:
         params: of each layer, by name.
-        loss: with the penalty.
+        loss: the mean, without the penalty.
+        penalty: ½ α Σ W², by the same divisor.
         iterations: how many.
         problem: why it ended before it converged; empty if it converged.
     """
 
     params: Parameters
     loss: float
+    penalty: float
     iterations: int
     problem: str
 
@@ -36,7 +39,7 @@ def _loss_and_slope(
     network, task = static["network"], static["task"]
 
     def loss(params: Any) -> Array:
-        each = task.loss(apply_network(network, params, x), y, None)
+        each = consistent_loss(task)(apply_network(network, params, x), y, None)
         penalty = alpha / 2 * sum(jnp.sum(jnp.square(layer["kernel"])) for layer in params)
         return (jnp.sum(each * weights) + penalty) / weights.sum()
 
@@ -102,7 +105,9 @@ def minimize(
             options={"maxiter": iterations, "maxfun": evaluations, "gtol": tol},
         )
     problem = "" if found.status == 0 else str(found.message)
-    return Minimum(unflattened(found.x), float(found.fun), min(int(found.nit), iterations), problem)
+    best = unflattened(found.x)
+    penalty = alpha / 2 * sum(float(np.square(layer["kernel"]).sum()) for layer in best) / float(count.sum())
+    return Minimum(best, float(found.fun) - penalty, penalty, min(int(found.nit), iterations), problem)
 
 
 def _flattened(leaves: Sequence[Any]) -> Float[np.ndarray, "n"]:

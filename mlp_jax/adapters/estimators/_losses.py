@@ -10,30 +10,64 @@ from jax.scipy.special import xlogy
 from jaxtyping import Array, Float, Num
 from scipy.special import expit
 
-from mlp_jax.tasks import LOSSES, TASKS, Task
+from mlp_jax.tasks import LOSSES, TASKS, Loss, Task
 
 MULTICLASS, BINARY = TASKS["multiclass"], TASKS["binary"]
 
 
-def _task(name: str, score: str, output: Callable[[Array], Array], loss: Callable[[Array, Array], Array]) -> Task:
-    """A task over targets ``[B, K]``, whose loss is the sum over outputs."""
+_SUM = "squared-error"
+"""Name of the losses that are sums over outputs, in value as in gradient."""
 
-    def of_each(logits: Array, targets: Array, smoothing: Array | None) -> Array:
-        return loss(logits, jnp.broadcast_to(targets.astype(logits.dtype), logits.shape)).sum(axis=-1)
+
+def _task(
+    name: str,
+    score: str,
+    output: Callable[[Array], Array],
+    loss: Callable[[Array, Array], Array],
+    reported: Callable[[Array], Array] | None = None,
+) -> Task:
+    """A task over targets ``[B, K]``, with the gradient of the sum of the losses of the outputs.
+
+    Args:
+        name: of the task.
+        score: its name.
+        output: from logits to predictions.
+        loss: of each output.
+        reported: from the losses of the outputs to the value that is reported; None for their sum.
+    """
+
+    def of_outputs(logits: Array, targets: Array) -> Array:
+        return loss(logits, jnp.broadcast_to(targets.astype(logits.dtype), logits.shape))
+
+    def total(logits: Array, targets: Array, smoothing: Array | None) -> Array:
+        return of_outputs(logits, targets).sum(axis=-1)
+
+    def told(logits: Array, targets: Array, smoothing: Array | None) -> Array:
+        each = of_outputs(logits, targets)
+        summed = each.sum(axis=-1)
+        if reported is None:
+            return summed
+        return jax.lax.stop_gradient(reported(each)) + (summed - jax.lax.stop_gradient(summed))
 
     return Task(
         name,
         score,
         probabilities=output,
         predict=output,
-        losses=dict.fromkeys(LOSSES, of_each),
+        losses={each: total if each == _SUM else told for each in LOSSES},
         hit=lambda logits, targets: jnp.zeros(logits.shape[:-1], logits.dtype),  # scores are the estimators' own
         graded=True,
     )
 
 
 MULTILABEL = _task("multilabel", "accuracy", jax.nn.sigmoid, optax.sigmoid_binary_cross_entropy)
-SQUARED_ERROR = _task("squared_error", "R²", lambda logits: logits, lambda logits, values: (logits - values) ** 2 / 2)
+SQUARED_ERROR = _task(
+    "squared_error",
+    "R²",
+    lambda logits: logits,
+    lambda logits, values: (logits - values) ** 2 / 2,
+    reported=lambda each: each.mean(axis=-1),  # as scikit-learn does, though its gradient is the sum's
+)
 POISSON = _task(
     "poisson",
     "R²",
@@ -48,6 +82,11 @@ OUT_ACTIVATIONS = {
     SQUARED_ERROR: "identity",
     POISSON: "exp",
 }
+
+
+def consistent_loss(task: Task) -> Loss:
+    """The loss with the value that its gradient belongs to, which a line search needs."""
+    return task.loss if task in (MULTICLASS, BINARY) else task.losses[_SUM]
 
 
 def decisions(task: Task, logits: Float[np.ndarray, "*trials N K"]) -> Num[np.ndarray, "..."]:

@@ -313,7 +313,7 @@ class Perceptron(BaseEstimator):  # type: ignore[misc]
         )
 
         def note(epoch: int, losses: np.ndarray, scored: np.ndarray | None) -> None:
-            print(f"Iteration {epoch}, loss = {losses.item() / self._loss_unit(prepared.task):.8f}")
+            print(f"Iteration {epoch}, loss = {losses.item():.8f}")
             if scored is not None:
                 print(f"Validation score: {scored.item():f}")
 
@@ -336,7 +336,7 @@ class Perceptron(BaseEstimator):  # type: ignore[misc]
         epochs = len(trained.losses)
         self.n_iter_, self.t_ = epochs, self.t_ + epochs * len(rows)
         self._epochs = getattr(self, "_epochs", 0) + epochs
-        self.loss_curve_ += (trained.losses[:, 0, 0] / self._loss_unit(prepared.task)).tolist()
+        self.loss_curve_ += trained.losses[:, 0, 0].tolist()
         self.loss_ = self.loss_curve_[-1]
         self._no_improvement_count = int(course.idle.item())
         best = float(course.best.item())
@@ -375,7 +375,8 @@ class Perceptron(BaseEstimator):  # type: ignore[misc]
         if not np.isfinite(found.loss):
             raise InputError("training diverged: scale the features")
         self._finish(found.params, prepared, settings)
-        self.n_iter_, self.loss_ = found.iterations, found.loss / self._loss_unit(prepared.task)
+        outputs = self.n_outputs_ if prepared.task is SQUARED_ERROR else 1  # of which scikit-learn reports the mean
+        self.n_iter_, self.loss_ = found.iterations, found.loss / outputs + found.penalty
         if not found.problem:
             return []
         message = f"lbfgs ended before it converged ({found.problem.lower()}): raise max_iter or max_fun, or scale the "
@@ -385,10 +386,6 @@ class Perceptron(BaseEstimator):  # type: ignore[misc]
         self.coefs_ = [layer["kernel"].astype(prepared.x.dtype) for layer in params]
         self.intercepts_ = [layer["bias"].astype(prepared.x.dtype) for layer in params]
         self._task_name, self._activation, self._dtype = prepared.task.name, settings.trial.activation, prepared.x.dtype
-
-    def _loss_unit(self, task: Task) -> float:
-        """What the loss that is minimized is divided by to be scikit-learn's."""
-        return self.n_outputs_ if task is SQUARED_ERROR else 1.0
 
     # What may go wrong
 

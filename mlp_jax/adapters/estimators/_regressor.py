@@ -104,7 +104,7 @@ class MLPRegressor(RegressorMixin, Perceptron):  # type: ignore[misc]
             warnings.warn(message, category, stacklevel=2)
         return self
 
-    @available_if(Perceptron._steps_forward)
+    @available_if(Perceptron._steps_forward)  # type: ignore[untyped-decorator]
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train for an epoch on these examples, from where training is; the arguments are those of ``fit``.
 
