@@ -203,7 +203,7 @@ class Cohort:
         outputs: int,
         recipe: Recipe,
         seed: int,
-        example_weights: Float[np.ndarray, "N"] | None = None,
+        example_weights: Float[np.ndarray, "*F N"] | None = None,
         shuffle: bool = True,
         models: Sequence[Parameters] | None = None,
         opt_state: Any = None,
@@ -219,7 +219,7 @@ class Cohort:
             outputs: K.
             recipe: batch size and constants.
             seed: of initial weights and minibatches.
-            example_weights: what the loss of each example counts.
+            example_weights: what the loss of each example counts, in every subset or in each.
             shuffle: whether every epoch has an order of its own; else examples are taken as they lie.
             models: parameters by layer and name to start from, of each trial; None for initial ones.
             opt_state: the optimizer's state to start from, as ``opt_state`` returns it.
@@ -245,7 +245,8 @@ class Cohort:
         rows = [np.pad(each, (0, max(counts) - len(each))).astype(np.int32) for each in subsets]
         weights = None
         if example_weights is not None:
-            weights = self._shared_out(np.asarray(example_weights, np.float32)[np.stack(rows)])
+            of_each = np.broadcast_to(example_weights, (len(rows), np.shape(example_weights)[-1]))
+            weights = self._shared_out(np.take_along_axis(of_each, np.stack(rows), axis=1).astype(np.float32))
         self._subsets = Subset(self._shared_out(np.stack(rows)), self._shared_out(np.array(counts, np.int32)), weights)
         stacked = [stack_splits([each], layout.columns) for each in splits]
         if len(splits) > 1:

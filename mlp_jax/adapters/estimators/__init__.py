@@ -16,5 +16,6 @@ except ImportError:
 
 from mlp_jax.adapters.estimators._classifier import MLPClassifier
 from mlp_jax.adapters.estimators._regressor import MLPRegressor
+from mlp_jax.adapters.estimators._search import MLPSearchCV
 
-__all__ = ["MLPClassifier", "MLPRegressor"]
+__all__ = ["MLPClassifier", "MLPRegressor", "MLPSearchCV"]

@@ -285,7 +285,11 @@ class Perceptron(BaseEstimator):  # type: ignore[misc]
         incremental: bool,
     ) -> Said:
         rows, held_out = self._split(settings, prepared, seed)
-        validation = None if held_out is None else Validation([held_out], prepared.targets, weights)
+        validation = (
+            None
+            if held_out is None
+            else Validation([held_out], prepared.targets, None if weights is None else [weights])
+        )
         split = Split(prepared.x.astype(np.float32, copy=False), prepared.targets)
         kind = (settings.trial._replace(learning_rate=1.0), settings.recipe)
         before = getattr(self, "_optimizer", None) if incremental else None

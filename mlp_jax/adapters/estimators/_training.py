@@ -126,12 +126,12 @@ class Validation(NamedTuple):
     Attributes:
         rows: of the data, for each subset.
         targets: of all rows.
-        weights: of all rows; None for 1.
+        weights: of all rows, for each subset; None for 1.
     """
 
     rows: Sequence[Int[np.ndarray, "v"]]
     targets: Num[np.ndarray, "N *K"]
-    weights: Float[np.ndarray, "N"] | None
+    weights: Sequence[Float[np.ndarray, "N"]] | None
 
 
 class Trained(NamedTuple):
@@ -221,7 +221,8 @@ def train(
 
 def _validation_scores(cohort: Cohort, task: Task, validation: Validation) -> Float[np.ndarray, "F T"]:
     found = []
-    for rows, logits in zip(validation.rows, cohort.logits(validation.rows), strict=True):
-        weights = None if validation.weights is None else validation.weights[rows]
+    for fold, logits in enumerate(cohort.logits(validation.rows)):
+        rows = validation.rows[fold]
+        weights = None if validation.weights is None else validation.weights[fold][rows]
         found.append(scores(task, np.moveaxis(logits, 1, 0), validation.targets[rows], weights))
     return np.stack(found)
