@@ -88,7 +88,7 @@ class _Lookup(BaseEstimator):  # type: ignore[misc]
         self.parameters = parameters
         return self
 
-    def fit(self, rows: Int[np.ndarray, "n 1"], y: Any = None) -> Self:
+    def fit(self, rows: Int[np.ndarray, "n 1"], y: Any = None, sample_weight: Any = None) -> Self:
         fold = next((i for i, split in enumerate(self.table.splits) if np.array_equal(split[0], rows[:, 0])), None)
         if fold is None:
             return self  # all rows, for the refit, which is not done here
@@ -116,9 +116,9 @@ class _Lookup(BaseEstimator):  # type: ignore[misc]
     def predict_log_proba(self, rows: Int[np.ndarray, "n 1"]) -> np.ndarray:
         return np.asarray(self.fitted_.network._log_probabilities(self._logits(rows)))
 
-    def score(self, rows: Int[np.ndarray, "n 1"], y: Any) -> float:
+    def score(self, rows: Int[np.ndarray, "n 1"], y: Any, sample_weight: Any = None) -> float:
         measure = accuracy_score if is_classifier(self.table.estimator) else r2_score
-        return float(measure(y, self.predict(rows)))
+        return float(measure(y, self.predict(rows), sample_weight=sample_weight))
 
 
 def _network(estimator: Any) -> Any:
@@ -157,7 +157,7 @@ class MLPSearchCV(GridSearchCV):  # type: ignore[misc]
             X: the examples.
             y: labels or values.
             groups: of the examples, for splitters that take them.
-            sample_weight: what the loss of each example counts in training, but not in scores.
+            sample_weight: what the loss of each example counts; in scores where GridSearchCV has it so.
 
         Raises:
             InputError: a candidate or value that makes no sense.
@@ -179,6 +179,7 @@ class MLPSearchCV(GridSearchCV):  # type: ignore[misc]
         table = _Table(
             self.estimator, {joblib.hash(each): found for each, found in zip(candidates, fitted, strict=True)}, splits
         )
+        weights = {} if together.weights is None else {"sample_weight": together.weights}
         found = GridSearchCV(
             _Lookup(table),
             self.param_grid,
@@ -187,7 +188,7 @@ class MLPSearchCV(GridSearchCV):  # type: ignore[misc]
             cv=splits,
             error_score=self.error_score,
             return_train_score=self.return_train_score,
-        ).fit(np.arange(_num_samples(X))[:, None], y)
+        ).fit(np.arange(_num_samples(X))[:, None], y, **weights)
         for name in ("cv_results_", "best_index_", "best_params_", "best_score_", "scorer_", "n_splits_"):
             if hasattr(found, name):
                 setattr(self, name, getattr(found, name))
