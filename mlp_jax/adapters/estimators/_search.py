@@ -89,21 +89,20 @@ class _Lookup(BaseEstimator):  # type: ignore[misc]
         return self
 
     def fit(self, rows: Int[np.ndarray, "n 1"], y: Any = None, sample_weight: Any = None) -> Self:
-        fold = next((i for i, split in enumerate(self.table.splits) if np.array_equal(split[0], rows[:, 0])), None)
-        if fold is None:
+        folds = [fold for fold, (own, _) in enumerate(self.table.splits) if np.array_equal(own, rows[:, 0])]
+        if not folds:
             return self  # all rows, for the refit, which is not done here
-        self.fold_ = fold
-        self.fitted_ = self.table.found[joblib.hash(dict(self.parameters))][fold]
+        found = self.table.found[joblib.hash(dict(self.parameters))]
+        self.fitted_ = found[folds[0]]
+        self.known_ = [(self.table.splits[fold][1], found[fold].test) for fold in folds]
+        self.known_.append((rows[:, 0], self.fitted_.own))
         if self.fitted_.problem:
             raise InputError(self.fitted_.problem)
         self.classes_ = getattr(self.fitted_.network, "classes_", None)
         return self
 
     def _logits(self, rows: Int[np.ndarray, "n 1"]) -> Float[np.ndarray, "n K"]:
-        tested = np.array_equal(self.table.splits[self.fold_][1], rows[:, 0])
-        logits = self.fitted_.test if tested else self.fitted_.own
-        assert logits is not None  # asked for with return_train_score
-        return logits
+        return next(logits for known, logits in self.known_ if logits is not None and np.array_equal(known, rows[:, 0]))
 
     def predict(self, rows: Int[np.ndarray, "n 1"]) -> np.ndarray:
         return np.asarray(self.fitted_.network._decided(self._logits(rows)))
@@ -169,7 +168,8 @@ class MLPSearchCV(GridSearchCV):  # type: ignore[misc]
         X, y = indexable(X, y)
         candidates = list(ParameterGrid(self.param_grid))
         estimators = [clone(self.estimator).set_params(**clone(each, safe=False)) for each in candidates]
-        splits = list(check_cv(self.cv, y, classifier=is_classifier(self.estimator)).split(X, y, groups))
+        splitter = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
+        splits = [(np.asarray(own), np.asarray(test)) for own, test in splitter.split(X, y, groups)]
         if self.verbose:
             print(f"Training {len(candidates)} candidates on {len(splits)} folds together")
         begun = time.perf_counter()
