@@ -94,10 +94,9 @@ PROBLEMS = {
 
 def processor_seconds() -> float:
     """What this process and its children have used, of all cores."""
-    return sum(
-        process.cpu_times().user + process.cpu_times().system
-        for process in (own := psutil.Process(), *own.children(recursive=True))
-    )
+    own = psutil.Process()
+    times = [process.cpu_times() for process in (own, *own.children(recursive=True))]
+    return sum(each.user + each.system for each in times)
 
 
 def work(search: str, problem: Problem) -> list[dict[str, Any]]:

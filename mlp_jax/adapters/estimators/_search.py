@@ -94,7 +94,9 @@ class _Lookup(BaseEstimator):  # type: ignore[misc]
             return self  # all rows, for the refit, which is not done here
         found = self.table.found[joblib.hash(dict(self.parameters))]
         self.fitted_ = found[folds[0]]
-        self.known_ = [(self.table.splits[fold][1], found[fold].test) for fold in folds]
+        self.known_: list[tuple[np.ndarray, np.ndarray | None]] = [
+            (self.table.splits[fold][1], found[fold].test) for fold in folds
+        ]
         self.known_.append((rows[:, 0], self.fitted_.own))
         if self.fitted_.problem:
             raise InputError(self.fitted_.problem)
