@@ -32,7 +32,7 @@ Targets may have the axis of trials in front. Smoothing spreads a share of each 
 et al., 2016)."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # each is itself alone, so that programs can be compiled for one
 class Task:
     """An output function with its losses and its score.
 

@@ -8,6 +8,7 @@ from conftest import make_dataset
 from flax import nnx
 
 from mlp_jax import MLP, Dataset, InputError, Recipe, Split, SweepWarning, evaluate, evaluate_model, fit
+from mlp_jax.networks.keys import root_key
 from mlp_jax.networks.models import parameter_key
 from mlp_jax.tasks import MOST_APART, TASKS, classes_apart, get_task
 from mlp_jax.training import epoch as training
@@ -169,3 +170,12 @@ def test_classes_written_out_are_the_same_task(classes, float64):
     finite = [np.isfinite(task.loss(jnp.asarray(logits), labels, None)) for task in (apart, plain)]
     assert not (finite[0] & ~finite[1]).any()  # whatever is not finite is not made so
     assert classes_apart(get_task("binary")) is get_task("binary")
+
+
+@pytest.mark.parametrize(("examples", "count"), [(50, 47), (50, 50), (70_000, 69_998)])
+def test_padding_comes_last_and_changes_nothing_of_the_order(examples, count):
+    key = root_key(3)
+    alone = np.asarray(minibatches(key, 2, count, 16)).ravel()
+    padded = np.asarray(minibatches(key, 2, examples, 16, jnp.asarray(count, jnp.int32))).ravel()
+    np.testing.assert_array_equal(padded[:count], alone[:count])
+    assert (padded[count:] >= count).all()

@@ -27,11 +27,20 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from mlp_jax.networks.dropout import Dropout
 from mlp_jax.networks.groups import MOST_GROUPS, Group, by_kind, common, least_padded
 from mlp_jax.networks.layers import Network, rate_factors
-from mlp_jax.networks.packing import Arrays, Packing
+from mlp_jax.networks.packing import Arrays, Packing, Parameters
 from mlp_jax.networks.problem import Problem
 
 Params = dict[str, Arrays]
 """Parameters of all trials of one replica, by optimizer."""
+
+
+def _sum_by_owner(values: Float[Array, "rows"], owner: Int[np.ndarray, "rows"], trials: int) -> Float[Array, "T"]:
+    """The sum of each trial's rows: by a gather, as a CPU would add a scatter's up one by one."""
+    count = np.bincount(owner, minlength=trials)
+    places = np.arange(max(1, count.max()))
+    rows = np.full((trials, len(places)), len(owner))  # past the end, for what a trial lacks
+    rows[places < count[:, None]] = np.argsort(owner, kind="stable")
+    return jnp.append(values, jnp.zeros(1, values.dtype))[rows].sum(axis=1)
 
 
 @dataclass(frozen=True)
@@ -154,6 +163,17 @@ class Layout:
         """Whether all parameters of a trial are finite."""
         return jnp.concatenate([packing.finite(params[name]) for name, packing in self.packings])
 
+    def squares(self, params: Params) -> Float[Array, "T"]:
+        """Σ W² of each trial's weights, without the biases."""
+        total = jnp.zeros(self.trials, jnp.result_type(*jax.tree.leaves(params)))
+        for name, arrays in params.items():
+            for key, array in arrays.items():
+                kernel = self.kernels[name][key]
+                if kernel.any():
+                    each = jnp.sum(array * array * jnp.asarray(kernel, array.dtype), axis=tuple(range(1, array.ndim)))
+                    total += _sum_by_owner(each, self.owner[name][key], self.trials)
+        return total
+
     def by_row(self, numbers: Float[Array, "T"], params: Params) -> Params:
         """One number per trial as one per row of every array, to be broadcast along the other axes."""
 
@@ -161,6 +181,12 @@ class Layout:
             return numbers[owner].reshape(-1, *(1,) * (array.ndim - 1))
 
         return jax.tree.map(one, params, self.owner)
+
+    def alone(self, params: Params, frozen: Params, slot: int) -> Parameters:
+        """The parameters of one trial by layer and name, from NumPy arrays of its replica."""
+        name = self.optimizers[slot]
+        packing = dict(self.packings)[name]
+        return packing.alone(params[name], frozen[name], slot - self._slots[name].start)
 
     def weights(self, params: Params, frozen: Params, slot: int) -> dict[str, np.ndarray]:
         """The parameters of one trial by the article's symbols, from NumPy arrays of its replica."""

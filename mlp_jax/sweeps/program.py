@@ -96,27 +96,7 @@ class Program:
         return NamedSharding(self.mesh, P())
 
     def _map(self, f: Callable[..., Any], count: Int[Array, ""], mapped: tuple[Any, ...], *same: Any) -> Any:
-        """Map f over the leading axis of ``mapped``, on all devices; each call gets ``same`` unchanged.
-
-        Rows from ``count`` on are padding, and their results are meaningless.
-        """
-
-        def local(count: Int[Array, ""], mapped: tuple[Any, ...], *same: Any) -> Any:
-            rows = len(jax.tree.leaves(mapped)[0])
-            if self.at_once == 1:
-                mine = jnp.clip(count - lax.axis_index(AXIS) * rows, 0, rows)
-                return _one_by_one(lambda each: f(*each, *same), mapped, mine)
-            if self.at_once >= rows:
-                return jax.vmap(lambda *each: f(*each, *same))(*mapped)
-            return _in_batches(lambda each: f(*each, *same), mapped, self.at_once)
-
-        return jax.shard_map(
-            local,
-            mesh=self.mesh,
-            in_specs=(P(), P(AXIS), *(P() for _ in same)),
-            out_specs=P(AXIS),
-            check_vma=False,  # nothing here varies over devices that should not, nor the other way round
-        )(count, mapped, *same)
+        return map_replicas(f, count, mapped, *same, mesh=self.mesh, at_once=self.at_once)
 
     @property
     def trials(self) -> Trials:
@@ -226,6 +206,38 @@ class Program:
             )
 
         return self._map(one, count, (params, replicas), first, last, data)
+
+
+def map_replicas(
+    f: Callable[..., Any], count: Int[Array, ""], mapped: tuple[Any, ...], *same: Any, mesh: Mesh, at_once: int
+) -> Any:
+    """Map f over the leading axis of ``mapped``, on all devices; each call gets ``same`` unchanged.
+
+    Args:
+        f: called with one row of each of ``mapped``, and ``same``.
+        count: rows from this one on are padding, and their results are meaningless.
+        mapped: pytrees of arrays, shared out over the devices.
+        *same: pytrees of arrays.
+        mesh: the devices, along one axis, ``AXIS``.
+        at_once: number of rows that run side by side on a device; the rest follow in groups.
+    """
+
+    def local(count: Int[Array, ""], mapped: tuple[Any, ...], *same: Any) -> Any:
+        rows = len(jax.tree.leaves(mapped)[0])
+        if at_once == 1:
+            mine = jnp.clip(count - lax.axis_index(AXIS) * rows, 0, rows)
+            return _one_by_one(lambda each: f(*each, *same), mapped, mine)
+        if at_once >= rows:
+            return jax.vmap(lambda *each: f(*each, *same))(*mapped)
+        return _in_batches(lambda each: f(*each, *same), mapped, at_once)
+
+    return jax.shard_map(
+        local,
+        mesh=mesh,
+        in_specs=(P(), P(AXIS), *(P() for _ in same)),
+        out_specs=P(AXIS),
+        check_vma=False,  # nothing here varies over devices that should not, nor the other way round
+    )(count, mapped, *same)
 
 
 def _one_by_one(f: Callable[[Any], Any], mapped: Any, count: Int[Array, ""]) -> Any:

@@ -150,8 +150,19 @@ def compiler_options(precision: str) -> dict[str, Any]:
     Args:
         precision: as in ``Recipe``.
     """
+    return _known(_COMPILER_OPTIONS.get((jax.default_backend(), precision == "bfloat16"), {}))
+
+
+@cache
+def quick_to_compile() -> dict[str, Any]:
+    """XLA options, for ``jax.jit``, for programs that take longer to compile than they will ever run."""
+    return _known({"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else {})
+
+
+def _known(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that this backend's compiler knows."""
     known = {}
-    for name, value in _COMPILER_OPTIONS.get((jax.default_backend(), precision == "bfloat16"), {}).items():
+    for name, value in options.items():
         try:
             jax.jit(jnp.negative).lower(np.float32(0)).compile({name: value})
         except jax.errors.JaxRuntimeError:
@@ -166,7 +177,11 @@ def live_features(features: np.ndarray) -> tuple[int, ...]:
 
 
 def minibatches(
-    key: PRNGKeyArray, epoch: Int[Array, ""] | int, examples: int, batch_size: int
+    key: PRNGKeyArray,
+    epoch: Int[Array, ""] | int,
+    examples: int,
+    batch_size: int,
+    count: Int[Array, ""] | None = None,
 ) -> Int[Array, "steps B"]:
     """Indices of an epoch's minibatches: every example once, in an order drawn for this epoch.
 
@@ -175,6 +190,8 @@ def minibatches(
         epoch: number of the epoch, from 0.
         examples: N, how many there are.
         batch_size: B; a larger one than N means N.
+        count: how many of them are examples; the others are padding and come last. The order of the examples is what
+            it would be without padding. None for all.
 
     Returns:
         ``[⌈N / B⌉, B]``; places past the end in the last row hold N, which is not an example.
@@ -185,7 +202,10 @@ def minibatches(
     # Random numbers, sorted once. Of 55,000 of 32 bits two are equal in every third epoch, and that pair then keeps its
     # order; jax.random.permutation mends that by sorting again, which takes twice as long, for nothing anybody sees.
     with drawing():
-        order = _argsort(jax.random.bits(key, (examples,), jnp.uint32)).astype(jnp.int32)
+        bits = jax.random.bits(key, (examples,), jnp.uint32)
+    if count is not None:
+        bits = jnp.where(jnp.arange(examples, dtype=count.dtype) < count, bits, jnp.uint32(2**32 - 1))
+    order = _argsort(bits).astype(jnp.int32)
     return jnp.pad(order, (0, steps * batch_size - examples), constant_values=examples).reshape(steps, batch_size)
 
 
@@ -238,6 +258,20 @@ def relabelling(key: PRNGKeyArray, examples: int, rows: int, classes: int, dtype
     return Relabelling(*(jnp.pad(x, (0, rows - examples), constant_values=2) for x in (drawn, label)))
 
 
+class Subset(NamedTuple):
+    """Examples chosen from the data to train on.
+
+    Attributes:
+        rows: of the data; minibatches hold places in this array.
+        size: how many of these rows, from the first, are examples; the others are padding.
+        weights: what the loss of each example counts; None for 1.
+    """
+
+    rows: Int[Array, "N"]
+    size: Int[Array, ""]
+    weights: Float[Array, "N"] | None = None
+
+
 @dataclass(frozen=True)
 class Trials:
     """The trials that see the same minibatches, as training knows them: their model, and how each is trained.
@@ -258,6 +292,8 @@ class Trials:
         forms: how the backend's compiler wants it.
         products: from parameters and examples to the products of first layers that ``logits`` may be given, by
             optimizer; None if it takes none.
+        squares: from parameters to Σ W² of each trial's weights. Where it is given, the penalty ½ λ Σ W² is on the sum
+            of the losses of a minibatch, and not on their mean, as scikit-learn's is; the losses reported include it.
     """
 
     shapes: tuple[Trial, ...]
@@ -272,6 +308,7 @@ class Trials:
     examples: int
     forms: Forms = CPU
     products: Callable[[Any, Float[Array, "B C"]], dict[str, Array]] | None = None
+    squares: Callable[[Any], Float[Array, "T"]] | None = None
 
     @property
     def loss(self) -> Loss:
@@ -347,6 +384,7 @@ def train_minibatches(
     batches: Int[Array, "steps B"],
     first: Int[Array, ""] | int,
     data: DeviceData,
+    subset: Subset | None = None,
 ) -> tuple[State, Means]:
     """Train all trials of one replica on minibatches, one after another.
 
@@ -361,11 +399,15 @@ def train_minibatches(
         batches: rows of ``data``; ``trials.examples`` or more for a place without an example.
         first: number of the first step among all of training.
         data: on the device.
+        subset: the examples that ``batches`` are places of; None for the first rows of ``data``, each of weight 1.
 
     Returns:
-        The new state, and loss and hit averaged by example over the minibatches as they were trained.
+        The new state, and loss and hit averaged by example over the minibatches as they were trained. With weights the
+        loss of a minibatch is their weighted mean.
     """
     examples, task, loss_of = trials.examples, trials.task, trials.loss
+    present_below = examples if subset is None else subset.size
+    weights = None if subset is None else subset.weights
     dtype = jnp.result_type(*jax.tree.leaves(state.params))
     steps = first + jnp.arange(len(batches), dtype=jnp.int32)
     forms, recipe = trials.forms, trials.recipe
@@ -380,6 +422,11 @@ def train_minibatches(
     factor = factors(schedules, numbers, steps, total) if changing else jnp.zeros((len(batches), 0), dtype)
     relabelling, dropout_key = trials.relabelling(key, numbers, data), jax.random.fold_in(key, DROPOUT)
     fused = trials.products if fuses(forms, recipe, numbers, state.params) else None
+    penalized = trials.squares is not None and "l2" in numbers
+
+    def weights_of(batch: Int[Array, "*steps B"]) -> Float[Array, "*steps B"]:
+        present = (batch < present_below).astype(dtype)
+        return present if weights is None else present * weights[jnp.minimum(batch, examples - 1)]
 
     def objective(
         params: Any,
@@ -387,6 +434,7 @@ def train_minibatches(
         x: Array,
         y: Array,
         weight: Float[Array, "B"],
+        size: Float[Array, ""],
         number: Int[Array, ""],
         ahead: Ahead | None,
     ) -> tuple[Array, Means]:
@@ -399,9 +447,17 @@ def train_minibatches(
         present = jnp.broadcast_to(weight > 0, out.shape[:-1])
         loss = jnp.where(present, loss_of(out, y, numbers.get("label_smoothing")), 0)
         hit = jnp.where(present, task.hit(out, y), 0)
+        if weights is not None:
+            loss = loss * weight
         sums = Means(loss.sum(axis=1), hit.sum(axis=1))
-        count = weight.sum() if ahead is None else ahead.examples
-        return jnp.sum(sums.loss / count), Means(loss, hit) if forms.sums_last else sums
+        mean = jnp.sum(sums.loss / size)
+        if weights is not None or penalized:
+            reported = loss * (jnp.sum(weight > 0).astype(dtype) / size)
+            if trials.squares is not None and penalized:
+                penalty = numbers["l2"] * trials.squares(params) / (2 * size)
+                reported = reported + jnp.where(present, penalty[:, None], 0)
+            loss, sums = reported, sums._replace(loss=reported.sum(axis=1))
+        return mean, Means(loss, hit) if forms.sums_last else sums
 
     def minibatch(rows: Int[Array, "B"]) -> Float[Array, "B C"]:
         if forms.whole_rows:
@@ -412,18 +468,26 @@ def train_minibatches(
         x = scale_features(taken, dtype)
         return x if fused is None else lax.optimization_barrier(x)  # or XLA would write it twice: before scaling, after
 
-    def numbers_now(name: str, factor: Float[Array, "T"], params: Any) -> dict[str, Any]:
+    def numbers_now(name: str, factor: Float[Array, "T"], params: Any, size: Float[Array, ""]) -> dict[str, Any]:
+        now = rows_of[name]
+        if penalized:
+            now = now | {"l2": jax.tree.map(lambda each: each / size, now["l2"])}
         if not changing:
-            return rows_of[name]
+            return now
         by_row = trials.by_row(factor, params)[name]
-        return rows_of[name] | {"learning_rate": jax.tree.map(jnp.multiply, rows_of[name]["learning_rate"], by_row)}
+        return now | {"learning_rate": jax.tree.map(jnp.multiply, now["learning_rate"], by_row)}
 
     Given = tuple[Int[Array, "B"], Int[Array, ""], Float[Array, "_"], Ahead | None]
 
     def step(carry: tuple[State, Means], given: Given) -> tuple[tuple[State, Means], None]:
         ((params, opt_state), sums), (batch, number, factor, ahead) = carry, given
-        weight = (batch < examples).astype(dtype)
+        weight = weights_of(batch)
+        size = weight.sum() if ahead is None else ahead.examples
+        if weights is not None:
+            size = jnp.where(size > 0, size, 1)  # where all weights are 0 there is no loss, and no gradient
         rows = jnp.minimum(batch, examples - 1)
+        if subset is not None:
+            rows = subset.rows[rows]
         x, y = minibatch(rows), data.targets[rows]
         if relabelling is not None:
             y = relabelling.of(rows, y, numbers["label_noise"])
@@ -432,10 +496,10 @@ def train_minibatches(
             with jax.default_matmul_precision("highest"):
                 products = {FUSED: fused(params, x)[FUSED]}
         slopes = jax.grad(objective, argnums=(0, 1), has_aux=True)
-        (gradients, cotangents), new = slopes(params, products, x, y, weight, number, ahead)
+        (gradients, cotangents), new = slopes(params, products, x, y, weight, size, number, ahead)
         stepped = {}
         for name in params:
-            mine = numbers_now(name, factor, params)
+            mine = numbers_now(name, factor, params, size)
             optimizer, corrections = trials.optimizer(name, mine), None if ahead is None else ahead.corrections[name]
             with jax.numpy_dtype_promotion("standard"):  # optax raises its decays to the power of an integer
                 updates, after = optimizer.update(
@@ -458,13 +522,13 @@ def train_minibatches(
         corrections = {
             name: corrections_ahead(recipe, each, len(batches), dtype) for name, each in state.opt_state.items()
         }
-        ahead = Ahead(jnp.sum(batches < examples, axis=1).astype(dtype), corrections)
+        ahead = Ahead(weights_of(batches).sum(axis=1), corrections)
     (state, sums), _ = lax.scan(step, (state, Means(zero, zero)), (batches, steps, factor, ahead))
     if forms.ahead:
         state = state._replace(opt_state=counted(state.opt_state, len(batches)))
     if forms.sums_last:
         sums = jax.tree.map(lambda each: each.sum(axis=1), sums)
-    count = jnp.sum(batches < examples).astype(dtype)
+    count = jnp.sum(batches < present_below if weights is None else weights_of(batches) > 0).astype(dtype)
     return state, jax.tree.map(lambda total: total / count, sums)
 
 
