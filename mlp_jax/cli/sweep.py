@@ -76,6 +76,9 @@ class Sweep(TrainingOptions):
     asked for at once; options that are not given are its own, and those that are name all values that are wanted."""
     in_place: bool = False
     """With --extend: write to that run's own directory, once everything is trained."""
+    keep_state: bool = False
+    """Keep what training can go on from, in state.npz (for Adam twice the size of the parameters), so that --extend RUN
+    with more --epochs need not train from the beginning. A run that is extended goes on keeping it."""
     until_decided: bool = False
     """Add seeds (twice as many in all each time) to the widths whose order is not settled, until the smallest that is
     enough is also the smallest that cannot be excluded, or --most-seeds is reached. Intervals allow for every look."""
@@ -178,6 +181,7 @@ def run(options: Sweep) -> int:
     looks = _looks(options)
     with contextlib.nullcontext(out) if out is not None else place(options, "sweep") as out:
         how: dict[str, Any] = {"resume": options.resume is not None, "extension": extension}
+        how["keep_state"] = options.keep_state
         result, _ = train_run(options, grid, out, console, **how, looks=looks, figures=not looks)
     if not distributed.leads():
         return 0
@@ -289,7 +293,7 @@ def _asked_extension(options: Sweep, path: Path) -> Extension:
     ours: dict[str, Any] = {"precision": options.precision, "report_every": options.report_every, **of_recipe(options)}
     recipe = replace(recipe_of(run.config), **ours)
     grid = grid_of(run.config).changed(lambda _: wanted)
-    return extension_of(run, grid, recipe, **how)
+    return extension_of(run, grid, recipe, keep_state=options.keep_state, **how)
 
 
 def _check_as_begun(options: Sweep, out: Path) -> None:
@@ -326,6 +330,7 @@ def _plan(options: Sweep, grid: Grid, extension: Extension | None) -> int:
     """Say what the sweep would take."""
     dataset = load_dataset(options.dataset, transpose=options.transpose)
     asked = options.asked if extension is None else extension.how
+    asked.pop("keep_state", None)
     options.make_devices(grid, dataset, asked["recipe"])
     found = forecast(grid, dataset, **asked, memory=options.memory_bytes)
     if not distributed.leads():

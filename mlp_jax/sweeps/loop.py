@@ -495,7 +495,8 @@ def saved_shapes(program: Program, saved: Saved, rows: int) -> tuple[Any, dict[s
 def treedefs(program: Program, mesh_size: int) -> tuple[Any, Any, Any]:
     """The structures of a program's parameters, trained and frozen, and of its optimizer state."""
     state, replicas = program.shapes(mesh_size)
-    return tuple(map(jax.tree.structure, (state.params, replicas.frozen, state.opt_state)))
+    params, frozen, opt_state = map(jax.tree.structure, (state.params, replicas.frozen, state.opt_state))
+    return params, frozen, opt_state
 
 
 def _scalar(parts: Parts, value: int) -> tuple[jax.Array, ...]:
