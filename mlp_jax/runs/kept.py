@@ -61,7 +61,7 @@ def read_states(run: Path, trials: Mapping[int, Trial], use_bias: bool) -> dict[
     """
     found = {}
     names = _by_number(run / STATE, trials)
-    wanted = {number: [dict(layer) for layer in _symbols(trial, use_bias)] for number, trial in trials.items()}
+    wanted = {number: _symbols(trial, use_bias) for number, trial in trials.items()}
     states = read_npz(run / STATE, [name for each in names.values() for name in each])
     weights = read_npz(
         run / "parameters.npz",
