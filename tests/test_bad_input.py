@@ -247,7 +247,6 @@ OUT = [
         (["compare", "full"], "1 runs are named: expected 2 to 26, as in mlp-jax compare A B"),
         (["compare", "full", "full/../full"], "full is named 2 times: expected each run once"),
         (["compare", "nowhere", "full"], "nowhere is no directory: expected one that mlp-jax sweep wrote"),
-        (["report", "full", "--against", "nowhere"], "nowhere is no directory: expected one that mlp-jax sweep wrote"),
         (["report", "full", "--against", "full/../full"], "expected another run than the one that is reported"),
         (["compare", "full", "empty", "--format", "pdf"], "--format is 'pdf': expected png or svg .mlp-jax compare"),
         (["sweep", *SHORT, "--checkpoint-every", "0", "--out", "new"], f"checkpoint_every is 0: {WHOLE} 1 to"),

@@ -24,7 +24,7 @@ FOUR = Grid(GRID.values("hidden_units"), GRID.values("activation"), GRID.values(
 def made(tmp_path_factory):
     path = tmp_path_factory.mktemp("made")
     save_dataset(make_dataset(), path / "small.npz")
-    return make_run(make_dataset(), str(path / "small.npz"), path / "run", GRID, EPOCHS)
+    return make_run(make_dataset(), str(path / "small.npz"), path / "run", GRID, EPOCHS, keep_state=True)
 
 
 @pytest.fixture

@@ -234,6 +234,10 @@ def test_a_report_holds_a_run_against_another(made, tmp_path, capsys, other):
         assert all(" ".join(row) in words for row in table.rows)
     (compared,) = [image for image in page.all("img") if image["alt"].startswith("Lines: validation")]
     assert compared["src"].startswith("data:image/")
+    out.unlink()
+    assert cli.main(["report", str(made / "tanh"), "--against", "nowhere", "--out", str(out)]) == 2
+    assert "nowhere is no directory: expected one that mlp-jax sweep wrote" in capsys.readouterr().err
+    assert not out.exists()
 
 
 def test_fewer_than_two_runs_are_refused(made):

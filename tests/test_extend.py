@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from conftest import make_dataset, make_run, save_dataset
 
-from mlp_jax import Grid, InputError, Recipe, SweepStopped, SweepWarning, Trial, cli, runs
+from mlp_jax import Dataset, Grid, InputError, Recipe, SweepStopped, SweepWarning, Trial, cli, runs
 from mlp_jax.answers.report import rerun
+from mlp_jax.cli._signals import Stop
 from mlp_jax.runs import running
 from mlp_jax.runs.directory import read_run, write_json, write_manifest
 from mlp_jax.runs.verify import verify
@@ -125,7 +126,8 @@ def test_other_epochs_and_batches_are_other_trials(made, tmp_path, capsys):
     out = tmp_path / "grown"
     arguments = ["--epochs", "3", "5", "--batch-size", "32", "16", "--hidden-units", "0", "--out", str(out)]
     assert cli.main(["sweep", "--extend", str(made / "two"), *arguments]) == 0
-    assert "those of 5 epochs from the beginning" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "2 of them, of 5 epochs, from the beginning, as no state was kept to go on from (--keep-state)" in said
     run = read_run(out)
     found = {
         (m, int(epochs), int(batch))
@@ -161,6 +163,180 @@ def test_a_trial_that_diverged_stays_as_it_was(tmp_path):
     grown = read_run(tmp_path / "out")
     assert (grown.trials["diverged"] > 0).tolist() == [False, True, True]
     assert_taken_over(content(run), content(tmp_path / "out"))
+
+
+# Going on from a state that was kept
+
+SHAPES = {
+    "adam": Grid((0, 4, (3, 2)), ("relu",), (1e-2, 3e-2), seeds=2),
+    "rules": Grid((3,), ("tanh",), (1e-2,), 2, dropouts=(0, 0.5), clips=(0, 0.1), l2s=(1e-3,), warmup_steps=(4,)),
+    "optimizers": Grid(
+        (3, 5), ("relu",), (1e-2,), seeds=1, optimizers=("nesterov", "lion", "adamw"), schedules=("rsqrt",)
+    ),
+    "momentum": Grid((3,), ("relu",), (1e-2,), seeds=2, optimizers=("sgd",), momenta=(0.0, 0.9), batch_sizes=(16, 32)),
+    "noise": Grid((4,), ("relu",), (1e-2, 1e30), seeds=2, label_noises=(0.2,), init_scales=(0.5,)),
+}
+
+
+def longer(grid):
+    """The grid as its trials are told apart by their epochs."""
+    return grid.changed(lambda _: {"budgets": (5,)})
+
+
+def assert_goes_on(grid, dataset, tmp_path, **options):
+    """Trained for 3 epochs and for 2 more: to the bit what 5 epochs are."""
+    base = make_run(dataset, "elsewhere.npz", tmp_path / "base", grid, epochs=3, keep_state=True, **options)
+    more = runs.extend(base, grid, dataset, tmp_path / "more", recipe=Recipe(epochs=5, batch_size=32))
+    whole = make_run(dataset, "elsewhere.npz", tmp_path / "whole", longer(grid), epochs=5, keep_state=True, **options)
+    by_trial = [content(path) for path in (more.path, whole)]
+    batch = {trial: trial._replace(batch_size=0) for trial in grid.trials if not trial.batch_size}
+    for ours, theirs in zip(*by_trial, strict=True):
+        mine = {(trial, name): value for (trial, name), value in ours.items() if trial.epochs == 5}
+        assert {name for _, name in mine} == {name for _, name in theirs}
+        assert mine == {(trial, name): value for (trial, name), value in theirs.items()}, batch
+    ours, theirs = more.outcomes, read_run(whole).outcomes
+    rows = [Grid.from_axes(more.config).trials.index(trial) for trial in longer(grid).trials]
+    for split, hits in theirs.hits.items():
+        np.testing.assert_array_equal(ours.hits[split][rows], hits)
+    with np.load(more.path / "state.npz") as mine, np.load(whole / "state.npz") as there:
+        for name in there.files:
+            number, _, rest = name.partition("/")
+            np.testing.assert_array_equal(mine[f"{rows[int(number)]}/{rest}"], there[name], err_msg=name)
+    assert {each.verdict for each in verify(more.path) if each.part != "scores"} == {"sound"}
+    return more.path
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[] if name in ("adam", "momentum") else [pytest.mark.slow]) for name in SHAPES],
+)
+def test_more_epochs_go_on_from_the_state_that_was_kept(name, tmp_path):
+    assert_goes_on(SHAPES[name], make_dataset(), tmp_path)
+
+
+@pytest.mark.parametrize("layout", [pytest.param("packed", marks=pytest.mark.slow), "vmap"])
+def test_values_of_one_feature_go_on_in_any_layout(layout, tmp_path):
+    x = np.linspace(0, 1, 27)[:, None]
+    y = np.sin(5 * x)
+    rows = [slice(0, 9), slice(9, 18), slice(18, 27)]
+    dataset = Dataset.from_arrays(
+        x[rows[0]], y[rows[0]], x[rows[1]], y[rows[1]], x_validation=x[rows[2]], y_validation=y[rows[2]],
+        task="regression",
+    )  # fmt: skip
+    assert_goes_on(Grid((1, 3), ("tanh",), (1e-2,), seeds=[4]), dataset, tmp_path, layout=layout)
+
+
+def test_a_run_that_went_on_goes_on_again_with_more_seeds(tmp_path):
+    dataset, grid = make_dataset(), Grid((0, 4), ("relu",), (1e-2,), seeds=2)
+    path = make_run(dataset, "elsewhere.npz", tmp_path / "run", grid, epochs=2, keep_state=True)
+    runs.extend(path, grid, dataset, path, recipe=Recipe(epochs=4, batch_size=32))
+    more = Grid(*AXES, seeds=3)
+    asked = []
+    runs.extend(path, more, dataset, path, recipe=Recipe(epochs=6, batch_size=32), on_epoch=asked.append)
+    # Only 2 epochs of 4 trials are trained, and 6 of 2.
+    run = read_run(path)
+    assert sorted({(int(e), int(s)) for e, s in zip(run.trials["epochs"], run.trials["seed"], strict=True)}) == [
+        *((e, s) for e in (2, 4) for s in (0, 1)),
+        *((6, s) for s in (0, 1, 2)),
+    ]
+    seen = [each.epoch for each in asked]
+    assert seen == [1, 2, 3, 4, 5, 6, 5, 6]
+    whole = make_run(dataset, "elsewhere.npz", tmp_path / "whole", more, epochs=6)
+    rows = run.trials["epochs"] == 6
+    for name in ("test_loss", "validation_loss", "train_loss"):
+        np.testing.assert_allclose(run.trials[name][rows], read_run(whole).trials[name], rtol=1e-5)
+    assert {each.verdict for each in verify(path) if each.part != "scores"} == {"sound"}
+
+
+def test_what_depends_on_the_number_of_epochs_is_trained_anew_and_it_says_so(made, tmp_path, capsys):
+    data = ["--dataset", str(made / "small.npz"), "--batch-size", "32", "--hidden-units", "3", "--seeds", "1"]
+    out = tmp_path / "base"
+    asked = ["--schedule", "cosine", "--keep-state", "--epochs", "2", "--out", str(out)]
+    assert cli.main(["sweep", *data, *asked]) == 0
+    assert "state.npz, to go on from with --extend and more --epochs: 0.0 MiB" in capsys.readouterr().out
+    assert_sound(out)
+    more = tmp_path / "more"
+    assert cli.main(["sweep", "--extend", str(out), "--epochs", "4", "--out", str(more)]) == 0
+    said = capsys.readouterr().out
+    assert "1 of them, of 4 epochs, from the beginning, as the schedule cosine depends on the number of epochs" in said
+    whole = tmp_path / "whole"
+    assert cli.main(["sweep", *data, "--schedule", "cosine", "--epochs", "4", "--out", str(whole)]) == 0
+    capsys.readouterr()
+    rows = read_run(more).trials["epochs"] == 4
+    assert read_run(more).trials["test_loss"][rows].tolist() == read_run(whole).trials["test_loss"].tolist()
+    assert "--keep-state" in rerun(read_run(out).config)
+
+
+def test_a_run_begins_to_keep_states_where_it_is_extended(made, two, tmp_path, capsys):
+    assert cli.main(["sweep", "--extend", str(two), "--in-place", "--seeds", "3", "--keep-state"]) == 0
+    assert_sound(two)
+    capsys.readouterr()
+    assert (
+        cli.main(["sweep", "--extend", str(two), "--seeds", "3", "--epochs", "5", "--out", str(tmp_path / "out")]) == 0
+    )
+    said = capsys.readouterr().out
+    assert "2 of them, of 5 epochs, going on from epoch 3" in said
+    assert "4 of them, of 5 epochs, from the beginning, as no state was kept" in said
+    assert_sound(tmp_path / "out")
+
+
+def test_going_on_is_interrupted_and_goes_on(made, tmp_path):
+    dataset, grid = make_dataset(), SHAPES["adam"]
+    base = make_run(dataset, str(made / "small.npz"), tmp_path / "base", grid, keep_state=True)
+    whole = runs.extend(base, grid, dataset, tmp_path / "whole", recipe=Recipe(epochs=6, batch_size=32))
+    asked = iter((False, True))
+    again = {"recipe": Recipe(epochs=6, batch_size=32), "checkpoint_every": 1}
+    with pytest.raises(SweepStopped):
+        runs.extend(base, grid, dataset, tmp_path / "out", **again, stop=lambda: next(asked))
+    found = {each.part: each for each in verify(tmp_path / "out")}
+    assert {each.verdict for each in found.values()} == {"sound"}
+    assert "epoch 4 of 6" in found["checkpoints"].message + found["checkpoints/states/0"].message
+    assert cli.main(["sweep", "--resume", str(tmp_path / "out")]) == 0
+    assert content(tmp_path / "out") == content(whole.path)
+    assert not (tmp_path / "out" / "extension").exists()
+
+
+def test_a_kept_state_that_is_damaged_is_refused(tmp_path):
+    dataset, grid = make_dataset(), Grid(*AXES, seeds=1)
+    base = make_run(dataset, "elsewhere.npz", tmp_path / "base", grid, keep_state=True)
+    path, recipe = base / "state.npz", Recipe(epochs=5, batch_size=32)
+    with np.load(path) as arrays:
+        kept = dict(arrays)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-30] + b"x" + whole[-29:])
+    with pytest.raises(InputError, match=r"state\.npz .*SHA-256"):
+        runs.extend(base, grid, dataset, tmp_path / "out", recipe=recipe)
+    for broken, message in (
+        (
+            {name: array for name, array in kept.items() if name != "1/curves/train_loss"},
+            "holds no 1/curves/train_loss",
+        ),
+        ({"a": np.zeros(1)}, "not the states of a run's trials"),
+    ):
+        np.savez(path, **broken)
+        write_manifest(base)
+        with pytest.raises(InputError, match=message):
+            runs.extend(base, grid, dataset, tmp_path / "out", recipe=recipe)
+    path.unlink()
+    with pytest.raises(InputError, match=r"state\.npz is not there"):
+        runs.extend(base, grid, dataset, tmp_path / "out", recipe=recipe)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_is_resumed_keeping_what_it_was_begun_to_keep(made, tmp_path, monkeypatch, capsys):
+    out, asked = tmp_path / "run", iter((False, True))
+    what = ["--dataset", str(made / "small.npz"), "--hidden-units", "3", "--seeds", "1", "--epochs", "3"]
+    with monkeypatch.context() as patched:
+        patched.setattr(Stop, "__call__", lambda self: next(asked, True))
+        assert cli.main(["sweep", *what, "--keep-state", "--checkpoint-every", "1", "--out", str(out)]) == 143
+    assert not (out / "state.npz").exists()
+    assert cli.main(["sweep", "--resume", str(out), "--no-keep-state"]) == 2
+    assert "cannot be resumed as another sweep: keep_state was True and is now False" in capsys.readouterr().err
+    assert cli.main(["sweep", "--resume", str(out)]) == 0
+    assert_sound(out)
+    assert (out / "state.npz").is_file()
+    with pytest.raises(InputError, match="keep_state is 1: expected True or False"):
+        make_run(make_dataset(), "elsewhere.npz", tmp_path / "no", keep_state=1)
 
 
 # Refusals

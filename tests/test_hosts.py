@@ -133,6 +133,27 @@ def test_one_of_two_processes_dies_and_two_or_one_go_on(data, tmp_path, capsys):
             np.testing.assert_allclose(table[name], scores, rtol=1e-6)
 
 
+@pytest.mark.slow
+def test_two_processes_add_seeds_until_it_is_decided(data, tmp_path, capsys):
+    asked = ["--dataset", data, "--hidden-units", 1, 3, "--learning-rates", 0.1, "--epochs", 4, "--batch-size", 32]
+    asked += ["--seeds", 2, "--until-decided", "--most-seeds", 8]
+    run, alone = tmp_path / "run", tmp_path / "alone"
+    with processes(2, *asked, "--out", run) as started:
+        said = [process.communicate(timeout=4 * DEADLINE) for process in started]
+        assert [process.returncode for process in started] == [0, 0], said
+    assert "Seeds by width" in said[0][0]
+    assert said[1][0] == ""
+    with processes(2, "--resume", run) as started:  # there is nothing left to decide
+        again = [process.communicate(timeout=DEADLINE) for process in started]
+        assert [process.returncode for process in started] == [0, 0], again
+    assert main(["sweep", *map(str, asked), "--out", str(alone), "--no-cache"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == said[0][0].splitlines()[-1]
+    ours, theirs = read_run(run).trials, read_run(alone).trials
+    assert ours["seed"].tolist() == theirs["seed"].tolist()
+    assert len(ours["seed"]) > 4
+    np.testing.assert_allclose(ours["test_loss"], theirs["test_loss"], rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("arguments", "wrong"),
     [

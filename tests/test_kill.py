@@ -234,6 +234,38 @@ def test_an_extension_is_killed_at_each_kind_of_moment(place, in_place):
         assert_as_if_nothing_happened(place, run, "grown")
 
 
+def begin_until_decided(place: Path, run: str) -> subprocess.Popen[str]:
+    asked = ["--dataset", "small.npz", "--hidden-units", "1", "3", "--learning-rates", "0.1", "--epochs", "6"]
+    asked += ["--seeds", "2", "--until-decided", "--most-seeds", "8", "--batch-size", "16", "--checkpoint-every", "1"]
+    return start(place, *asked, "--out", run)
+
+
+def resume_until_decided(place: Path, run: str) -> subprocess.Popen[str]:
+    return start(place, "--resume", run, "--checkpoint-every", "1")
+
+
+def adding_seeds(run: Path) -> bool:
+    return (run / "extension" / "lacking.json").exists()
+
+
+def writing_added_results(run: Path) -> bool:
+    return adding_seeds(run) and writing_results(run)
+
+
+@pytest.mark.slow
+def test_seeds_that_are_added_until_it_is_decided_are_killed_at_any_time(place):
+    done = finish(begin_until_decided(place, "decided"))
+    assert done.returncode == 0, done.stderr
+    assert "Seeds by width: 1: 8" in done.stdout  # three looks
+    chance = random.Random(int(os.environ.get("KILL_SEED", "0")))
+    kinds = (*MOMENTS, adding_seeds, writing_added_results, removing_what_was)
+    moments = [delayed(kind, chance.uniform(0, 0.05)) for kind in kinds]
+    moments += [after(chance.uniform(1, 12)) for _ in range(8)]
+    chance.shuffle(moments)
+    how = {"begin": begin_until_decided, "resume": resume_until_decided, "like": "decided"}
+    kill_again_and_again(place, "decided-killed", moments, **how)
+
+
 @pytest.mark.slow
 def test_killed_a_hundred_times(place):
     """At moments of all kinds, a little after them, and at any time."""

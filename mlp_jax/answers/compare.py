@@ -23,7 +23,16 @@ from mlp_jax.runs.tables import REPEATS, Criterion, Table, criterion, of_trials,
 from mlp_jax.sweeps.outcomes import SPLITS, Outcomes
 from mlp_jax.training.axes import AXES, OF_RECIPE
 
-_ELSEWHERE = ("dataset", "dataset_path", "most_rows", "grids", "class_names", "feature_dtype", "image_form")
+_ELSEWHERE = (
+    "dataset",
+    "dataset_path",
+    "keep_state",
+    "most_rows",
+    "grids",
+    "class_names",
+    "feature_dtype",
+    "image_form",
+)
 """Of a configuration, what says where data are, or how it was shared out, or what else has said."""
 _OF_DATA = ("dataset_name", "dataset_digest", "transpose", "examples", "task", "score_name")
 """What is the same if the data are."""

@@ -58,13 +58,15 @@ def rerun(config: Mapping[str, Any]) -> str:
     parts += ["--epochs", str(recipe.epochs), "--batch-size", str(recipe.batch_size)]
     parts += ["--layout", str(config["layout"]), "--dtype", str(config["dtype"]), "--precision", recipe.precision]
     parts += [] if config["use_bias"] else ["--no-use-bias"]
+    parts += ["--keep-state"] if config.get("keep_state") else []
     return ("JAX_ENABLE_X64=1 " if config["dtype"] == "float64" else "") + shlex.join(parts)
 
 
 def _rerun_python(config: Mapping[str, Any], recipe: Recipe) -> str:
     transpose = "" if config.get("transpose") is None else f", transpose={config['transpose']}"
     grid = " + ".join(map(_grid_python, config.get("grids", [config])))
-    rest = ", ".join(f"{name}={config[name]!r}" for name in ("layout", "use_bias", "dtype"))
+    names = ("layout", "use_bias", "dtype", *(("keep_state",) if config.get("keep_state") else ()))
+    rest = ", ".join(f"{name}={config[name]!r}" for name in names)
     return (
         "import mlp_jax\n\n"
         f"dataset = mlp_jax.load_dataset({config['dataset']!r}{transpose})\n"

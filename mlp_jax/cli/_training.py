@@ -42,10 +42,12 @@ from mlp_jax.runs.directory import (
 from mlp_jax.runs.extending import begun as begun_extension
 from mlp_jax.runs.extending import check_data, configs
 from mlp_jax.runs.extension import Extension, write_extended
+from mlp_jax.runs.kept import STATE
 from mlp_jax.runs.progress import ProgressFile
 from mlp_jax.runs.running import new_run, own_place, results, resume_from, resumed_run
 from mlp_jax.runs.tables import best_trial, history_table, trials_table
 from mlp_jax.sweeps.grid import Grid
+from mlp_jax.sweeps.plan import gibibytes
 from mlp_jax.sweeps.record import Progress
 from mlp_jax.sweeps.sweep import Setup, SweepResult, check_dtype, device_a_core, make_setup, sweep
 from mlp_jax.tasks import get_task
@@ -125,6 +127,7 @@ def train_run(
     resume: bool = False,
     extension: Extension | None = None,
     looks: Sequence[int] = (),
+    keep_state: bool = False,
     figures: bool = True,
 ) -> tuple[SweepResult, Dataset]:
     """Train a grid, showing its progress on the console, and write its run directory.
@@ -137,6 +140,7 @@ def train_run(
         resume: whether the run directory is there, and training goes on from what it holds.
         extension: that has those trials to be added to a run, which ``out`` is to hold as well.
         looks: seeds at each look at the results, if these are to say when there are enough.
+        keep_state: whether to keep what training can go on from; a run that was begun so keeps it in any case.
         figures: whether to draw them.
 
     Raises:
@@ -148,7 +152,11 @@ def train_run(
     begun = read_wanted(out) if resume else None
     before = begun if extension is None else extension.config
     dataset, place = _dataset(options, before, out if extension is None else extension.base)
-    asked = options.asked if extension is None else extension.how
+    asked, further = options.asked if extension is None else extension.how, {}
+    if extension is None and (keep_state or (begun or {}).get("keep_state", False)):
+        asked |= {"keep_state": True}
+    if extension is not None and (beginnings := extension.beginnings) is not None:
+        further = {"beginnings": beginnings}
     recipe: Recipe = asked["recipe"]
     options.make_devices(grid, dataset, recipe)
     beginning: Callable[[], contextlib.AbstractContextManager[None]]
@@ -197,6 +205,7 @@ def train_run(
                 asked,
                 display,
                 **saved,
+                **further,
                 memory=options.memory_bytes,
                 checkpoint_every=options.checkpoint_every,
                 stop=stop,
@@ -297,6 +306,9 @@ def place(options: TrainingOptions, command: str) -> Iterator[Path]:
 def print_written(console: Console, out: Path) -> None:
     """Say where the run is, and what can be done with it."""
     console.print(f"Written to {out}/", highlight=False, soft_wrap=True)
+    if (out / STATE).is_file():
+        size = gibibytes((out / STATE).stat().st_size)
+        console.print(f"{STATE}, to go on from with --extend and more --epochs: {size}", highlight=False)
     run = shlex.quote(str(out))
     console.print(f"Next: mlp-jax analyse {run}, or report, evaluate, predict", highlight=False, soft_wrap=True)
 

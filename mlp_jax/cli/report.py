@@ -40,6 +40,7 @@ def run(options: Report) -> int:
     run = read_run(options.run)
     out = options.out or run.path / "report.html"
     check_file(out, ".html", ".htm")
+    other = None if options.against is None else read_run(options.against)
     from mlp_jax.answers import plots
 
     notes: list[str] = []
@@ -47,7 +48,7 @@ def run(options: Report) -> int:
     for note in notes:
         print(f"mlp-jax: {note}", file=sys.stderr)
     analysis = analyse(run.trials, run.history, run.config, run.timing, run.outcomes)
-    against = "" if options.against is None else _compared(run, options.against)
+    against = "" if other is None else _compared(run, other)
     text = page(run.config, run.environment, analysis, plots.run_figures(**arguments), notes, against)
     with written_whole(out) as file:
         file.write(text.encode())
@@ -55,10 +56,10 @@ def run(options: Report) -> int:
     return 0
 
 
-def _compared(run: Run, other: Path) -> str:
+def _compared(run: Run, other: Run) -> str:
     """The section that holds a run against another one."""
     from mlp_jax.answers import plots
 
-    sides = [side_of("A", read_run(other)), side_of("B", run)]
+    sides = [side_of("A", other), side_of("B", run)]
     found = compare(sides)
-    return comparison_section(found, {"A": str(other), "B": "this run"}, plots.comparison_figures(sides, found))
+    return comparison_section(found, {"A": str(other.path), "B": "this run"}, plots.comparison_figures(sides, found))

@@ -75,6 +75,9 @@ class Sweep(TrainingOptions):
     asked for at once; options that are not given are its own, and those that are name all values that are wanted."""
     in_place: bool = False
     """With --extend: write to that run's own directory, once everything is trained."""
+    keep_state: bool = False
+    """Keep what training can go on from, in state.npz (for Adam twice the size of the parameters), so that --extend RUN
+    with more --epochs need not train from the beginning. A run that is extended goes on keeping it."""
     until_decided: bool = False
     """Add seeds (twice as many in all each time) to the widths whose order is not settled, until the smallest that is
     enough is also the smallest that cannot be excluded, or --most-seeds is reached. Intervals allow for every look."""
@@ -131,7 +134,7 @@ def run(options: Sweep) -> int:
     """Run the command; returns the exit code."""
     console = console_for(stderr=options.json)
     extension: Extension | None = None
-    out = options.resume
+    out, finished = options.resume, False
     if options.extend is not None:
         extension = _asked_extension(options, options.extend)
         grid = extension.lacking
@@ -146,9 +149,8 @@ def run(options: Sweep) -> int:
         if is_extending(out):
             extension = pending(out)
         grid = extension.lacking if extension is not None else grid_of(read_config(out))
-        if is_finished(out) and extension is None and "looks" in read_config(out):
-            return _until_decided(options, out, console)
-        if is_finished(out) and extension is None:
+        finished = is_finished(out) and extension is None
+        if finished and "looks" not in read_config(out):
             run = _resume_finished(out, console)
             if options.json:
                 found = analyse(run.trials, run.history, run.config, outcomes=run.outcomes)
@@ -167,16 +169,19 @@ def run(options: Sweep) -> int:
         raise InputError("coordinator, process count or process id without distributed: expected --distributed as well")
     if options.plan:
         return _plan(options, grid, extension)
+    if finished and out is not None:
+        return _until_decided(options, out, console)
     if extension is not None:
         console.print(f"{extension}", highlight=False, soft_wrap=True)
     looks = _looks(options)
     with contextlib.nullcontext(out) if out is not None else place(options, "sweep") as out:
         how: dict[str, Any] = {"resume": options.resume is not None, "extension": extension}
+        how["keep_state"] = options.keep_state
         result, _ = train_run(options, grid, out, console, **how, looks=looks, figures=not looks)
-    if not distributed.leads():
-        return 0
     if "looks" in read_config(out):
         return _until_decided(options, out, console)
+    if not distributed.leads():
+        return 0
     if extension is not None:
         run = read_run(out)
         analysis = analyse(run.trials, run.history, run.config, outcomes=run.outcomes)
@@ -213,8 +218,6 @@ def _check_together(options: Sweep) -> None:
         raise InputError(f"out is {options.out}: expected none, as {options.resume} is resumed where it is")
     if options.until_decided and (options.extend, options.resume) != (None, None):
         raise InputError("until decided with extend or resume: expected a new sweep (one that was begun so resumes so)")
-    if options.until_decided and options.distributed:
-        raise InputError("until decided with distributed: expected one process")
     if options.until_decided != (options.most_seeds is not None):
         raise InputError("until decided and most seeds are given apart: expected --until-decided --most-seeds N")
     if options.most_seeds is not None:
@@ -235,11 +238,17 @@ def _looks(options: Sweep) -> tuple[int, ...]:
 
 
 def _until_decided(options: Sweep, out: Path, console: Console) -> int:
-    """Add seeds to a finished run as long as its results ask for more, and say what was found."""
+    """Add seeds to a finished run as long as its results ask for more, and say what was found.
+
+    With several processes, all read the run that one of them writes, and come to the same decision.
+    """
     while True:
-        tidy_finished(out)
+        distributed.wait_for_all("written")
+        if distributed.leads():
+            tidy_finished(out)
         run = sound_run(out)
         more = undecided(run.trials, run.history, run.outcomes, run.config["looks"])
+        distributed.wait_for_all("read")
         if not more.widths or more.seeds is None:
             break
         console.print(f"{more}", highlight=False, soft_wrap=True)
@@ -248,6 +257,8 @@ def _until_decided(options: Sweep, out: Path, console: Console) -> int:
         grid = Grid.of([trial for row in more.rows for trial in (trials[row]._replace(seed=seed) for seed in seeds)])
         extension = extension_of(run, grid)
         train_run(options, extension.lacking, out, console, extension=extension, figures=False)
+    if not distributed.leads():
+        return 0
     draw_lacking(out, **figure_arguments(run, lambda note: warnings.warn(note, SweepWarning, stacklevel=2)))
     analysis = analyse(run.trials, run.history, run.config, outcomes=run.outcomes)
     _say(options, analysis, run.config, run.environment, out, console)
@@ -283,7 +294,7 @@ def _asked_extension(options: Sweep, path: Path) -> Extension:
     ours: dict[str, Any] = {"precision": options.precision, "report_every": options.report_every, **of_recipe(options)}
     recipe = replace(recipe_of(run.config), **ours)
     grid = grid_of(run.config).changed(lambda _: wanted)
-    return extension_of(run, grid, recipe, **how)
+    return extension_of(run, grid, recipe, keep_state=options.keep_state, **how)
 
 
 def _check_as_begun(options: Sweep, out: Path) -> None:
@@ -320,6 +331,7 @@ def _plan(options: Sweep, grid: Grid, extension: Extension | None) -> int:
     """Say what the sweep would take."""
     dataset = load_dataset(options.dataset, transpose=options.transpose)
     asked = options.asked if extension is None else extension.how
+    asked.pop("keep_state", None)
     options.make_devices(grid, dataset, asked["recipe"])
     found = forecast(grid, dataset, **asked, memory=options.memory_bytes)
     if not distributed.leads():

@@ -8,6 +8,7 @@ parameters.npz    TRIAL/A, TRIAL/c1, TRIAL/B, TRIAL/c2 of every trial; TRIAL/A2 
 outcomes.npz      how each trial does on each example of validation and test (``mlp_jax.sweeps.outcomes``):
                   validation, test: bits [trials, ⌈N / 8⌉], 1 for right, or squared errors [trials, N];
                   validation_guess, test_guess: the same for the trivial guess; validation_variance, test_variance
+state.npz         what training can go on from, if that is kept (``mlp_jax.runs.kept``)
 manifest.json     size and SHA-256 of these; written last
 extension/        while trials are added to a run: what they are added to (``mlp_jax.runs.extension``)
 timing.csv        seconds an epoch by width, if ``mlp-jax time`` measured them
@@ -43,6 +44,7 @@ from mlp_jax.files import is_partial, written_whole
 from mlp_jax.machine.backend import require_jax
 from mlp_jax.networks.layers import layers_of
 from mlp_jax.networks.models import Model, model_from_weights
+from mlp_jax.runs.kept import STATE, kept_arrays
 from mlp_jax.runs.tables import (
     CURVES,
     KEYS,
@@ -66,8 +68,10 @@ from mlp_jax.training.axes import AXES, RULE
 from mlp_jax.training.recipe import Recipe
 
 OUTCOMES = "outcomes.npz"
-FILES = ("config.json", "environment.json", "trials.csv", "history.csv", "parameters.npz", OUTCOMES)
-"""The files of a finished run; a run of an earlier version has no ``OUTCOMES``."""
+FILES = ("config.json", "environment.json", "trials.csv", "history.csv", "parameters.npz", OUTCOMES, STATE)
+"""The files of a finished run."""
+NOT_ALWAYS = (OUTCOMES, STATE)
+"""Those that a run of an earlier version, and one that keeps no state, does not have."""
 MANIFEST = "manifest.json"
 LOCK = ".lock"
 """Lock file of a run directory, held by the process that writes."""
@@ -253,6 +257,7 @@ def sweep_config(setup: Setup, dataset: str, dataset_path: str | None = None) ->
         "use_bias": setup.use_bias,
         "dtype": setup.dtype,
         **({"search": asdict(setup.search)} if setup.search is not None else {}),
+        **({"keep_state": True} if setup.keep_state else {}),
     }
 
 
@@ -325,12 +330,14 @@ def write_run(result: SweepResult, directory: Path, dataset: str, dataset_path: 
     write_csv(directory / "history.csv", history_table(result))
     _write_parameters(directory / "parameters.npz", result)
     write_outcomes(directory / OUTCOMES, result.outcomes)
+    if result.keep_state:
+        _write_npz(directory / STATE, kept_arrays(result))
     write_manifest(directory)
 
 
 def write_manifest(directory: Path) -> None:
     """Record size and SHA-256 of each file of a run, which marks it as finished."""
-    files = {name: _describe(directory / name) for name in FILES}
+    files = {name: _describe(directory / name) for name in FILES if name != STATE or (directory / STATE).exists()}
     write_json(directory / MANIFEST, {"files": files})
 
 
@@ -524,6 +531,8 @@ def _checked_config(config: dict[str, Any], path: Path) -> dict[str, Any]:
         raise DataError(f"{path}: looks is {shown(looks)}: expected numbers of seeds")
     if not isinstance(searched := config.get("search"), dict | None):
         raise DataError(f"{path}: search is {shown(searched)}: expected its settings")
+    if not isinstance(kept := config.get("keep_state", False), bool):
+        raise DataError(f"{path}: keep_state is {shown(kept)}: expected true or false")
     if not isinstance(transpose := config.get("transpose"), bool | None):
         raise DataError(f"{path}: transpose is {shown(transpose)}: expected true, false or null")
     return config

@@ -23,13 +23,15 @@ def extend(
     out: str | os.PathLike[str],
     *,
     recipe: Recipe | None = None,
+    keep_state: bool = False,
     **how: Any,
 ) -> Run:
     """Train the trials of a grid that a finished run lacks, and write a run of all, as if it had been one sweep.
 
     What the run has is verified first and then taken over byte for byte. Its figures are not drawn
     (``mlp_jax.plots.run_figures``). A call that was interrupted is repeated as it was to go on from the last
-    checkpoint.
+    checkpoint. Trials that are lacking for their epochs alone go on from the state of the run's, if it keeps that
+    (``keep_state``) and their learning rate does not depend on how long training is.
 
     Args:
         run: directory of the run.
@@ -37,6 +39,7 @@ def extend(
         dataset: what it was trained on; None to load it by its name.
         out: directory to write, a new or empty one; the run's own to extend it in place.
         recipe: of the trials that are wanted: the run's (None), or one with other epochs or another batch size.
+        keep_state: whether the run is to hold the state of what is trained, even if it holds none yet.
         **how: ``memory``, ``devices``, ``checkpoint_every``, ``stop``, ``on_epoch`` and the like, as ``sweep`` takes
             them.
 
@@ -54,11 +57,12 @@ def extend(
         ("dataset", dataset, Dataset | None, "an mlp_jax.Dataset, or None"),
         ("out", out, str | os.PathLike, "the path of a directory"),
         ("recipe", recipe, Recipe | None, "an mlp_jax.Recipe, or None"),
+        ("keep_state", keep_state, bool, "True or False"),
     ):
         instance(argument, value, kind, expected)
     path, place = Path(run), Path(out)
     resumed = is_extending(place)
-    extension = pending(place) if resumed else extension_of(sound_run(path), grid, recipe)
+    extension = pending(place) if resumed else extension_of(sound_run(path), grid, recipe, keep_state=keep_state)
     if resumed and not set(grid.trials) <= {*extension.grid.trials}:
         raise InputError(f"{place} is being extended by other trials: finish that with mlp-jax sweep --resume {place}")
     base = read_run(extension.base)
@@ -67,7 +71,7 @@ def extend(
     wanted, lacking = configs(extension, dataset, base.config["dataset"], base.config.get("dataset_path"))
     with resumed_run(place) if resumed else begun(extension, place, wanted, lacking):
         saved: dict[str, Any] = {**resume_from(place)} if resumed else {"checkpoints": place / CHECKPOINTS}
-        result = sweep(extension.lacking, dataset, **extension.how, **saved, **how)
+        result = sweep(extension.lacking, dataset, **extension.how, beginnings=extension.beginnings, **saved, **how)
         with results(place) as directory:
             write_extended(result, directory, extension, read_wanted(place))
     return read_run(place)

@@ -34,14 +34,17 @@ from mlp_jax.runs.directory import (
     write_outcomes,
     write_run,
 )
+from mlp_jax.runs.kept import STATE, kept_trials, read_states
 from mlp_jax.runs.tables import LAYERS, VARIANT, axes_table, reports_table
 from mlp_jax.runs.verify import verify_files
 from mlp_jax.sweeps.blocks import arrange
 from mlp_jax.sweeps.grid import Grid
 from mlp_jax.sweeps.outcomes import SPLITS, Outcomes
+from mlp_jax.sweeps.repacking import Beginnings
 from mlp_jax.sweeps.sweep import SweepResult
-from mlp_jax.training.axes import AXES, OF_RECIPE
+from mlp_jax.training.axes import AXES, OF_RECIPE, Trial
 from mlp_jax.training.recipe import Recipe
+from mlp_jax.training.schedules import SCHEDULES
 
 _ADDED = "added"
 _SAME = ("use_bias", "dtype", "layout")
@@ -57,12 +60,14 @@ class Extension:
         config: of the run.
         grid: all trials, those of the run and those that are added.
         recipe: of all of them; trials that differ in epochs or batch size have their own.
+        keep_state: whether what training can go on from is kept of those that are trained, too.
     """
 
     base: Path
     config: Mapping[str, Any]
     grid: Grid
     recipe: Recipe
+    keep_state: bool
 
     @cached_property
     def taken(self) -> Grid:
@@ -77,29 +82,87 @@ class Extension:
     @property
     def how(self) -> dict[str, Any]:
         """How to train them, as ``sweep`` takes it."""
-        return {"recipe": self.recipe, **{name: self.config[name] for name in _SAME}}
+        return {
+            "recipe": self.recipe,
+            **{name: self.config[name] for name in _SAME},
+            **({"keep_state": True} if self.keep_state else {}),
+        }
 
-    def __str__(self) -> str:
-        more, there = len(self.lacking.trials), len(self.taken.trials)
-        said = f"{there} trials are taken over, {more} are trained"
-        epochs = {name: {t.epochs or self.recipe.epochs for t in g.trials} for name, g in self._both.items()}
-        if epochs["lacking"] - epochs["taken"]:
-            listed = " and ".join(map(str, sorted(epochs["lacking"] - epochs["taken"])))
-            said += f"; those of {listed} epochs from the beginning, as a run keeps no state to go on from"
-        return said
+    @cached_property
+    def _shorter(self) -> tuple[tuple[int, ...], ...]:
+        """Of each trial that is lacking, numbers of the run's that differ from it in having fewer epochs, most first.
+
+        Those whose learning rate depends on how long training is are none.
+        """
+        alike: dict[Trial, list[tuple[int, int]]] = {}
+        for number, trial in enumerate(self.taken.trials):
+            alike.setdefault(trial._replace(epochs=0), []).append((self._epochs(trial), number))
+        return tuple(
+            tuple(
+                number
+                for epochs, number in sorted(alike.get(trial._replace(epochs=0), []), reverse=True)
+                if epochs < self._epochs(trial)
+            )
+            for trial in self.lacking.trials
+        )
+
+    @cached_property
+    def goes_on_from(self) -> tuple[int | None, ...]:
+        """Of each trial that is lacking, the number of the run's trial whose kept state it goes on from, if any."""
+        kept = kept_trials(self.base)
+        return tuple(
+            None if SCHEDULES[trial.schedule].of_total else next((each for each in shorter if each in kept), None)
+            for trial, shorter in zip(self.lacking.trials, self._shorter, strict=True)
+        )
+
+    def _epochs(self, trial: Trial) -> int:
+        return trial.epochs or self.recipe.epochs
 
     @property
-    def _both(self) -> dict[str, Grid]:
-        return {"taken": self.taken, "lacking": self.lacking}
+    def beginnings(self) -> Beginnings | None:
+        """What trials that are lacking go on from; None if all are trained from the beginning.
+
+        Raises:
+            DataError: what the run has kept is damaged.
+        """
+        sources = self.goes_on_from
+        wanted = {number: self.taken.trials[number] for number in sources if number is not None}
+        if not wanted:
+            return None
+        states = read_states(self.base, wanted, self.config["use_bias"])
+        return Beginnings(
+            tuple(0 if number is None else self._epochs(self.taken.trials[number]) for number in sources),
+            lambda place: states[sources[place] or 0],
+        )
+
+    def __str__(self) -> str:
+        said = [f"{len(self.taken.trials)} trials are taken over, {len(self.lacking.trials)} are trained"]
+        by_reason: dict[str, list[Trial]] = {}
+        for trial, shorter, source in zip(self.lacking.trials, self._shorter, self.goes_on_from, strict=True):
+            if source is not None:
+                reason = f"going on from epoch {self._epochs(self.taken.trials[source])}"
+            elif SCHEDULES[trial.schedule].of_total:
+                reason = f"from the beginning, as the schedule {trial.schedule} depends on the number of epochs"
+            else:
+                reason = "from the beginning, as no state was kept to go on from (--keep-state)"
+            if shorter:
+                by_reason.setdefault(reason, []).append(trial)
+        for reason, trials in by_reason.items():
+            epochs = " and ".join(map(str, sorted({*map(self._epochs, trials)})))
+            said.append(f"{len(trials)} of them, of {epochs} epochs, {reason}")
+        return "; ".join(said)
 
 
-def extension_of(run: Run, grid: Grid, recipe: Recipe | None = None, **how: Any) -> Extension:
+def extension_of(
+    run: Run, grid: Grid, recipe: Recipe | None = None, *, keep_state: bool = False, **how: Any
+) -> Extension:
     """What is to be added to a run so that it has the trials of a grid too.
 
     Args:
         run: finished; ``sound_run`` reads one.
         grid: the trials that are wanted, besides those that it has.
         recipe: of these: the run's, but perhaps for epochs and batch size; None for the run's.
+        keep_state: whether the state of what is trained is kept, even if the run keeps none.
         **how: ``use_bias``, ``dtype``, ``layout``, if they are known.
 
     Raises:
@@ -120,7 +183,8 @@ def extension_of(run: Run, grid: Grid, recipe: Recipe | None = None, **how: Any)
     alone = {name: both.values(name)[0] for name in OF_RECIPE if len(both.values(name)) == 1}
     everything = {name: max(both.values(name)) for name in OF_RECIPE}
     whole = both.changed(lambda _: {AXES[name].plural: (0,) for name in alone})
-    found = Extension(run.path, run.config, whole, replace(ours, **everything))
+    keep_state = keep_state or run.config.get("keep_state", False)
+    found = Extension(run.path, run.config, whole, replace(ours, **everything), keep_state)
     if set(found.grid.trials) <= set(found.taken.trials):
         raise InputError(f"{run.path} has all of these trials already: ask for others, such as more --seeds")
     return found
@@ -178,7 +242,7 @@ def sound_run(path: Path) -> Run:
 def pending(path: Path) -> Extension:
     """The extension that was begun in a run directory (``is_extending``); raises DataError if it is damaged."""
     run, wanted = read_run(path / EXTENSION), read_wanted(path)
-    return Extension(run.path, run.config, grid_of(wanted), recipe_of(wanted))
+    return Extension(run.path, run.config, grid_of(wanted), recipe_of(wanted), wanted.get("keep_state", False))
 
 
 # One run of two
@@ -213,7 +277,9 @@ def write_extended(result: SweepResult, directory: Path, extension: Extension, c
     order = [
         place for block in arrange(trials, config["most_rows"]) for replica in block.places for place in sorted(replica)
     ]
-    _merge_parameters([run.path / "parameters.npz" for run in runs], directory / "parameters.npz", places, order)
+    _merge_arrays([run.path / "parameters.npz" for run in runs], directory / "parameters.npz", places, order)
+    if extension.keep_state:
+        _merge_arrays([run.path / STATE for run in runs], directory / STATE, places, order)
     write_outcomes(directory / OUTCOMES, _merged_outcomes([run.outcomes for run in runs], places))
     shutil.rmtree(added)
 
@@ -245,20 +311,22 @@ def _column_by_column(rows: Sequence[_Rows], places: Sequence[tuple[int, int]]) 
     return {name: [row[name] for which, number in places for row in rows[which][number]] for name in names}
 
 
-def _merge_parameters(
-    sources: Sequence[Path], path: Path, places: Sequence[tuple[int, int]], order: Sequence[int]
-) -> None:
-    """Copy the arrays of every trial, byte for byte."""
+def _merge_arrays(sources: Sequence[Path], path: Path, places: Sequence[tuple[int, int]], order: Sequence[int]) -> None:
+    """Copy the arrays of every trial, byte for byte; a run that kept no state has none."""
     with contextlib.ExitStack() as stack:
-        archives = [stack.enter_context(zipfile.ZipFile(source)) for source in sources]
+        archives = {
+            which: stack.enter_context(zipfile.ZipFile(source))
+            for which, source in enumerate(sources)
+            if source.name != STATE or source.exists()
+        }
         whole = stack.enter_context(zipfile.ZipFile(stack.enter_context(written_whole(path)), "w"))
         names: list[dict[int, list[str]]] = [{}, {}]
-        for which, archive in enumerate(archives):
+        for which, archive in archives.items():
             for name in archive.namelist():
                 names[which].setdefault(int(name.partition("/")[0]), []).append(name)
         for trial in order:
             which, number = places[trial]
-            for name in names[which][number]:
+            for name in names[which].get(number, ()):
                 symbol = name.partition("/")[2]
                 with archives[which].open(name) as member, new_member(whole, f"{trial}/{symbol}") as stream:
                     shutil.copyfileobj(member, stream)

@@ -39,6 +39,7 @@ from mlp_jax.runs.directory import (
     write_json,
     write_manifest,
 )
+from mlp_jax.runs.kept import STATE
 from mlp_jax.runs.progress import PROGRESS
 
 _RESULTS = ".results"
@@ -148,6 +149,8 @@ def _begin_extension(path: Path, source: Path, wanted: Mapping[str, Any], lackin
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     for name in (*FILES, MANIFEST):
+        if name == STATE and not (source / name).exists():
+            continue
         try:
             (partial / name).hardlink_to((source / name).resolve())  # files of a run are replaced, and never altered
         except OSError:

@@ -29,6 +29,7 @@ from mlp_jax.runs.directory import (
     CHECKPOINTS,
     FILES,
     MANIFEST,
+    NOT_ALWAYS,
     OUTCOMES,
     Run,
     dataset_of,
@@ -40,7 +41,7 @@ from mlp_jax.runs.directory import (
     recipe_of,
 )
 from mlp_jax.runs.tables import SCORES, STOPPED, Table, axes_table, reports_table
-from mlp_jax.sweeps.blocks import Block, arrange
+from mlp_jax.sweeps.blocks import Block, arrange, arrange_begun
 from mlp_jax.sweeps.checkpoints import Checkpoints, DamagedError
 from mlp_jax.sweeps.grid import Grid
 from mlp_jax.sweeps.halving import Ladder, judged, search_of
@@ -162,7 +163,7 @@ def _files(path: Path) -> Iterator[Finding]:
     except DataError as error:
         yield Finding(MANIFEST, "wrong", str(error))
         return
-    if not isinstance(listed, dict) or not set(FILES) - {OUTCOMES} <= set(listed) <= set(FILES):
+    if not isinstance(listed, dict) or not set(FILES) - {*NOT_ALWAYS} <= set(listed) <= set(FILES):
         yield Finding(MANIFEST, "wrong", f"lists {shown(listed)}: expected {', '.join(FILES)}")
         return
     for name in FILES:
@@ -599,11 +600,11 @@ def _unfinished(path: Path, name: str | None) -> list[Finding]:
 
 
 class _Saving(NamedTuple):
-    """What is saved in a directory of checkpoints: its name in the run, what it holds, trained from which epoch on."""
+    """What is saved in a directory of checkpoints: its name in the run, what it holds, each from which epoch on."""
 
     label: str
     blocks: tuple[Block, ...]
-    since: int
+    since: tuple[int, ...]
 
 
 def _saved_parts(path: Path, asked: _Asked) -> list[Path]:
@@ -614,18 +615,23 @@ def _saved_parts(path: Path, asked: _Asked) -> list[Path]:
     return [part for part in parts if (part / "sweep.json").is_file()]
 
 
-def _saved_blocks(part: Path, asked: _Asked, config: Mapping[str, Any]) -> tuple[tuple[Block, ...], int]:
-    """What is trained there, and from which epoch on; raises DataError if that makes no sense."""
+def _saved_blocks(part: Path, asked: _Asked, config: Mapping[str, Any]) -> tuple[tuple[Block, ...], tuple[int, ...]]:
+    """What is trained there, and each from which epoch on; raises DataError if that makes no sense."""
     trials, most_rows = asked.grid.trials, config.get("most_rows")
-    if asked.ladder is None:
-        return arrange(trials, most_rows), 0
     saved = read_json(part / "sweep.json")
+    if asked.ladder is None:
+        begun = saved.get("begun", [0] * len(trials))
+        if not isinstance(begun, list) or len(begun) != len(trials) or set(map(type, begun)) != {int}:
+            raise DataError(f"{part / 'sweep.json'}: begun is {shown(begun)}: expected the epochs of each trial")
+        pairs = arrange_begun(trials, most_rows, begun)
+        return tuple(block for block, _ in pairs), tuple(since for _, since in pairs)
     rung, places = saved.get("rung", 0), saved.get("trials", list(range(len(trials))))
     named = f"rung-{rung}" if rung else CHECKPOINTS
     known = isinstance(places, list) and set(map(type, places)) == {int} and set(places) <= set(range(len(trials)))
     if part.name != named or not known:
         raise DataError(f"{part / 'sweep.json'}: not what a search of these trials saved there")
-    return arrange(trials, most_rows, places), asked.ladder.epochs[rung - 1] if rung else 0
+    blocks, since = arrange(trials, most_rows, places), asked.ladder.epochs[rung - 1] if rung else 0
+    return blocks, (since,) * len(blocks)
 
 
 def _checkpoints(
@@ -655,7 +661,9 @@ def _checkpoints(
         place = f"{label}/states/{step}"
         try:
             saved = saver.notes(step)
-            block = next(each for each in blocks if saved.first < each.first + each.replicas)
+            block, began = next(
+                pair for pair in zip(blocks, since, strict=True) if saved.first < pair[0].first + pair[0].replicas
+            )
             if setup is not None and dataset is not None:
                 program = make_program(setup, block, dataset)
                 rows = math.ceil(saved.count / program.mesh.size) * program.mesh.size
@@ -666,7 +674,7 @@ def _checkpoints(
             continue
         recipe = recipe_of_trial(asked.recipe, block.order)
         span = (
-            f"epoch {since + saved.epoch * recipe.report_every} of {recipe.epochs}, "
+            f"epoch {began + saved.epoch * recipe.report_every} of {recipe.epochs}, "
             f"replicas {saved.first} to {saved.first + saved.count - 1} of {replicas}"
         )
         if setup is None:
@@ -674,7 +682,7 @@ def _checkpoints(
         else:
             yield Finding(place, "sound", span)
         if not going_on and done.isdisjoint(range(saved.first, saved.first + saved.count)):
-            going_on = f"resuming continues from {place}, epoch {since + saved.epoch * recipe.report_every}"
+            going_on = f"resuming continues from {place}, epoch {began + saved.epoch * recipe.report_every}"
     last = asked.ladder is None or saver.directory.name == f"rung-{len(asked.ladder.epochs) - 1}"
     finished_here = "resuming writes the results" if last else "resuming continues with the next rung"
     rest = finished_here if len(done) == replicas else "resuming starts the replicas that are not finished"

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -83,6 +83,27 @@ def arrange(
     for (_, shapes), rows in blocks.items():
         found.append(Block(first, shapes, tuple(rows), tuple(trials), named))
         first += len(rows)
+    return tuple(found)
+
+
+def arrange_begun(
+    trials: Sequence[Trial], most_rows: int | None, epochs: Sequence[int]
+) -> tuple[tuple[Block, int], ...]:
+    """The same where trials have been trained before: blocks of trials that have been so for equally many epochs.
+
+    Args:
+        trials: of the grid.
+        most_rows: as for ``arrange``.
+        epochs: of each trial, how many it has been trained.
+
+    Returns:
+        Blocks, and how many epochs their trials have been trained.
+    """
+    found: list[tuple[Block, int]] = []
+    for begun in sorted(set(epochs)):
+        places = None if set(epochs) == {begun} else [place for place, each in enumerate(epochs) if each == begun]
+        first = sum(block.replicas for block, _ in found)
+        found += [(replace(block, first=first + block.first), begun) for block in arrange(trials, most_rows, places)]
     return tuple(found)
 
 

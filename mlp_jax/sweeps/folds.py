@@ -21,8 +21,10 @@ from mlp_jax.datasets.dataset import Split
 from mlp_jax.machine.compilation import run_compiled
 from mlp_jax.machine.forms import forms_of
 from mlp_jax.networks.keys import root_key
-from mlp_jax.networks.layouts import Layout, Parameters, Params, Problem, make_layout
+from mlp_jax.networks.layouts import Layout, Params, make_layout
 from mlp_jax.networks.models import parameter_key, scale_features
+from mlp_jax.networks.packing import Parameters
+from mlp_jax.networks.problem import Problem
 from mlp_jax.sweeps.program import AXIS, map_replicas
 from mlp_jax.tasks import Task
 from mlp_jax.training.axes import Trial, numbers_of, shape_of

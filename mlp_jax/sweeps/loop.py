@@ -35,7 +35,8 @@ class Stage:
         plan: how they are distributed.
         host: the examples, in the form that these programs take (``stack_splits``).
         rounds: to train, numbered from the beginning of training.
-        begin: state of replicas before these rounds, given their numbers in the block; None for the initial state.
+        begin: state of replicas before these rounds, and their parameters that are not trained, given their numbers in
+            the block; None for the initial state.
         keep_state: whether to keep the optimizer state of finished replicas.
     """
 
@@ -44,7 +45,7 @@ class Stage:
     plan: Plan
     host: tuple[np.ndarray, np.ndarray]
     rounds: range
-    begin: Callable[[np.ndarray], State] | None = None
+    begin: Callable[[np.ndarray], tuple[State, Params]] | None = None
     keep_state: bool = False
 
     @property
@@ -366,7 +367,7 @@ class Loop:
         parts, recipe, first = stage.parts, stage.parts.whole.recipe, stage.block.first + chunk.start
         jax.block_until_ready(data)
         begun = time.perf_counter()
-        run = parts.compile(rows, data)
+        run = parts.compile(rows, data, begins=stage.begin is None)
         if len(chunk) > parts.mesh_size and run.bytes > stage.plan.memory:
             raise _TooLargeError
         compiled = time.perf_counter()
@@ -374,11 +375,12 @@ class Loop:
         places = np.minimum(np.arange(chunk.start, chunk.start + rows), chunk.stop - 1)
         numbers = {name: values[places] for name, values in stage.block.numbers.items()}
         seeds, init_seeds = stage.block.seeds[:, places]
-        states, replicas = parts.init(run, seeds, init_seeds, numbers)
+        if stage.begin is None:
+            states, replicas = parts.init(run, seeds, init_seeds, numbers)
+        else:
+            states, replicas = parts.go_on(*stage.begin(places), seeds, numbers)
         if begin is not None:
             states = begin.states
-        elif stage.begin is not None:
-            states = parts.place_state(stage.begin(places))
         jax.block_until_ready(states)
         self._prepare += time.perf_counter() - compiled
         self._compile += compiled - begun
@@ -496,7 +498,8 @@ def saved_shapes(program: Program, saved: Saved, rows: int) -> tuple[Any, dict[s
 def treedefs(program: Program, mesh_size: int) -> tuple[Any, Any, Any]:
     """The structures of a program's parameters, trained and frozen, and of its optimizer state."""
     state, replicas = program.shapes(mesh_size)
-    return tuple(map(jax.tree.structure, (state.params, replicas.frozen, state.opt_state)))
+    params, frozen, opt_state = map(jax.tree.structure, (state.params, replicas.frozen, state.opt_state))
+    return params, frozen, opt_state
 
 
 def _scalar(parts: Parts, value: int) -> tuple[jax.Array, ...]:

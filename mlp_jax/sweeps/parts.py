@@ -13,6 +13,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from mlp_jax.machine.distributed import cores, to_host
+from mlp_jax.networks.keys import root_key
 from mlp_jax.networks.layouts import Layout, Params
 from mlp_jax.networks.packing import Arrays
 from mlp_jax.sweeps.program import AXIS, Compiled, EpochMeans, Program, Replicas, jitted
@@ -83,7 +84,7 @@ def _balanced(rows: Sequence[int], count: int) -> tuple[tuple[int, ...], ...]:
 class Runs(NamedTuple):
     """The compiled functions of a sweep: ``init`` for all trials together, the others for each part.
 
-    Arguments and results of the latter have one value per part.
+    Arguments and results of the latter have one value per part. ``begin`` is None where states are given.
     """
 
     begin: Any
@@ -152,12 +153,13 @@ class Parts:
         """The examples on every device."""
         return tuple(map(DeviceData, self.put(features), self.put(targets)))
 
-    def compile(self, replicas: int, data: Sequence[DeviceData]) -> Runs:
+    def compile(self, replicas: int, data: Sequence[DeviceData], *, begins: bool = True) -> Runs:
         """Compile everything for that many replicas; traced programs are compiled while the others are traced.
 
         Args:
             replicas: number, a multiple of ``mesh_size``.
             data: each part's data.
+            begins: whether replicas begin with initial weights (``init``), or go on from a state (``go_on``).
         """
         whole, *jits = kept((self.whole, *self.programs), replicas, str(data[0].features.dtype))
         with ThreadPoolExecutor(cores()) as pool:
@@ -167,12 +169,13 @@ class Parts:
                 for jit, (scalar, state, constant), mine in zip(jits, arguments, data, strict=True)
             ]
             # The initial state by the program of all trials: each part's would take as long again to compile.
-            begin = pool.submit(whole.init.lower(*self.whole.asked(replicas)).compile)
+            begin = pool.submit(whole.init.lower(*self.whole.asked(replicas)).compile) if begins else None
             score = [
                 pool.submit(jit.evaluate.lower(scalar, state.params, constant, scalar, scalar, mine).compile)
                 for jit, (scalar, state, constant), mine in zip(jits, arguments, data, strict=True)
             ]
-        return Runs(begin.result(), tuple(each.result() for each in train), tuple(each.result() for each in score))
+        first = None if begin is None else begin.result()
+        return Runs(first, tuple(each.result() for each in train), tuple(each.result() for each in score))
 
     def init(
         self, runs: Runs, seeds: np.ndarray, init_seeds: np.ndarray, numbers: Mapping[str, np.ndarray]
@@ -185,17 +188,37 @@ class Parts:
             init_seeds: of its initial weights, likewise.
             numbers: of its trials as they were given to the layout, ``[R, T]``.
         """
+        asked = (put(np.asarray(each, np.uint32), self.whole.shared_out) for each in (seeds, init_seeds))
+        state, replicas = runs.begin(*asked, self._by_slot(numbers))
+        return self.split_state(state), self._constants(replicas)
+
+    def go_on(
+        self, state: State, frozen: Params, seeds: np.ndarray, numbers: Mapping[str, np.ndarray]
+    ) -> tuple[tuple[State, ...], tuple[Replicas, ...]]:
+        """The same for replicas that go on from a state of all trials, which is on the host.
+
+        Args:
+            state: of the replicas.
+            frozen: their parameters that are not trained.
+            seeds: as for ``init``.
+            numbers: likewise.
+        """
+        place = self.whole.shared_out
+        state, frozen = jax.tree.map(lambda leaf: put(leaf, place), (state, frozen))
+        key = jax.jit(jax.vmap(root_key), out_shardings=place)(put(np.asarray(seeds, np.uint32), place))
+        return self.split_state(state), self._constants(Replicas(frozen, key, self._by_slot(numbers)))
+
+    def _by_slot(self, numbers: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
         whole = self.whole
         by_slot = {name: each[:, list(whole.layout.order)].astype(whole.dtype) for name, each in numbers.items()}
-        state, replicas = runs.begin(
-            *(put(np.asarray(each, np.uint32), whole.shared_out) for each in (seeds, init_seeds)),
-            {name: put(each, whole.shared_out) for name, each in by_slot.items()},
-        )
-        constants = [
+        return {name: put(each, whole.shared_out) for name, each in by_slot.items()}
+
+    def _constants(self, replicas: Replicas) -> tuple[Replicas, ...]:
+        """What distinguishes replicas, for each part."""
+        return tuple(
             Replicas(frozen, self._place(replicas.key, program), self._numbers(replicas.numbers, slots, program))
             for frozen, program, slots in zip(self.split(replicas.frozen), self.programs, self.slots, strict=True)
-        ]
-        return self.split_state(state), tuple(constants)
+        )
 
     def _place(self, tree: Any, program: Program) -> Any:
         return tree if len(self.programs) == 1 else jax.device_put(tree, program.shared_out)
@@ -285,12 +308,6 @@ class Parts:
                 own[name] = jax.tree.unflatten(treedef, mine)
             parts.append(State(params, jax.device_put(own, program.shared_out)))
         return tuple(parts)
-
-    def place_state(self, state: State) -> tuple[State, ...]:
-        """The state of all trials, from the host, on the devices of each part."""
-        if len(self.programs) == 1:
-            state = jax.tree.map(lambda leaf: put(leaf, self.whole.shared_out), state)
-        return self.split_state(state)
 
 
 @lru_cache(maxsize=KEPT_SWEEPS)

@@ -1,6 +1,6 @@
 """What a sweep has recorded so far: learning curves, final scores, results by example."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -135,6 +135,12 @@ class Record:
         """Add the curves ``[trials, rounds]`` of all trials of the grid before this record's rounds."""
         for key, values in curves.items():
             self.curves[key][:, :, : self._since] = values[self.trials, : self._since]
+
+    def take_curves(self, curves: Callable[[int], Mapping[str, np.ndarray]]) -> None:
+        """The same, from the curves ``[rounds]`` of each trial by its number in the grid."""
+        for where, place in np.ndenumerate(self.trials):
+            for key, values in curves(int(place)).items():
+                self.curves[key][where][: self._since] = values
 
     def latest(self) -> dict[str, np.ndarray]:
         """The latest loss and score of each trial, and whether it has diverged as far as is known."""

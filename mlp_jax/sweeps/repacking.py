@@ -7,6 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import Int
 
+from mlp_jax.networks.layouts import Params
 from mlp_jax.networks.packing import Parameters
 from mlp_jax.sweeps.loop import Piece, Stage, TrialState
 from mlp_jax.sweeps.parts import moments
@@ -46,8 +47,10 @@ class Repacker:
         return piece.state(arrays, replica, slot)
 
 
-def repacked(program: Program, places: Int[np.ndarray, "R T"], alone: Callable[[int], TrialState]) -> State:
-    """The state of replicas, on the host.
+def repacked(
+    program: Program, places: Int[np.ndarray, "R T"], alone: Callable[[int], TrialState]
+) -> tuple[State, Params]:
+    """The state of replicas, and their parameters that are not trained, on the host.
 
     Args:
         program: that is to train them on.
@@ -56,15 +59,16 @@ def repacked(program: Program, places: Int[np.ndarray, "R T"], alone: Callable[[
     """
     like, _ = program.shapes(program.mesh.size)
     rows = [_replica(program, like, [alone(place) for place in each]) for each in places.tolist()]
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
+    together: tuple[State, Params] = jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
+    return together
 
 
-def _replica(program: Program, like: State, states: Sequence[TrialState]) -> State:
-    """The state of one replica, from those of its trials by slot."""
-    params, opt_state = {}, {}
+def _replica(program: Program, like: State, states: Sequence[TrialState]) -> tuple[State, Params]:
+    """The same of one replica, from the states of its trials by slot."""
+    params, frozen, opt_state = {}, {}, {}
     for name, packing in program.layout.packings:
         mine = [states[slot] for slot in program.layout.slots_of(name)]
-        params[name] = packing.together([each.params for each in mine], np)[0]
+        params[name], frozen[name] = packing.together([each.params for each in mine], np)
         leaves, treedef = moments(like.params[name], like.opt_state[name])
         found = [
             packing.together([_moment(each, i) for each in mine], np)[0]
@@ -73,7 +77,7 @@ def _replica(program: Program, like: State, states: Sequence[TrialState]) -> Sta
             for i, leaf in enumerate(leaves)
         ]
         opt_state[name] = jax.tree.unflatten(treedef, found)
-    return State(params, opt_state)
+    return State(params, opt_state), frozen
 
 
 def _moment(state: TrialState, number: int) -> Parameters:
@@ -84,7 +88,7 @@ def _moment(state: TrialState, number: int) -> Parameters:
     return [{name: np.zeros_like(array) for name, array in layer.items()} for layer in state.params]
 
 
-def go_on_from(stage: Stage, alone: Callable[[int], TrialState]) -> Callable[[np.ndarray], State]:
+def go_on_from(stage: Stage, alone: Callable[[int], TrialState]) -> Callable[[np.ndarray], tuple[State, Params]]:
     """What gives a stage (``Stage.begin``) the states of its replicas, from that of each trial."""
     program = stage.parts.whole
     places = np.array(stage.block.places)[:, list(program.layout.order)]

@@ -9,9 +9,7 @@ replicas are finished, their files are read.
 """
 
 import contextlib
-import os
 import shutil
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -23,16 +21,17 @@ import jax
 import numpy as np
 
 from mlp_jax.datasets.dataset import Dataset
-from mlp_jax.errors import InputError, SweepStopped, instance, whole
+from mlp_jax.errors import SweepStopped, instance
 from mlp_jax.machine.distributed import from_all, leads, wait_for_all
-from mlp_jax.sweeps.blocks import Block, arrange
+from mlp_jax.sweeps.blocks import arrange
 from mlp_jax.sweeps.checkpoints import Checkpoints
 from mlp_jax.sweeps.grid import Grid
 from mlp_jax.sweeps.halving import Ladder, Rung, judged
-from mlp_jax.sweeps.loop import Loop, Piece, Stage, Timing
+from mlp_jax.sweeps.loop import Loop, Piece, Timing
 from mlp_jax.sweeps.plan import Plan
 from mlp_jax.sweeps.record import Progress, Record
 from mlp_jax.sweeps.repacking import Repacker, go_on_from
+from mlp_jax.sweeps.running import Running
 from mlp_jax.sweeps.sweep import Setup, SweepResult, collected, make_setup, prepare
 from mlp_jax.training.recipe import Recipe
 
@@ -174,15 +173,8 @@ def search(
         OSError: a checkpoint cannot be written; those before it are intact.
     """
     began = datetime.now(UTC)
-    for argument, value, kind, expected in (
-        ("checkpoints", checkpoints, str | os.PathLike | None, "a path, or None"),
-        ("resume", resume, str | os.PathLike | None, "a path, or None"),
-        ("stop", stop, Callable | None, "a function, or None"),
-        ("on_rung", on_rung, Callable | None, "a function, or None"),
-        ("on_plan", on_plan, Callable | None, "a function, or None"),
-        ("on_epoch", on_epoch, Callable | None, "a function, or None"),
-    ):
-        instance(argument, value, kind, expected)
+    running = Running(replicas_at_once, devices, memory, checkpoints, resume, checkpoint_every, stop, on_plan, on_epoch)
+    instance("on_rung", on_rung, Callable | None, "a function, or None")
     setup, ladder = make_search(
         grid,
         dataset,
@@ -196,15 +188,9 @@ def search(
         use_bias=use_bias,
         dtype=dtype,
     )
-    if checkpoint_every is not None:
-        checkpoint_every = whole("checkpoint_every", checkpoint_every, 1, sys.maxsize)
-    if checkpoints is not None and resume is not None:
-        raise InputError("checkpoints and resume are both given: expected one (resume goes on saving where it began)")
-    place = checkpoints if resume is None else resume
-    saving = None if place is None else _Saving(Path(place), resume is not None, checkpoint_every)
-    climb = _Climb(setup, dataset, ladder, saving, stop or (lambda: False), on_rung, on_plan, on_epoch)
+    climb = _Climb(setup, dataset, ladder, running, on_rung)
     with jax.disable_jit(False):  # as in ``sweep``
-        climb.run(lambda blocks, rounds: prepare(setup, dataset, replicas_at_once, devices, memory, blocks, rounds))
+        climb.run()
     return SearchResult(
         **collected(setup, dataset, climb.records),
         plans=tuple(climb.plans),
@@ -217,25 +203,20 @@ def search(
     )
 
 
-@dataclass(frozen=True)
-class _Saving:
-    """Where a search saves, whether it is resumed, and how many epochs are between two states."""
-
-    directory: Path
-    resume: bool
-    every: int | None
-
-    def begin(self, setup: Setup, rung: int, trials: Sequence[int]) -> Checkpoints:
-        """The checkpoints of what is trained up to a rung."""
-        if rung == 0:
-            return Checkpoints(self.directory, setup.identity, resume=self.resume, every=self.every)
-        directory = self.directory / f"rung-{rung}"
-        begun = self.resume and bool(from_all([(directory / "sweep.json").is_file()])[0, 0])
-        if not begun and leads():
-            shutil.rmtree(directory, ignore_errors=True)  # a process that was killed had made it and written nothing
-        wait_for_all(f"rung {rung}")
-        identity = setup.identity | {"rung": rung, "trials": list(trials)}
-        return Checkpoints(directory, identity, resume=begun, every=self.every)
+def _checkpoints(setup: Setup, running: Running, rung: int, trials: Sequence[int]) -> Checkpoints | None:
+    """The checkpoints of what is trained up to a rung; None if nothing is saved."""
+    if running.place is None:
+        return None
+    resumed = running.resume is not None
+    if rung == 0:
+        return Checkpoints(running.place, setup.identity, resume=resumed, every=running.checkpoint_every)
+    directory = running.place / f"rung-{rung}"
+    begun = resumed and bool(from_all([(directory / "sweep.json").is_file()])[0, 0])
+    if not begun and leads():
+        shutil.rmtree(directory, ignore_errors=True)  # a process that was killed had made it and written nothing
+    wait_for_all(f"rung {rung}")
+    identity = setup.identity | {"rung": rung, "trials": list(trials)}
+    return Checkpoints(directory, identity, resume=begun, every=running.checkpoint_every)
 
 
 class _Climb:
@@ -246,14 +227,11 @@ class _Climb:
         setup: Setup,
         dataset: Dataset,
         ladder: Ladder,
-        saving: _Saving | None,
-        stop: Callable[[], bool],
+        running: Running,
         on_rung: Callable[[Announced], None] | None,
-        on_plan: Callable[[Plan], None] | None,
-        on_epoch: Callable[[Progress], None] | None,
     ) -> None:
-        self._setup, self._dataset, self._ladder, self._saving, self._stop = setup, dataset, ladder, saving, stop
-        self._on_rung, self._on_plan, self._on_epoch = on_rung, on_plan, on_epoch
+        self._setup, self._dataset, self._ladder = setup, dataset, ladder
+        self._running, self._on_rung = running, on_rung
         self.records: list[Record] = []
         self.pieces: list[Piece] = []
         self.plans: list[Plan] = []
@@ -262,9 +240,9 @@ class _Climb:
         self.kept: list[np.ndarray] = []  # which configurations went on after each rung
         self._spent = 0  # epochs of training, of all trials
 
-    def run(self, prepared: Callable[[Sequence[Block], range], tuple[Stage, ...]]) -> None:
-        """Climb to the last epoch; ``prepared`` makes the stages of blocks and rounds."""
-        setup, ladder = self._setup, self._ladder
+    def run(self) -> None:
+        """Climb to the last epoch."""
+        setup, ladder, running = self._setup, self._ladder, self._running
         alive, repacker, begun = np.ones(len(ladder.configurations), bool), None, 0
         for rung, epoch in enumerate(ladder.epochs):
             started = time.perf_counter()
@@ -272,16 +250,22 @@ class _Climb:
             if self._on_rung is not None:
                 self._on_rung(Announced(rung + 1, (begun, epoch), len(trials), self.rungs[-1] if rung else None))
             every = setup.recipe.report_every
-            stages = prepared(
-                arrange(setup.grid.trials, setup.most_rows, trials), range(begun // every, epoch // every)
+            stages = prepare(
+                setup,
+                self._dataset,
+                running.replicas_at_once,
+                running.devices,
+                running.memory,
+                arrange(setup.grid.trials, setup.most_rows, trials),
+                range(begun // every, epoch // every),
             )
             if repacker is not None:
                 stages = tuple(replace(stage, begin=go_on_from(stage, repacker.alone)) for stage in stages)
             stages = tuple(replace(stage, keep_state=not last) for stage in stages)
-            saver = self._saving.begin(setup, rung, trials) if self._saving is not None else None
+            saver = _checkpoints(setup, running, rung, trials)
             with saver or contextlib.nullcontext():
-                report = self._report(trials, epoch - begun) if self._on_epoch is not None else None
-                loop = Loop(stages, self._dataset, saver, self._stop, self._on_plan, report)
+                report = None if running.on_epoch is None else self._report(running.on_epoch, trials, epoch - begun)
+                loop = Loop(stages, self._dataset, saver, running.stops, running.on_plan, report)
                 if rung:
                     curves = collected_curves(self.records)
                     for record in loop.records:
@@ -289,7 +273,7 @@ class _Climb:
                 try:
                     trained = loop.run(started)
                 except SweepStopped:
-                    raise SweepStopped(self._saving.directory if self._saving is not None else None) from None
+                    raise SweepStopped(running.place) from None
             pieces = loop.pieces(trained)
             self.pieces += pieces
             self.records += loop.records
@@ -314,21 +298,22 @@ class _Climb:
             lost[record.trials] = latest["diverged"]
         return judged(score, loss, lost), lost
 
-    def _report(self, trials: Sequence[int], epochs: int) -> Callable[[Progress], None]:
+    def _report(
+        self, on_epoch: Callable[[Progress], None], trials: Sequence[int], epochs: int
+    ) -> Callable[[Progress], None]:
         """What to tell of an epoch while these trials are trained for so many: of all trials, and of the search."""
         here, whole = len(trials) * epochs, self._ladder.left(len(self.rungs) + 1)
         total = self._spent + here + whole
         size = len(self._setup.grid.trials)
 
         def report(progress: Progress) -> None:
-            assert self._on_epoch is not None
             known: dict[str, Any] = {}
             for name in ("loss", "score", "validation_loss", "validation_score", "diverged"):
                 reported = getattr(progress, name)
                 known[name] = np.zeros(size, bool) if reported.dtype == bool else np.full(size, np.nan, reported.dtype)
                 known[name][list(trials)] = reported[list(trials)]
             before, done = ((self._spent + here * share) / total for share in (progress.before, progress.done))
-            self._on_epoch(replace(progress, before=before, done=done, **known))
+            on_epoch(replace(progress, before=before, done=done, **known))
 
         return report
 

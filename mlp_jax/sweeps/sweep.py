@@ -1,11 +1,10 @@
 """The sweep: every trial of a grid trained at once."""
 
 import contextlib
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from itertools import groupby
@@ -24,16 +23,18 @@ from mlp_jax.networks.layers import Shape, layers_of, parameter_count
 from mlp_jax.networks.layouts import Layout, make_layout
 from mlp_jax.networks.models import Model, model_from_weights
 from mlp_jax.networks.problem import Problem
-from mlp_jax.sweeps.blocks import Block, arrange
+from mlp_jax.sweeps.blocks import Block, arrange, arrange_begun
 from mlp_jax.sweeps.checkpoints import Checkpoints
 from mlp_jax.sweeps.grid import MOST_TRIALS, Grid, Trial
 from mlp_jax.sweeps.halving import Search
-from mlp_jax.sweeps.loop import Loop, Piece, Stage, Timing
+from mlp_jax.sweeps.loop import Loop, Piece, Stage, Timing, TrialState
 from mlp_jax.sweeps.outcomes import SPLITS, Outcomes
 from mlp_jax.sweeps.parts import Sharing, divide, share_out, undivided
 from mlp_jax.sweeps.plan import Plan, counted, make_mesh, make_plan
 from mlp_jax.sweeps.program import Program
 from mlp_jax.sweeps.record import Progress, Record, gathered
+from mlp_jax.sweeps.repacking import Beginnings, go_on_from
+from mlp_jax.sweeps.running import Running
 from mlp_jax.tasks import get_task
 from mlp_jax.training.axes import decays, examples_of, recipe_of_trial
 from mlp_jax.training.epoch import live_features, stack_splits
@@ -68,6 +69,7 @@ class Setup:
         layout: ``packed`` or ``vmap``.
         most_rows: argument of ``arrange``; None where it makes no difference.
         search: how a search decides which trials are trained to the end; None for a sweep.
+        keep_state: argument of ``sweep``.
     """
 
     grid: Grid
@@ -86,6 +88,7 @@ class Setup:
     layout: str
     most_rows: int | None
     search: Search | None
+    keep_state: bool
 
     @cached_property
     def blocks(self) -> tuple[Block, ...]:
@@ -103,6 +106,7 @@ class Setup:
                 for key in ("layout", "most_rows", "use_bias", "dtype", "task", "dataset_digest")
             },
             **({"search": asdict(self.search)} if self.search is not None else {}),
+            **({"keep_state": True} if self.keep_state else {}),
         }
 
 
@@ -181,13 +185,21 @@ class SweepResult(Setup):
 
     def all_weights(self) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
         """Every trial's place and weights, replica by replica, so that each chunk is read once."""
+        return ((place, piece.weights(*where)) for place, piece, where in self._by_chunk())
+
+    def all_states(self) -> Iterator[tuple[int, TrialState]]:
+        """Every trial's place and what its training goes on from, likewise; of a sweep with ``keep_state``."""
+        return ((place, piece.state(*where)) for place, piece, where in self._by_chunk())
+
+    def _by_chunk(self) -> Iterator[tuple[int, Piece, tuple[dict[str, np.ndarray], int, int]]]:
+        """Every trial's place, its piece, and where it lies there: arrays, replica and slot."""
         order = np.lexsort((np.arange(len(self._places)), self._places[:, 1], self._places[:, 0]))
         for (number, first), trials in groupby(order.tolist(), key=self._chunk_of):
             piece = self._pieces[number]
             arrays = piece.holding(first).arrays()
             for place in trials:
                 _, replica, slot = self._places[place].tolist()
-                yield place, piece.weights(arrays, replica - first, slot)
+                yield place, piece, (arrays, replica - first, slot)
 
     def model(self, trial: Trial | int) -> Model:
         """The trained model of a trial (or of the trial at that place).
@@ -237,6 +249,7 @@ def make_setup(
     layout: str = "auto",
     use_bias: bool = True,
     dtype: str = "float32",
+    keep_state: bool = False,
 ) -> Setup:
     """What ``sweep`` would train with these arguments.
 
@@ -245,6 +258,7 @@ def make_setup(
     """
     _check_kinds(grid, dataset, recipe, layout, use_bias)
     check_dtype(dtype)
+    instance("keep_state", keep_state, bool, "True or False")
     grid.check(dataset.task)
     shape_given(grid, dataset)
     for subset in grid.values("subset"):
@@ -273,6 +287,7 @@ def make_setup(
         layout=layout,
         most_rows=most_rows,
         search=None,
+        keep_state=keep_state,
     )
 
 
@@ -308,6 +323,7 @@ def prepare(
     memory: int | None,
     blocks: Sequence[Block] | None = None,
     rounds: range | None = None,
+    since: int = 0,
 ) -> tuple[Stage, ...]:
     """Lay out a sweep and plan it, block by block.
 
@@ -318,7 +334,8 @@ def prepare(
         devices: likewise.
         memory: likewise.
         blocks: those to train; None for all trials.
-        rounds: those to train them for; None for all.
+        rounds: those to train them for; None for all from ``since`` on.
+        since: number of the first of these.
 
     Raises:
         InputError: as ``sweep`` raises it.
@@ -340,7 +357,7 @@ def prepare(
         columns = program.layout.columns
         same = (stage.host for stage in stages if stage.parts.whole.layout.columns == columns)
         host = next(same, None) or stack_splits(list(dataset.splits.values()), columns)
-        trained = range(program.recipe.rounds) if rounds is None else rounds
+        trained = range(since, program.recipe.rounds) if rounds is None else rounds
         sharing = _sharing(program, replicas, len(everything), len(trained) * program.recipe.report_every)
         parts = divide(program, sharing, everything)
         try:
@@ -348,7 +365,22 @@ def prepare(
         except InputError:  # too little memory: all trials on one device need less of it in all
             parts = divide(program, undivided(program.layout, replicas, len(everything)), everything)
             plan = make_plan(parts, host, replicas, devices, memory)
-        stages.append(Stage(block, parts.changed(at_once=plan.at_once), plan, host, trained))
+        parts = parts.changed(at_once=plan.at_once)
+        stages.append(Stage(block, parts, plan, host, trained, keep_state=setup.keep_state))
+    return tuple(stages)
+
+
+def _prepare_from(setup: Setup, dataset: Dataset, running: Running, beginnings: Beginnings | None) -> tuple[Stage, ...]:
+    """Lay out and plan a sweep of which some trials go on from where they were left."""
+    how = (running.replicas_at_once, running.devices, running.memory)
+    if beginnings is None:
+        return prepare(setup, dataset, *how)
+    stages: list[Stage] = []
+    arranged = arrange_begun(setup.grid.trials, setup.most_rows, beginnings.epochs)
+    for begun, pairs in groupby(arranged, key=lambda pair: pair[1]):
+        blocks = [block for block, _ in pairs]
+        found = prepare(setup, dataset, *how, blocks, since=begun // setup.recipe.report_every)
+        stages += [replace(stage, begin=go_on_from(stage, beginnings.state)) if begun else stage for stage in found]
     return tuple(stages)
 
 
@@ -468,6 +500,8 @@ def sweep(
     checkpoints: str | Path | None = None,
     resume: str | Path | None = None,
     checkpoint_every: int | None = None,
+    keep_state: bool = False,
+    beginnings: Beginnings | None = None,
     stop: Callable[[], bool] | None = None,
     on_plan: Callable[[Plan], None] | None = None,
     on_epoch: Callable[[Progress], None] | None = None,
@@ -492,6 +526,8 @@ def sweep(
         checkpoints: directory for checkpoints, new or empty.
         resume: directory with checkpoints of this same sweep: training continues from the last good one.
         checkpoint_every: epochs between checkpoints; None for as often as is cheap.
+        keep_state: whether the result, and a run that is written of it, holds what training can go on from.
+        beginnings: what some trials go on from; ``mlp_jax.runs.extend`` reads that of a run.
         stop: called after each epoch; if it returns True, the sweep saves its state and raises SweepStopped.
         on_plan: called with the plan of each block of trials before it is trained. Most sweeps are one block; trials
             that differ in batch size, subset or epochs are in separate blocks.
@@ -506,28 +542,23 @@ def sweep(
         OSError: a checkpoint cannot be written; those before it are intact.
     """
     began, started = datetime.now(UTC), time.perf_counter()
-    for argument, value, kind, expected in (
-        ("checkpoints", checkpoints, str | os.PathLike | None, "a path, or None"),
-        ("resume", resume, str | os.PathLike | None, "a path, or None"),
-        ("stop", stop, Callable | None, "a function, or None"),
-        ("on_plan", on_plan, Callable | None, "a function, or None"),
-        ("on_epoch", on_epoch, Callable | None, "a function, or None"),
-    ):
-        instance(argument, value, kind, expected)
-    setup = make_setup(grid, dataset, recipe=recipe, layout=layout, use_bias=use_bias, dtype=dtype)
-    if checkpoint_every is not None:
-        checkpoint_every = whole("checkpoint_every", checkpoint_every, 1, sys.maxsize)
-    if checkpoints is not None and resume is not None:
-        raise InputError("checkpoints and resume are both given: expected one (resume goes on saving where it began)")
-    stages = prepare(setup, dataset, replicas_at_once, devices, memory)
-    place = checkpoints if resume is None else resume
+    instance("beginnings", beginnings, Beginnings | None, "states that trials go on from, or None")
+    running = Running(replicas_at_once, devices, memory, checkpoints, resume, checkpoint_every, stop, on_plan, on_epoch)
+    setup = make_setup(
+        grid, dataset, recipe=recipe, layout=layout, use_bias=use_bias, dtype=dtype, keep_state=keep_state
+    )
+    stages = _prepare_from(setup, dataset, running, beginnings)
     saver = None
-    if place is not None:
+    if running.place is not None:
         identity = setup.identity | _padding(stages[0].parts.whole.layout.problem)
-        saver = Checkpoints(Path(place), identity, resume=resume is not None, every=checkpoint_every)
+        identity |= {"begun": list(beginnings.epochs)} if beginnings is not None else {}
+        saver = Checkpoints(running.place, identity, resume=resume is not None, every=checkpoint_every)
     # A sweep is compiled ahead, which jax.disable_jit, for looking at a program step by step, has no part in.
     with jax.disable_jit(False), saver or contextlib.nullcontext():
-        loop = Loop(stages, dataset, saver, stop or (lambda: False), on_plan, on_epoch)
+        loop = Loop(stages, dataset, saver, running.stops, on_plan, on_epoch)
+        for stage, record in zip(stages, loop.records, strict=True):
+            if beginnings is not None and stage.begin is not None:
+                record.take_curves(lambda place: beginnings.state(place).curves)
         trained = loop.run(started)
     return SweepResult(
         **collected(setup, dataset, loop.records),

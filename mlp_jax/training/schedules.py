@@ -19,10 +19,13 @@ class Schedule:
         numbers: names of the number axes that it takes.
         factor: from the step ``[S, 1]``, the number of steps in all and the numbers of the trials to ``[S, T]``, or
             something that is broadcast to it.
+        of_total: whether that number makes a difference: what is trained longer then is another training from its
+            first step on.
     """
 
     numbers: frozenset[str]
     factor: Callable[[Float[Array, "S 1"], float, Values], Float[Array, "S _"]]
+    of_total: bool = False
 
 
 def _times_decayed(step: Float[Array, "S 1"], numbers: Values) -> Float[Array, "S _"]:
@@ -32,8 +35,10 @@ def _times_decayed(step: Float[Array, "S 1"], numbers: Values) -> Float[Array, "
 SCHEDULES: dict[str, Schedule] = {
     "constant": Schedule(frozenset(), lambda step, total, numbers: jnp.ones_like(step)),
     # From 1 to 0 along half a cosine (Loshchilov and Hutter, 2017, without restarts).
-    "cosine": Schedule(frozenset(), lambda step, total, numbers: (1 + jnp.cos(jnp.pi * step / total)) / 2),
-    "linear": Schedule(frozenset(), lambda step, total, numbers: 1 - step / total),
+    "cosine": Schedule(
+        frozenset(), lambda step, total, numbers: (1 + jnp.cos(jnp.pi * step / total)) / 2, of_total=True
+    ),
+    "linear": Schedule(frozenset(), lambda step, total, numbers: 1 - step / total, of_total=True),
     # 1 / √max(1, ⌊s / n⌋) for the s-th step: constant for the first n, as transformers have it.
     "rsqrt": Schedule(
         frozenset({"decay_steps"}),

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Num
 from mlp_jax.adapters.estimators._losses import consistent_loss
 from mlp_jax.machine.compilation import run_compiled
 from mlp_jax.networks.layers import Network, apply_network
-from mlp_jax.networks.layouts import Parameters
+from mlp_jax.networks.packing import Parameters
 from mlp_jax.tasks import Task
 
 

@@ -36,8 +36,8 @@ from mlp_jax.errors import InputError, shown
 from mlp_jax.machine.backend import require_jax
 from mlp_jax.machine.compilation import run_compiled
 from mlp_jax.networks.layers import Network, apply_network, layers_of, perceptron, symbols
-from mlp_jax.networks.layouts import Parameters
 from mlp_jax.networks.models import MLP
+from mlp_jax.networks.packing import Parameters
 from mlp_jax.sweeps.folds import Cohort
 from mlp_jax.tasks import Task
 from mlp_jax.training.axes import check_seed

@@ -25,7 +25,7 @@ from mlp_jax.datasets.dataset import Split
 from mlp_jax.errors import InputError, shown
 from mlp_jax.machine.backend import require_jax
 from mlp_jax.machine.distributed import cores, make_cpu_devices
-from mlp_jax.networks.layouts import Parameters
+from mlp_jax.networks.packing import Parameters
 from mlp_jax.sweeps.folds import Cohort
 
 _SCORER = type(make_scorer(accuracy_score))
