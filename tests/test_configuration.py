@@ -199,7 +199,7 @@ def test_shell_completion_is_written(shell, tmp_path):
 
 @pytest.mark.parametrize(
     ("arguments", "word"),
-    [(["tcsh", "-"], "bash, zsh, fish"), ([], "bash"), (["bash"], "--help"), (["bash", "nowhere/file"], "nowhere")],
+    [(["tcsh", "-"], "bash or zsh or fish"), ([], "bash"), (["bash"], "a file"), (["bash", "nowhere/file"], "nowhere")],
 )
 def test_completion_that_cannot_be_written_is_one_line(arguments, word, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
