@@ -7,6 +7,7 @@ import subprocess
 import tomllib
 
 import pytest
+from conftest import make_dataset, make_run, save_dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,7 +15,6 @@ from mlp_jax import Grid, Trial
 from mlp_jax.cli import COMMANDS, main
 from mlp_jax.cli._configuration import options_text, read_options
 from mlp_jax.cli.sweep import Sweep
-from tests.conftest import make_dataset, make_run, save_dataset
 
 
 @pytest.fixture
@@ -199,7 +199,7 @@ def test_shell_completion_is_written(shell, tmp_path):
 
 @pytest.mark.parametrize(
     ("arguments", "word"),
-    [(["tcsh", "-"], "bash, zsh, fish"), ([], "bash"), (["bash"], "--help"), (["bash", "nowhere/file"], "nowhere")],
+    [(["tcsh", "-"], "bash or zsh or fish"), ([], "bash"), (["bash"], "a file"), (["bash", "nowhere/file"], "nowhere")],
 )
 def test_completion_that_cannot_be_written_is_one_line(arguments, word, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

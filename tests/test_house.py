@@ -1,6 +1,7 @@
-"""How the package is laid out: rooms that import one way, as pyproject.toml states it; and the smoke tests."""
+"""How the package is laid out: rooms that import one way, as pyproject.toml states it; the smoke tests; the version."""
 
 import re
+import tomllib
 
 from conftest import SMOKE
 from importlinter.api import read_configuration
@@ -19,3 +20,11 @@ def test_the_smoke_tests_exist(request):
         file, _, test = name.partition("::")
         assert not test or re.search(rf"^def {test}\(", (tests / file).read_text("utf-8"), re.MULTILINE), name
         assert (tests / file).is_file()
+
+
+def test_the_version_without_git_is_the_one_that_is_cited(request):
+    root = request.config.rootpath
+    project = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))
+    version = project["tool"]["setuptools_scm"]["fallback_version"]
+    assert re.search(rf"^version: {re.escape(version)}$", (root / "CITATION.cff").read_text("utf-8"), re.MULTILINE)
+    assert "version" in project["project"]["dynamic"]  # and of a tag, where there is one

@@ -4,13 +4,13 @@ import shutil
 
 import numpy as np
 import pytest
+from conftest import image_dataset, make_dataset, make_run
 from flax import nnx
 
 import mlp_jax
 from mlp_jax import CNN, MLP, DataError, Grid, InputError, load_model
 from mlp_jax.adapters.export import npz_bytes
 from mlp_jax.runs import read_run
-from tests.conftest import image_dataset, make_dataset, make_run
 
 
 @pytest.fixture(scope="module")

@@ -6,13 +6,13 @@ import sys
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import image_dataset, make_dataset, make_run
 from flax import nnx
 
 from mlp_jax import ACTIVATIONS, CNN, MLP, Grid, InputError, MissingExtraError, Model, cli
 from mlp_jax.adapters.onnx import onnx_bytes
 from mlp_jax.networks.layers import Dense
 from mlp_jax.runs import read_run
-from tests.conftest import image_dataset, make_dataset, make_run
 
 
 @pytest.fixture

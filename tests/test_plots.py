@@ -12,10 +12,12 @@ from flax import nnx
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.markers import CARETDOWNBASE, CARETUPBASE
 
 from mlp_jax import MLP, InputError
 from mlp_jax.answers import plots
 from mlp_jax.answers.analysis import summarize
+from mlp_jax.answers.showing import trials_to_show
 from mlp_jax.runs.tables import CURVES, SCORES, with_variants
 
 
@@ -39,6 +41,10 @@ def history_table(*args, epochs=6, **kwargs):
     table["epoch"] = np.tile(np.arange(1, epochs + 1), len(trials["trial"]))
     rng = np.random.default_rng(1)
     return table | {column: rng.uniform(0.1, 0.9, len(table["trial"])) for column in CURVES}
+
+
+def rows_until(table, epoch):
+    return {name: column[table["epoch"] <= epoch] for name, column in table.items()}
 
 
 def rows(table, **wanted):
@@ -168,6 +174,24 @@ def test_curves_leave_diverged_trials_out_and_say_so():
     assert "1 of 9 trials diverged and is left out" in figure.get_supxlabel()
 
 
+def test_the_first_epoch_takes_no_room_from_the_others():
+    history = history_table((10, 25), epochs=30)
+    for column in CURVES:
+        history[column] = (0.9 if "score" in column else 0.1) + 0.001 * history["epoch"]
+    calm = plots.learning_curves(history, "accuracy")
+    assert "beyond the axes" not in words(calm)
+    history["score"][history["epoch"] == 1] = 0.2
+    history["validation_loss"][history["epoch"] <= 2] = 9.0
+    figure = plots.learning_curves(history, "accuracy")
+    assert "epochs 1 to 2: partly beyond the axes" in words(figure)
+    loss, score = figure.axes[0], figure.axes[2]
+    assert 0.85 < score.get_ylim()[0] < score.get_ylim()[1] < 0.99
+    assert loss.get_ylim()[1] < 0.2
+    few = plots.learning_curves(rows_until(history, 4), "accuracy")
+    assert few.axes[2].get_ylim()[0] < 0.2
+    assert few.axes[0].get_ylim()[1] > 9
+
+
 @pytest.mark.parametrize("widths", [(0, 10), range(20)])
 def test_a_single_epoch_can_be_seen(widths):
     axes = plots.learning_curves(history_table(widths, epochs=1), "accuracy").axes[0]
@@ -271,7 +295,7 @@ def test_scores_are_means_with_bars_of_a_95_percent_interval():
         np.testing.assert_allclose(np.column_stack([low, high]), ends)
     means = np.concatenate([mean for _, mean, _, _ in drawn])
     bottom, top = axes.get_ylim()
-    assert means.min() - 0.51 * np.ptp(means) < bottom < means.min()
+    assert means.min() - 1.01 * np.ptp(means) < bottom < means.min()
     assert means.max() < top < 1.01  # no accuracy is beyond 100 %
     assert axes.get_xlim()[0] < 10 < 25 < axes.get_xlim()[1]
     assert axes.get_xlabel() == "hidden units M"
@@ -280,7 +304,24 @@ def test_scores_are_means_with_bars_of_a_95_percent_interval():
     linear = [f"M = 0 (generalized linear model), {split}" for split in ("validation", "test")]
     assert legend_texts(figure) == ["training, finished models", "validation", "test", *linear]
     said = figure.legends[0].get_title().get_text()
-    assert said == "mean over 3 seeds\nbars: 95 % interval of the mean (of no difference), by the luck of seeds"
+    bars_are = "bars: 95 % interval of the mean (of no difference), by the luck of seeds"
+    assert said.splitlines()[:2] == ["mean over 3 seeds", bars_are]
+    beyond = [end for _, _, low, high in drawn for end in (*low, *high) if not bottom <= end <= top]
+    arrows = [line for line in axes.lines if line.get_marker() in (CARETDOWNBASE, CARETUPBASE)]
+    assert len(arrows) == len(beyond) > 0
+    assert {line.get_ydata()[0] for line in arrows} <= {bottom, top}
+    assert "arrows" in said
+
+
+def test_bars_that_fit_have_no_arrows():
+    trials = trials_table(seeds=3)
+    for name in SCORES:
+        trials[name] = 0.8 + 0.001 * trials["seed"] + 0.002 * trials["hidden_units"]
+    figure = plots.accuracy_against_width(trials, "accuracy")
+    (axes,) = figure.axes
+    bottom, top = axes.get_ylim()
+    assert all(bottom <= low.min() <= high.max() <= top for _, _, low, high in bars(axes))
+    assert "arrows" not in words(figure)
 
 
 def test_the_baseline_is_at_the_test_score_of_no_hidden_layer():
@@ -302,10 +343,10 @@ def test_the_baseline_is_at_the_test_score_of_no_hidden_layer():
 
 def test_a_baseline_far_below_is_told_and_does_not_flatten_the_curves():
     trials = trials_table((0, 10, 25), seeds=2)
-    trials["test_score"][:2] = 0.3, 0.5
+    trials["test_score"][:2] = 0.1, 0.2
     figure = plots.accuracy_against_width(trials, "accuracy")
-    assert "M = 0 (generalized linear model), test: 40.00 %, below the axis" in legend_texts(figure)
-    assert figure.axes[0].get_ylim()[0] > 0.6
+    assert "M = 0 (generalized linear model), test: 15.00 %, below the axis" in legend_texts(figure)
+    assert figure.axes[0].get_ylim()[0] > 0.5
     assert not figure.axes[0].patches
 
 
@@ -318,7 +359,7 @@ def test_diverged_trials_are_left_out_of_scores_and_counted():
     *_, test = figure.axes[0].containers
     assert test.lines[0].get_ydata()[0] == trials["test_score"][trials["hidden_units"] == 10][0]
     title = figure.legends[0].get_title().get_text()
-    first, second = title.splitlines()
+    first, second, *_ = title.splitlines()
     assert first == "mean over 1 to 3 seeds; 2 of 9 trials diverged and are left out"
     assert second == "bars: 95 % interval of the mean (of no difference), by the luck of seeds"
 
@@ -365,7 +406,8 @@ def test_references_and_what_is_enough_are_marked():
 def test_no_hidden_layer_is_said_to_be_enough_and_not_drawn():
     figure = plots.accuracy_against_width(trials_table((0, 1, 1000)), "accuracy", enough=(0, "why"))
     assert figure.axes[0].get_xscale() == "log"
-    assert "M = 0: why" in legend_texts(figure)
+    assert "M = 0: why" in figure.legends[0].get_title().get_text()
+    assert not any("why" in text for text in legend_texts(figure))  # where there is no line
     assert not any(map(upright, figure.axes[0].lines))
 
 
@@ -392,7 +434,7 @@ def test_settings_share_a_panel_while_they_are_few(activations, rates, titles):
     assert [axes.get_title() for axes in figure.axes] == titles
     drawn = [mean for axes in figure.axes for _, mean, _, _ in bars(axes)]
     alone = len(titles) == len(activations) * len(rates) > 1
-    columns = ("train_score", "validation_score", "test_score") if alone else ("train_score", "test_score")
+    columns = (*(["train_score"] if alone else []), "validation_score", "test_score")
     points = itertools.product(activations, rates, columns)
     for mean, (activation, rate, column) in zip(drawn, points, strict=True):
         chosen = rows(trials, activation=activation, learning_rate=rate)
@@ -467,7 +509,7 @@ def test_scores_against_parameters_are_on_a_log_axis():
         (above,) = axes.child_axes
         assert [text.get_text() for text in above.get_xticklabels()] == ["25", "10"]
         np.testing.assert_array_equal(above.get_xticks(), [2507, 1007])
-    assert figure.legends[0].get_title().get_text().endswith("over 3 seeds; star: M = 0")
+    assert "over 3 seeds; star: M = 0" in figure.legends[0].get_title().get_text()
     many = plots.scores_against_parameters(trials_table(rates=(1e-4, 1e-3, 1e-2, 1e-1)), "R²")
     assert not any("training" in text for text in legend_texts(many))
 
@@ -521,7 +563,7 @@ def test_training_time_is_alone_added_up_and_together():
 # All figures of a run
 
 
-CONFIG = {"score_name": "accuracy", "dataset": "sklearn:small", "dataset_name": "small one"}
+CONFIG = {"score_name": "accuracy", "dataset": "sklearn:small", "dataset_name": "small one", "epochs": 6}
 TABLES = ["accuracy-against-width", "learning-curves", "scores-against-parameters"]
 
 
@@ -540,11 +582,18 @@ def test_a_run_gets_the_figures_that_apply_to_it(dataset, names, width, tmp_path
     trial = int(trials["trial"][trials["hidden_units"] == width][0])
     model = MLP(dataset.features, width, dataset.outputs, task=dataset.task, rngs=nnx.Rngs(0))
     config = CONFIG | {"score_name": "R²" if dataset.task == "regression" else "accuracy"}
-    drawn = list(plots.run_figures(trials, history_table(), config, trial=trial, model=model, dataset=dataset))
-    assert [each.name for each in drawn] == TABLES + names
+    recommended = MLP(dataset.features, 4, dataset.outputs, task=dataset.task, rngs=nnx.Rngs(1))
+    models = {trial: model, 8: recommended}
+    drawn = list(plots.run_figures(trials, history_table(), config, models=models, dataset=dataset))
+    tables = ["r2-against-width", *TABLES[1:]] if dataset.task == "regression" else TABLES
+    assert [each.name for each in drawn] == [*tables, *names, *(f"{name}-recommended" for name in names)]
     for name, figure, alt in drawn:
         assert alt.endswith(".")
-        assert name in names or "small one" in figure.get_suptitle()
+        assert "6 epochs" in figure.get_suptitle()
+        assert name.removesuffix("-recommended") in names or "small one" in figure.get_suptitle()
+        assert name.endswith("-recommended") == ("of the recommended width" in figure.get_suptitle())
+        if name.endswith("-recommended"):
+            assert "M = 4, " in words(figure)
         if name in names:
             assert f"M = {width}, " in words(figure)
             assert ("sigmoid" in words(figure)) == bool(width)
@@ -558,6 +607,19 @@ def test_what_a_run_lacks_is_not_drawn():
     tables = (trials_table(rates=(1e-3, 1e-2)), history_table(rates=(1e-3, 1e-2)))
     drawn = [each.name for each in plots.run_figures(*tables, CONFIG, timing=timing_table())]
     assert drawn == [*TABLES, "rate-by-width", "training-time"]
+
+
+def test_models_are_those_of_the_best_trial_and_of_the_recommended_width():
+    trials, history = trials_table((10, 25, 50)), history_table((10, 25, 50))
+    trials["validation_score"] = np.array([0.5, 0.51, 0.52, 0.9, 0.92, 0.91, 0.891, 0.931, 0.911])
+    assert trials_to_show(trials, history, CONFIG) == [7, 4]
+    trials["validation_score"][3:6] -= 0.3  # then the widest is enough, and its best trial the best of all
+    assert trials_to_show(trials, history, CONFIG) == [7]
+    several = trials_table((10, 25), rates=(1e-3, 1e-2)), history_table((10, 25), rates=(1e-3, 1e-2))
+    assert trials_to_show(*several, CONFIG) == [int(np.argmax(several[0]["validation_score"]))]
+    trials["diverged"] += 1
+    with pytest.raises(InputError, match="diverged"):
+        trials_to_show(trials, history, CONFIG)
 
 
 @pytest.mark.parametrize(("second", "marked"), [(0.9, True), (0.5, False)])
@@ -574,16 +636,20 @@ def test_where_the_score_cannot_be_computed_the_loss_is_drawn():
     trials, history = trials_table(rates=(1e-3, 1e-2)), history_table(rates=(1e-3, 1e-2))
     for table in (trials, history):
         table["validation_score"][:] = np.nan
+    names = []
     for drawn in plots.run_figures(trials, history, CONFIG | {"score_name": "R²"}):
+        names.append(drawn.name)
         drawn.figure.draw_without_rendering()
-        if drawn.name == "accuracy-against-width":
+        if drawn.name == "loss-against-width":
             assert drawn.figure.axes[0].get_ylabel() == "loss"
             assert "the score of validation cannot be computed" in drawn.figure.legends[0].get_title().get_text()
-            for (_, mean, _, _), column in zip(bars(drawn.figure.axes[0]), ("train_loss", "test_loss"), strict=False):
+            columns = "validation_loss", "test_loss"
+            for (_, mean, _, _), column in zip(bars(drawn.figure.axes[0]), columns, strict=False):
                 chosen = [rows(trials, hidden_units=m, learning_rate=1e-3)[column].mean() for m in (10, 25)]
                 np.testing.assert_allclose(mean, chosen)
         if drawn.name == "rate-by-width":
             assert "validation loss" in words(drawn.figure)
+    assert "loss-against-width" in names
     trials["test_score"][:] = np.nan
     trials["validation_score"][:] = 0.5
     figure = plots.accuracy_against_width(trials, "R²")

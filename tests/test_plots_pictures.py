@@ -144,6 +144,8 @@ def test_hidden_units_are_images_about_zero():
         lightness = seen[:5, :3] @ (0.2126, 0.7152, 0.0722)
         assert (np.diff(lightness[np.argsort(weights[:5, unit])]) >= 0).all()  # so the sign is there in greyscale, too
     assert len(axes.texts) == 4
+    assert np.abs(weights[:5]).max() == -weights[:5].min() > high  # the outermost hundredth is cut
+    assert bar._colorbar.extend == "min"
     assert "white: never inked in training" in figure.get_suptitle()
     with pytest.raises(InputError, match=r"a row for each pixel of \(28, 28\)"):
         plots.hidden_units(weights, (28, 28))

@@ -90,7 +90,13 @@ def test_history_marks_the_epochs_from_the_one_that_diverged_on(small):
 
 def test_others_figures_are_shown_beside_their_own_recipe_only():
     config = {"dataset": "mnist", "epochs": 20, "batch_size": 128, "use_bias": True}
-    assert references(config)["article"] == {10: 0.9238, 100: 0.9749}
+    config |= {"hidden_units": [0, 10, 25, 100], "activations": ["relu", "sigmoid"], "learning_rates": [1e-3]}
+    keras = {10: 0.9263, 25: 0.9503, 100: 0.9754}
+    assert references(config) == {"article": {10: 0.9238, 100: 0.9749}, "Keras 3": keras}
+    assert references(config | {"hidden_units": [25, 64]}) == {"Keras 3": {25: 0.9503}}
+    assert references(config | {"hidden_units": [64]}) == {}
+    assert references(config | {"activations": ["relu"]}) == {}
+    assert references(config | {"learning_rates": [1e-2]}) == {}
     assert references(config | {"epochs": 10}) == {}
     assert references(config | {"dataset": "elsewhere"}) == {}
 

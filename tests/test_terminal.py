@@ -46,6 +46,19 @@ def test_a_table_leaves_columns_out_and_cuts_no_cell(width, left_out):
         assert max(map(len, said.splitlines())) <= width
 
 
+@pytest.mark.parametrize(
+    ("width", "columns", "deviations"),
+    [(60, (0, 2, 3, 4), True), (41, (0, 3, 4), True), (36, (0, 2, 3, 4), False), (24, (0, 3), False)],
+)
+def test_standard_deviations_are_left_out_before_what_decides(width, columns, deviations):
+    said = printed(width, HEADINGS, [ROW], drop=("parameters", "train"), then_drop=("test",), elsewhere="trials.csv")
+    for heading, cell in zip(HEADINGS, ROW, strict=True):
+        assert (cell.partition(" ± ")[0] in said) == (HEADINGS.index(heading) in columns)
+    assert ("±" in said) == deviations
+    assert ("standard deviations" in said) == (not deviations)
+    assert max(map(len, said.splitlines())) <= width
+
+
 def test_a_pipe_has_every_column():
     said = printed(10, HEADINGS, [ROW], drop=HEADINGS[1:4], terminal=False)
     assert all(cell in said for cell in ROW)

@@ -263,6 +263,7 @@ def test_how_to_run_it_again_makes_the_same_grid(run):
 
 def test_others_figures_are_not_held_against_other_rules_or_depths():
     config = {"dataset": "mnist", "epochs": 20, "batch_size": 128, "use_bias": True, "hidden_units": [10, 100]}
+    config |= {"activations": ["sigmoid"], "learning_rates": [1e-3]}
     assert references(config)
     assert references(config | {"optimizers": ["adam", "sgd"]}) == {}
     assert references(config | {"hidden_units": [10, [10, 10]]}) == {}

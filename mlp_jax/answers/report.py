@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _MOST_SVG = 1_000_000  # bytes; a figure of more lines than that is embedded as PNG
 
 CAPTIONS = {
-    "accuracy-against-width": "Where scores on examples that no model was trained on flatten, more hidden units "
+    "against-width": "Where scores on examples that no model was trained on flatten, more hidden units "
     "stop helping. Choices look at validation; widths are compared in pairs, in the tables below.",
     "learning-curves": "How training went: where validation turns back while training goes on, it overfits.",
     "scores-against-parameters": "The same by what a model costs in parameters, with the loss beside the score.",
@@ -266,6 +266,13 @@ def _list(sentences: Sequence[str]) -> str:
     return f"<ul>{items}</ul>" if items else ""
 
 
+def _caption(name: str) -> str:
+    """The caption of a figure by its name, which may begin with the score and say that the width is recommended."""
+    kind = "against-width" if name.endswith("-against-width") else name.removesuffix("-recommended")
+    recommended = " Of the recommended width." if name.endswith("-recommended") else ""
+    return CAPTIONS.get(kind, name) + recommended
+
+
 def _figure(drawn: "RunFigure") -> str:
     from mlp_jax.answers.plots.style import encode
 
@@ -278,5 +285,5 @@ def _figure(drawn: "RunFigure") -> str:
     return (
         '<figure><div class="scroll"><label><input type="checkbox" class="zoom" aria-label="Enlarge the figure">'
         f'<img src="{source}" width="{width}" height="{height}" alt="{as_html(drawn.alt)}"></label></div>'
-        f"<figcaption>{as_html(CAPTIONS.get(drawn.name, drawn.name))}</figcaption></figure>"
+        f"<figcaption>{as_html(_caption(drawn.name))}</figcaption></figure>"
     )

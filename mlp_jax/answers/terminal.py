@@ -1,5 +1,6 @@
 """Terminal output: the sweep as it runs, and its closing table."""
 
+import itertools
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
@@ -120,7 +121,13 @@ def fitted_table(
 
 
 def print_table(
-    console: Console, headings: Sequence[str], *sections: Sequence[Sequence[str]], elsewhere: str = "--json", **how: Any
+    console: Console,
+    headings: Sequence[str],
+    *sections: Sequence[Sequence[str]],
+    elsewhere: str = "--json",
+    drop: Sequence[str] = (),
+    then_drop: Sequence[str] = (),
+    **how: Any,
 ) -> None:
     """Print a table that fits the terminal, and say what is left out of it.
 
@@ -128,15 +135,26 @@ def print_table(
         console: to print on.
         headings: one per column.
         *sections: groups of rows.
-        elsewhere: where the columns that are left out can be found.
+        elsewhere: where what is left out can be found.
+        drop: headings of the columns that may be left out, the first of them first.
+        then_drop: likewise, where standard deviations (``± ...``) are left out before these.
         **how: arguments of ``fitted_table``.
     """
-    found = fitted_table(console, headings, sections, **how)
+    found, deviations = fitted_table(console, headings, sections, drop=drop, **how), ""
+    if then_drop and console.is_terminal and found.width > console.width:
+        plain = [[[cell.partition(" ± ")[0] for cell in row] for row in section] for section in sections]
+        found = fitted_table(console, headings, plain, drop=(*drop, *then_drop), **how)
+        cells = itertools.chain.from_iterable(row for section in sections for row in section)
+        deviations = "standard deviations" if any("±" in cell for cell in cells) else ""
     console.print(found.table, soft_wrap=found.width > console.width)
-    if found.left_out:
-        columns = f"{counted(len(found.left_out), 'column')} left out ({', '.join(found.left_out)})"
+    columns = counted(len(found.left_out), "column") if found.left_out else ""
+    if lacking := " and ".join(filter(None, (deviations, columns))):
+        named = f" ({', '.join(found.left_out)})" if found.left_out else ""
         console.print(
-            f"Narrow terminal: {columns}; {elsewhere} has everything.", highlight=False, markup=False, soft_wrap=False
+            f"Narrow terminal: {lacking} left out{named}; {elsewhere} has everything.",
+            highlight=False,
+            markup=False,
+            soft_wrap=False,
         )
 
 
@@ -349,9 +367,9 @@ def print_summary(console: Console, analysis: Analysis, config: dict[str, Any], 
             units = [str(row.hidden_units), *([str(row.seeds)] if uneven else [])]
             lines.append((*first, *units, f"{row.parameters:,}", *scores, *held_against))
         sections.append(lines)
-    drop = ("parameters", *reversed(others), "train", "validation")
+    drop = ("parameters", *reversed(others), "train")
     look: dict[str, Any] = {"left": ("variant",), "prose": "variant" if setting else None, "elsewhere": "trials.csv"}
-    print_table(console, headings, *sections, title=title, drop=drop, **look)
+    print_table(console, headings, *sections, title=title, drop=drop, then_drop=("test",), **look)
     for note in shared + _notes(analysis, config, environment):
         console.print(note, highlight=False, soft_wrap=not console.is_terminal)
 
@@ -379,7 +397,7 @@ def print_search(console: Console, trials: Table, config: dict[str, Any], enviro
         [row for row, each in zip(rows, shown, strict=True) if each.epochs == epochs] for epochs in _reached(shown)
     ]
     look: dict[str, Any] = {"left": ("variant",), "prose": "variant" if several else None, "elsewhere": "trials.csv"}
-    print_table(console, headings, *sections, title=title, drop=("test",), **look)
+    print_table(console, headings, *sections, title=title, then_drop=("test",), **look)
     if len(ranked) > len(shown):
         console.print(f"{len(ranked) - len(shown)} more were stopped earlier or did worse: trials.csv", highlight=False)
     for each in rounds(trials):

@@ -9,7 +9,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import tyro
@@ -33,14 +33,12 @@ from mlp_jax.cli import (
 )
 from mlp_jax.cli._configuration import options_text, read_options
 from mlp_jax.cli._output import print_in_any_encoding
-from mlp_jax.cli._parsing import given, parsed
+from mlp_jax.cli._parsing import check_command, given, parsed
 from mlp_jax.cli._signals import Interrupted
 from mlp_jax.cli._training import TrainingOptions
-from mlp_jax.errors import InputError, SweepWarning, shown
+from mlp_jax.errors import InputError, SweepWarning
 from mlp_jax.machine import distributed
 from mlp_jax.machine.backend import check_xla_flags, require_jax
-
-T = TypeVar("T")
 
 COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "sweep": (sweep.Sweep, sweep.run),
@@ -60,11 +58,6 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "time": (time.Time, time.run),
 }
 """Commands by name: the configuration, whose docstrings are the help, and the function, which returns the exit code."""
-
-_SHELLS = ("bash", "zsh", "fish")
-"""Shells that tyro's --tyro-write-completion writes a script for without another package."""
-
-_OPTIONS: dict[str, Callable[..., Any]] = {name: kind for name, (kind, _) in COMMANDS.items()}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -106,7 +99,6 @@ def _run(arguments: Sequence[str] | None) -> tuple[int, bool]:
             if list(arguments) == ["--version"]:
                 print(f"mlp-jax {version('mlp-jax')}, jax {version('jax')}, flax {version('flax')}")
                 return 0, True
-            _check_completion(arguments)
             options = _parse(arguments)
             check_xla_flags()
             if isinstance(options, TrainingOptions):
@@ -142,19 +134,12 @@ def _with_files(options: TrainingOptions, arguments: Sequence[str]) -> TrainingO
     kind = type(options)
     from_file = {} if options.config is None else read_options(options.config, kind)
     if from_file:
-        options = _parse_again(arguments, kind(**from_file))
+        options = parsed(kind, arguments[0], arguments[1:], kind(**from_file))
     if not isinstance(options, sweep.Sweep) or (run := sweep.run_of(options)) is None:
         return options
     named = (*from_file, *given(arguments[1:]))
-    return _parse_again(arguments, dataclasses.replace(sweep.begun_with(run), **from_file, given=named))
-
-
-def _parse_again(arguments: Sequence[str], default: T) -> T:
-    """The options of a command that has other defaults."""
-    kind, prog = type(default), f"mlp-jax {arguments[0]}"
-    parse = functools.partial(tyro.cli, kind, prog=prog, args=arguments[1:], default=default)
-    options: T = parsed(parse, arguments, _OPTIONS)
-    return options
+    default = dataclasses.replace(sweep.begun_with(run), **from_file, given=named)
+    return parsed(kind, arguments[0], arguments[1:], default)
 
 
 @functools.cache
@@ -178,22 +163,14 @@ def _show(message: Warning | str, category: type[Warning], filename: str, lineno
         sys.stderr.write(warnings.formatwarning(message, category, filename, lineno))
 
 
-def _check_completion(arguments: Sequence[str]) -> None:
-    """Raise InputError if tyro is asked to complete for a shell that it does not know; it would raise others."""
-    if arguments and arguments[0].startswith("--tyro-") and arguments[1:2] not in [[each] for each in _SHELLS]:
-        shell = shown(" ".join(arguments[1:2]))
-        raise InputError(f"{arguments[0]} is {shell}: expected {', '.join(_SHELLS)}, and the file to write")
-
-
 def _parse(arguments: Sequence[str]) -> Any:
-    return parsed(
-        lambda: tyro.extras.subcommand_cli_from_dict(
-            _OPTIONS,
-            prog="mlp-jax",
-            description="How wide must the network be? Trains a whole grid of perceptrons in one XLA program.",
-            args=arguments,
-            config=(tyro.conf.AvoidSubcommands,),
-        ),
-        arguments,
-        _OPTIONS,
+    check_command(arguments, COMMANDS)
+    if arguments[0] in COMMANDS:
+        return parsed(COMMANDS[arguments[0]][0], arguments[0], arguments[1:])
+    return tyro.extras.subcommand_cli_from_dict(  # help, or a completion script
+        {name: kind for name, (kind, _) in COMMANDS.items()},
+        prog="mlp-jax",
+        description="How wide must the network be? Trains a whole grid of perceptrons in one XLA program.",
+        args=arguments,
+        config=(tyro.conf.AvoidSubcommands,),
     )

@@ -1,7 +1,7 @@
 """From arguments to options, by tyro. A mistake is one line: what is wrong, what is expected, which help says more.
 
-tyro draws a box for a mistake, and raises nothing that says which one it was: so the kind and the name of the option
-are read from its text, and everything else is asked of the command's dataclass.
+tyro raises nothing that says which mistake it found, and its messages are not read: what is wrong follows from the
+arguments and the types of the command's dataclass.
 """
 
 import contextlib
@@ -9,46 +9,71 @@ import dataclasses
 import difflib
 import io
 import itertools
-import re
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import tyro
 
 from mlp_jax.errors import InputError, shown
 
+T = TypeVar("T")
+
+_COMPLETIONS = {"--tyro-write-completion": 3, "--tyro-print-completion": 2}
+"""tyro's options that make a completion script, with the number of arguments they are."""
+_SHELLS = ("bash", "zsh", "fish")
+"""Shells that tyro makes one for without another package."""
 _FLAGS = (bool, bool | None)  # options without a value
 _NAMES = {int: ("a whole number", "whole numbers"), float: ("a number", "numbers"), str: ("text", "words")}
 
 
-def parsed(parse: Callable[[], Any], arguments: Sequence[str], commands: Mapping[str, Any]) -> Any:
-    """Parse the arguments with tyro.
+def check_command(arguments: Sequence[str], commands: Mapping[str, Any]) -> None:
+    """Raise InputError unless the program is given a command, or asked for help or a completion script.
 
     Args:
-        parse: calls tyro.
         arguments: of the program.
-        commands: by name, the dataclass of each.
+        commands: by name.
+    """
+    name = next(iter(arguments), "")
+    if name in commands or name in ("-h", "--help"):
+        return
+    if (count := _COMPLETIONS.get(name)) is not None:
+        if len(arguments) != count or arguments[1] not in _SHELLS:  # tyro would raise others
+            wanted = " and a file" if count > 2 else ""
+            raise InputError(f"{name} is {shown(' '.join(arguments[1:]))}: expected {' or '.join(_SHELLS)}{wanted}")
+        return
+    known = f"expected one of {', '.join(commands)} (mlp-jax --help)"
+    if not name:
+        raise InputError(f"no command is given: {known}")
+    if name.startswith("-"):
+        raise InputError(f"mlp-jax has no option {shown(name)[1:-1]}: {known}")
+    raise InputError(f"unknown command {shown(name)}: {did_you_mean(name, commands)}{known}")
+
+
+def parsed(kind: type[T], command: str, arguments: Sequence[str], default: T | None = None) -> T:
+    """Parse the arguments of a command with tyro.
+
+    Args:
+        kind: the command's dataclass.
+        command: its name.
+        arguments: those behind the name.
+        default: options in place of the dataclass's defaults.
 
     Raises:
         InputError: they are not understood.
     """
-    name = next(iter(arguments), "")
-    if name not in commands and name[:1] not in ("", "-"):
-        raise InputError(
-            f"unknown command {shown(name)}: {did_you_mean(name, commands)}expected one of {', '.join(commands)} "
-            "(mlp-jax --help)"
-        )
-    said = io.StringIO()
+    how: dict[str, Any] = {} if default is None else {"default": default}
     try:
-        with contextlib.redirect_stderr(said):
-            return _at_home(parse())
+        with contextlib.redirect_stderr(io.StringIO()):
+            options, left = tyro.cli(kind, prog=f"mlp-jax {command}", args=arguments, return_unknown_args=True, **how)
     except SystemExit as stop:
         if not stop.code:
             raise
-        text = _unframed(said.getvalue())
-    if name not in commands:
-        raise InputError(f"{text} (mlp-jax --help)") from None
-    raise InputError(f"{_mistake(text, name, arguments[1:], commands[name])} (mlp-jax {name} --help)") from None
+        options, left = None, []
+    if options is None or left:
+        raise InputError(f"{_mistake(kind, command, arguments, left)} (mlp-jax {command} --help)")
+    return _at_home(options)
 
 
 def _at_home(options: Any) -> Any:
@@ -71,34 +96,77 @@ def _at_home(options: Any) -> Any:
     )
 
 
-def _mistake(text: str, command: str, arguments: Sequence[str], kind: type) -> str:
-    """What is wrong with a command's arguments, according to tyro's message."""
-    fields = {f"--{field.name.replace('_', '-')}": field for field in dataclasses.fields(kind)}
-    hints = {option: get_type_hints(kind)[field.name] for option, field in fields.items()}
-    options = {**fields, **{f"--no-{option[2:]}": None for option, hint in hints.items() if hint in _FLAGS}}
-    if text.startswith("Unrecognized"):
-        for place, argument in enumerate(arguments):
-            option = _option(argument)
-            if argument.startswith("--") and option not in options:
-                near = did_you_mean(option, options)
-                return f"mlp-jax {command} has no option {shown(option)[1:-1]}: {near}".strip(": ")
-            if argument in text.split() and place and hints.get(before := _option(arguments[place - 1])) in _FLAGS:
-                return f"{before} has the value {shown(argument)}: expected none, or --no-{before[2:]} for the contrary"
-        extra = re.sub(r" \(applied to .*?\)", "", text.partition(": ")[2]).partition(" Arguments are applied")[0]
-        return f"mlp-jax {command} does not know what to do with {shown(extra)}"
-    found = re.search(r"(?:Error parsing |for argument ')(--[\w-]+)", text)
-    if found and (option := found[1]) in hints:
-        if text.startswith("Missing"):
-            return f"{option} has no value: expected {expected(hints[option])}"
-        given = " ".join(_values(option, arguments))
-        commas = ", not commas" if "," in given and get_origin(hints[option]) is tuple else ""
-        return f"{option} is {shown(given)}: expected {expected(hints[option])}{commas}"
-    if text.startswith("Missing from"):
-        absent = [name for name in ("RUN", "--out") if f" {name} " in f"{text} "]
-        if "RUN" in absent:
-            return f"RUN is missing: expected what mlp-jax sweep wrote, as in mlp-jax {command} runs/sweep-..."
-        return f"{' and '.join(absent)} is missing: {text.rpartition(' PATH ')[2].removesuffix(' (required)')}"
-    return text
+def _mistake(kind: type, command: str, arguments: Sequence[str], left: Sequence[str]) -> str:
+    """What is wrong with a command's arguments; ``left`` are those for which tyro has no use."""
+    hints = {f"--{name.replace('_', '-')}": hint for name, hint in get_type_hints(kind, include_extras=True).items()}
+    places = {option: hint for option, hint in hints.items() if tyro.conf.Positional in get_args(hint)}
+    hints = {option: _plain(hint) for option, hint in hints.items() if option not in places}
+    options = {**hints, **{f"--no-{option[2:]}": hint for option, hint in hints.items() if hint in _FLAGS}}
+    given = list(dict.fromkeys(_option(argument) for argument in arguments if argument.startswith("--")))
+    for option in given:
+        if option not in options:
+            near = did_you_mean(option, options)
+            return f"mlp-jax {command} has no option {shown(option)[1:-1]}: {near}".strip(": ")
+        values = _values(option, arguments)
+        if options[option] in _FLAGS:
+            if values and values[0] in left:
+                on = option.replace("--no-", "--", 1) if option not in hints else option
+                return f"{option} has the value {shown(values[0])}: expected none; {on} for yes, --no-{on[2:]} for no"
+        elif not _fit(hints[option], values):
+            if not values:
+                return f"{option} has no value: expected {expected(hints[option])}"
+            commas = ", not commas" if "," in " ".join(values) and get_origin(hints[option]) is tuple else ""
+            return f"{option} is {shown(' '.join(values))}: expected {expected(hints[option])}{commas}"
+    if left:
+        return f"mlp-jax {command} does not know what to do with {shown(' '.join(left))}"
+    if "--run" in places and not any(_elsewhere(arguments, options)):
+        return f"RUN is missing: expected what mlp-jax sweep wrote, as in mlp-jax {command} runs/sweep-..."
+    for field in dataclasses.fields(kind):
+        needed = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        option = f"--{field.name.replace('_', '-')}"
+        if needed and option in hints and option not in given:
+            return f"{option} is missing: expected {expected(hints[option])}"
+    return f"mlp-jax {command} does not understand {shown(' '.join(arguments))}"
+
+
+def _plain(hint: Any) -> Any:
+    """A type without what is said to tyro about it."""
+    return get_args(hint)[0] if get_origin(hint) is Annotated else hint
+
+
+def _fit(hint: Any, values: Sequence[str]) -> bool:
+    """Whether tyro can make a value of that type from these words; what a scalar has no use for it leaves over."""
+    hint = _plain(hint)
+    if get_origin(hint) is tuple:
+        return all(_fit(get_args(hint)[0], [value]) for value in values)
+    if not values:
+        return False
+    if get_origin(hint) in (Union, types.UnionType):
+        return any(_fit(each, values) for each in get_args(hint))
+    if get_origin(hint) is Literal:
+        return values[0] in map(str, get_args(hint))
+    if hint is types.NoneType:
+        return values[0] == "None"
+    if hint in (int, float):
+        try:
+            hint(values[0])
+        except ValueError:
+            return False
+    return True
+
+
+def _elsewhere(arguments: Sequence[str], options: Mapping[str, Any]) -> Iterator[str]:
+    """The arguments that are neither options nor their values."""
+    free = 0  # values that the option before still takes
+    for argument in arguments:
+        if argument.startswith("--"):
+            hint = options.get(_option(argument))
+            several = get_origin(hint) is tuple
+            free = 0 if hint in _FLAGS or "=" in argument else len(arguments) if several else 1
+        elif free:
+            free -= 1
+        else:
+            yield argument
 
 
 def _option(argument: str) -> str:
@@ -139,13 +207,3 @@ def expected(hint: Any) -> str:
     if get_origin(hint) is Literal:
         return " or ".join(map(str, get_args(hint)))
     return _NAMES[hint][0] if hint in _NAMES else {bool: "true or false"}.get(hint, "a path")
-
-
-def _unframed(box: str) -> str:
-    """The text in the box that tyro draws (in ASCII, if the locale asks for it) as one line, up to the first rule."""
-
-    def rule(text: str) -> bool:
-        return not text.strip("╰╯─+-")
-
-    lines = (line.strip("│| \t") for line in box.splitlines()[1:])  # the first is the title
-    return " ".join(itertools.takewhile(lambda text: not rule(text), itertools.dropwhile(rule, lines)))

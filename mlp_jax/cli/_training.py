@@ -16,6 +16,7 @@ import jax
 from rich.console import Console
 
 from mlp_jax.adapters.tensorboard import LiveEvents, summaries
+from mlp_jax.answers.showing import trials_to_show
 from mlp_jax.answers.terminal import Display
 from mlp_jax.cli._axes import of_recipe
 from mlp_jax.cli._signals import Interrupted, Stop
@@ -24,10 +25,10 @@ from mlp_jax.datasets import Dataset, absolute_path, load_dataset
 from mlp_jax.errors import InputError, SweepStopped, SweepWarning, first_line, whole
 from mlp_jax.machine.cache import enable_compilation_cache
 from mlp_jax.machine.distributed import leads, lost, several
+from mlp_jax.networks.models import Model
 from mlp_jax.runs.directory import (
     CHECKPOINTS,
     MANIFEST,
-    Run,
     check_new,
     dataset_of,
     is_extending,
@@ -45,8 +46,9 @@ from mlp_jax.runs.extension import Extension, write_extended
 from mlp_jax.runs.kept import STATE
 from mlp_jax.runs.progress import ProgressFile
 from mlp_jax.runs.running import new_run, own_place, results, resume_from, resumed_run
-from mlp_jax.runs.tables import best_trial, history_table, trials_table
+from mlp_jax.runs.tables import Table, history_table, trials_table
 from mlp_jax.sweeps.grid import Grid
+from mlp_jax.sweeps.outcomes import Outcomes
 from mlp_jax.sweeps.plan import gibibytes
 from mlp_jax.sweeps.record import Progress
 from mlp_jax.sweeps.sweep import Setup, SweepResult, check_dtype, device_a_core, make_setup, sweep
@@ -212,23 +214,23 @@ def train_run(
                 on_epoch=_each(reports),
             )
         if leads():
+            drawn: dict[str, Any] = {}
             with results(out) as directory:
                 if extension is not None:
                     write_extended(result, directory, extension, config)
                 else:
                     write_run(result, directory, config["dataset"], config["dataset_path"])
                     write_json(directory / "config.json", config)  # which says more, where looks are planned
-                    drawn = _to_draw(result)  # now: it may be read from checkpoints, which go with this block
-            if extension is not None:
+                    if figures:  # now: a model may be read from checkpoints, which go with this block
+                        tables = trials_table(result), history_table(result)
+                        drawn = _to_draw(*tables, config, result.outcomes, lambda i: result.model(result.trials[i]))
+            if extension is not None and figures:
                 run = read_run(out)
-                tables = (run.trials, run.history, run.config)
-                outcomes, drawn = run.outcomes, _to_draw_of(run)
-            else:
-                tables, outcomes = (trials_table(result), history_table(result), config), result.outcomes
+                drawn = _to_draw(run.trials, run.history, run.config, run.outcomes, run.model) | {"timing": run.timing}
             if events is not None:
                 events.finish(trials_table(result))
             if figures:
-                draw_lacking(out, *tables, outcomes=outcomes, dataset=dataset, **drawn)
+                draw_lacking(out, **drawn, dataset=dataset)
     return result, dataset
 
 
@@ -327,33 +329,29 @@ def check(options: TrainingOptions, out: Path | None) -> None:
         check_new(out)
 
 
-def _to_draw(result: SweepResult) -> dict[str, Any]:
-    """The trial that figures show, the best on validation, and its model; None for each if all have diverged."""
-    trials = trials_table(result)
-    best = best_trial(trials) if (trials["diverged"] == 0).any() else None
-    return {"trial": best, "model": None if best is None else result.model(result.trials[best])}
+def _to_draw(
+    trials: Table, history: Table, config: Mapping[str, Any], outcomes: Outcomes, model: Callable[[int], Model]
+) -> dict[str, Any]:
+    """Arguments of ``draw_lacking``: the results, and the models that figures show, none if all have diverged."""
+    good = (trials["diverged"] == 0).any()
+    shown = trials_to_show(trials, history, config, outcomes) if good else []
+    tables = {"trials": trials, "history": history, "config": config, "outcomes": outcomes}
+    return tables | {"models": {trial: model(trial) for trial in shown}}
 
 
-def _to_draw_of(run: Run) -> dict[str, Any]:
-    """The same of a run that was read back."""
-    best = best_trial(run.trials) if (run.trials["diverged"] == 0).any() else None
-    return {"trial": best, "model": None if best is None else run.model(best), "timing": run.timing}
-
-
-def draw_lacking(out: Path, *tables: Any, **model: Any) -> None:
+def draw_lacking(out: Path, **drawn: Any) -> None:
     """Draw the figures that a finished run lacks, as far as possible, and warn about the others.
 
     Args:
         out: the run directory.
-        *tables: arguments of ``plots.run_figures``.
-        **model: likewise.
+        **drawn: arguments of ``plots.run_figures``.
     """
     lacking, reason = [], ""
     try:
         (out / "figures").mkdir(exist_ok=True)
         from mlp_jax import plots  # matplotlib wants a directory to write to
 
-        for name, figure, _ in plots.run_figures(*tables, **model):
+        for name, figure, _ in plots.run_figures(**drawn):
             path = out / "figures" / f"{name}.png"
             try:
                 if not path.exists():
@@ -369,9 +367,9 @@ def draw_lacking(out: Path, *tables: Any, **model: Any) -> None:
         warnings.warn(f"not drawn: {', '.join(lacking)} ({reason}); to draw them: {again}", SweepWarning, stacklevel=2)
 
 
-def draw(directory: Path, kind: str, *tables: Any, **model: Any) -> None:
+def draw(directory: Path, kind: str, **drawn: Any) -> None:
     """Draw a run's figures into a directory, as png or svg; the other arguments are those of ``plots.run_figures``."""
     from mlp_jax.answers import plots
 
-    for name, figure, _ in plots.run_figures(*tables, **model):
+    for name, figure, _ in plots.run_figures(**drawn):
         plots.save(figure, directory / f"{name}.{kind}")

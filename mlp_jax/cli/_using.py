@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import tyro
 
 from mlp_jax.answers.analysis import score_text
+from mlp_jax.answers.showing import trials_to_show
 from mlp_jax.datasets import Dataset
 from mlp_jax.datasets.dataset import ImageForm
 from mlp_jax.datasets.naming import FORMS
@@ -150,10 +151,9 @@ def figure_arguments(run: Run, warn: Callable[[str], None], dataset: str | None 
     names = ("trials", "history", "config", "timing", "outcomes")
     arguments: dict[str, Any] = {name: getattr(run, name) for name in names}
     try:
-        best = best_trial(run.trials)
+        shown = trials_to_show(run.trials, run.history, run.config, run.outcomes)
         return arguments | {
-            "trial": best,
-            "model": run.model(best),
+            "models": {trial: run.model(trial) for trial in shown},
             "dataset": own_dataset(run, None) if named is None else named,
         }
     except InputError as error:

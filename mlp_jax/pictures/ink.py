@@ -2,6 +2,12 @@
 
 Ink is what differs from the paper. Even paper has one grey. In a photograph the paper's shading is fitted and removed;
 a border along the picture's sides and the lines of ruled paper are recognized and left out.
+
+Pillow resizes, and scipy.ndimage labels, opens and filters; what remains here decides what is paper. scikit-image has
+the same operations but nothing that finds shaded paper as well as the fit in ``_shading``: of 60 MNIST digits on each
+of the 18 backgrounds in tests/test_predict.py, 1,055 of 1,080 are recognized with it, and 1,043 with a morphological
+opening alone; with scikit-image's ``rolling_ball`` in its place 11 of the 21 tests of uneven paper fail, and with the
+local median of ``threshold_local`` one does.
 """
 
 import itertools

@@ -303,6 +303,8 @@ def best_trial(trials: Table) -> int:
 def references(config: Mapping[str, object]) -> dict[str, dict[int, float]]:
     """Test accuracies of others to compare a run with: the article's and Keras's, if the recipe was theirs.
 
+    Of the widths that the run has, and without those who have none of them.
+
     Args:
         config: the run's configuration, as ``mlp_jax.runs.directory`` writes it.
     """
@@ -313,4 +315,14 @@ def references(config: Mapping[str, object]) -> dict[str, dict[int, float]]:
     several_layers = isinstance(widths, list) and any(isinstance(each, list) for each in widths)
     if other_rule or several_layers or any(config.get(key) != value for key, value in recipe.items()):
         return {}
-    return {"article": ARTICLE_TEST_ACCURACY, "Keras 3": KERAS_TEST_ACCURACY}
+    same = "sigmoid" in _listed(config.get("activations")) and 1e-3 in _listed(config.get("learning_rates"))
+    others = {"article": ARTICLE_TEST_ACCURACY, "Keras 3": KERAS_TEST_ACCURACY} if same else {}
+    of_widths = {
+        name: {width: score for width, score in points.items() if width in _listed(widths)}
+        for name, points in others.items()
+    }
+    return {name: points for name, points in of_widths.items() if points}
+
+
+def _listed(values: object) -> list[Any]:
+    return values if isinstance(values, list) else []

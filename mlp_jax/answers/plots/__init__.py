@@ -12,10 +12,11 @@ from mlp_jax.answers.plots.curves import learning_curves
 from mlp_jax.answers.plots.data import class_balance, digit, examples, value_distribution
 from mlp_jax.answers.plots.model import confusion_matrix, hidden_units, mistakes, predicted_against_true
 from mlp_jax.answers.plots.predictions import predictions
-from mlp_jax.answers.plots.run import RunFigure, run_figures, what_is_enough
+from mlp_jax.answers.plots.run import RunFigure, run_figures
 from mlp_jax.answers.plots.search import search_curves
 from mlp_jax.answers.plots.style import save
 from mlp_jax.answers.plots.width import accuracy_against_width, rate_by_width, scores_against_parameters, training_time
+from mlp_jax.answers.showing import what_is_enough
 
 __all__ = [
     "RunFigure",

@@ -41,6 +41,11 @@ from mlp_jax.answers.plots.style import (
 )
 from mlp_jax.runs.tables import Table, without_activation
 
+Band = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Epochs, and the lower and upper end of a curve's band at each."""
+
+_LEAST_EPOCHS = 5  # from which the first ones may be left out
+_MOST_OF_LATER = 0.6  # of an axis, that later epochs take where the first ones waste the rest
 MOST_IN_LEGEND = 8  # widths; more of them get a colour bar
 METRICS = ("loss", "score")
 RUNNING = "training (running)"
@@ -59,7 +64,8 @@ def learning_curves(
     """Loss and score by epoch, for training and validation and by width: mean over seeds with a ± SD band.
 
     What is shown of training is the running mean over each epoch, as it was trained, whose parameters change meanwhile;
-    validation is scored after the epoch. One width is drawn as training against validation; several as one line each,
+    validation is scored after the epoch. Where the first epochs, which are far from the others, would take most of a
+    panel, it shows the others. One width is drawn as training against validation; several as one line each,
     training beside validation.
     Settings (variant, learning rate) follow one below the other, on the same scales: of many those that are best on
     validation.
@@ -91,6 +97,7 @@ def learning_curves(
     for axes in panels.ravel():  # set the limits once, below: after each curve would take minutes for a large grid
         axes.set_autoscale_on(False)
     counts: list[int] = []
+    drawn: list[list[Band]] = [[], []]
     for i, setting in enumerate(settings):
         here = where(kept, rows_of(kept, setting))
         for width in widths:
@@ -98,11 +105,16 @@ def learning_curves(
             for (j, metric), (k, part) in itertools.product(enumerate(METRICS), enumerate(parts)):
                 axes, style = (panels[i, j, k], styles[width]) if apart else (panels[i, j, 0], styles[part])
                 column = metric if part == RUNNING else f"validation_{metric}"
-                counts += _draw_curve(axes, rows["epoch"], rows[column], style)
+                count, band = _draw_curve(axes, rows["epoch"], rows[column], style)
+                counts += count
+                drawn[j].append(band)
     for axes in panels.ravel():
         axes.autoscale()
     _head_curves(panels, settings, parts, score_name)
-    loss_axis(panels[0, 0, 0], kept)
+    first = _beginning(kept["epoch"])
+    loss_axis(panels[0, 0, 0], where(kept, kept["epoch"] > first))
+    beyond = [_leave_out_beginning(axes, bands, first) for axes, bands in zip(panels[0, :, 0], drawn, strict=True)]
+    cut = f"epoch{'s 1 to' if first > 1 else ''} {first}: partly beyond the axes" if any(beyond) else ""
     score_axis(panels[0, 1, 0], score_name)
     panels[0, 0, 0].xaxis.set_major_locator(
         MaxNLocator(4 if panels.shape[2] > 1 and len(settings) > 2 else "auto", integer=True, steps=[1, 2, 5, 10])
@@ -112,14 +124,14 @@ def learning_curves(
     if apart:
         figure.suptitle(heading("learning curves", title, shared_setting(settings).text()))
         grey = "dashed grey: M = 0" if 0 in widths and len(widths) > MOST_IN_LEGEND else ""
-        notes = join(join(statistics, grey, by="; "), RUNNING_MEANS, join(some, left_out, by="; "), by="\n")
+        notes = join(join(statistics, cut, grey, by="; "), RUNNING_MEANS, join(some, left_out, by="; "), by="\n")
         figure.supxlabel(notes, fontsize="medium")
         _width_key(figure, styles)
     else:
         what = join(f"M = {widths[0]}" if widths[0] else LINEAR, shared_setting(settings).text())
         figure.suptitle(join(title, what, by=": "))
         handles = [Line2D([], [], label=part, **style) for part, style in styles.items()]
-        note = join(statistics, RUNNING_MEANS, join(some, left_out, by="; "), by="; ")
+        note = join(statistics, RUNNING_MEANS, cut, join(some, left_out, by="; "), by="; ")
         figure.legend(handles=handles, title=note, loc="outside lower center", ncols=2)
     return figure
 
@@ -170,18 +182,46 @@ def _head_curves(panels: np.ndarray, settings: Sequence[Setting], parts: Sequenc
             axes.set_title(part)
 
 
-def _draw_curve(axes: Axes, x: np.ndarray, y: np.ndarray, style: Style) -> list[int]:
-    """Draw mean and standard deviation (n − 1) of y at each x; return the number of values in each mean."""
+def _beginning(epochs: np.ndarray) -> int:
+    """The last of the first epochs, in which curves may run so fast that they would take most of a panel; 0 for few."""
+    shown = np.unique(epochs)
+    return int(shown[len(shown) // 20]) if len(shown) >= _LEAST_EPOCHS else 0
+
+
+def _leave_out_beginning(axes: Axes, bands: Sequence[Band], first: int) -> bool:
+    """Limit an axis to what follows the first epochs if these would take much of it; returns whether it was limited."""
+    late = [(low[x > first], high[x > first]) for x, low, high in bands]
+    ends = np.concatenate([values for pair in late for values in pair])
+    ends = ends[np.isfinite(ends)]
+    to, back = (np.log, np.exp) if axes.get_yscale() == "log" else (np.asarray, np.asarray)
+    if not first or not len(ends):
+        return False
+    low, high = to(np.array([ends.min(), ends.max()]))
+    bottom, top = to(np.array(axes.get_ylim()))
+    if not (np.isfinite([bottom, top]).all() and high - low < _MOST_OF_LATER * (top - bottom)):
+        return False
+    room = 0.05 * (high - low)
+    axes.set_ylim(*back(np.array([max(bottom, low - room), min(top, high + room)])).tolist())
+    return True
+
+
+def _draw_curve(axes: Axes, x: np.ndarray, y: np.ndarray, style: Style) -> tuple[list[int], Band]:
+    """Draw mean and standard deviation (n − 1) of y at each x.
+
+    Returns:
+        The number of values in each mean, and the band.
+    """
     places = np.unique(x)
     groups = [y[x == place].astype(float) for place in places]
     mean = np.array([group.mean() for group in groups])
+    deviation = np.zeros(len(mean))
     if groups and all(len(group) > 1 for group in groups):
         deviation = np.array([group.std(ddof=1) for group in groups])
         axes.fill_between(places, mean - deviation, mean + deviation, color=style["color"], alpha=0.2, linewidth=0)
     step = max(1, math.ceil(len(places) / 10))  # a few have markers, and the last; a single point needs one
     marker = {"marker": style.get("marker", "o" if len(places) == 1 else "")}
     axes.plot(places, mean, markevery=((len(places) - 1) % step, step), **style | marker)
-    return [len(group) for group in groups]
+    return [len(group) for group in groups], (places, mean - deviation, mean + deviation)
 
 
 def _part_styles(parts: Sequence[str]) -> dict[Any, Style]:

@@ -147,7 +147,7 @@ def hidden_units(
 ) -> Figure:
     """The weights of each unit as an image, yellow where ink excites it and blue where ink inhibits it.
 
-    All share one scale around 0, which clips the outermost hundredth of the weights.
+    All share one scale around 0, which clips the outermost hundredth of the weights: there its bar has arrows.
 
     Args:
         weights: A, one column per unit.
@@ -172,8 +172,8 @@ def hidden_units(
         shown = np.where(live[:, None], shown, np.nan)
     maps = shown.T.reshape(units, *image_shape)[chosen]
     maps = maps if maps.ndim == 3 else maps.sum(axis=3)
-    finite = np.abs(maps[np.isfinite(maps)])
-    limit = float(np.quantile(finite, 0.99)) if finite.size else 0.0
+    finite = maps[np.isfinite(maps)]
+    limit = float(np.quantile(np.abs(finite), 0.99)) if finite.size else 0.0
     columns = min(len(chosen), 5 if len(chosen) <= 10 else 10)
     height, across = image_shape[:2]
     norm = Normalize(-(limit or 1.0), limit or 1.0)
@@ -189,7 +189,10 @@ def hidden_units(
     above = fitted([above[unit] for unit in chosen], (WIDTH - 1.4) / max(columns, 5) - 0.05, NAME_SIZE)
     show_images(axes, pictures, above, columns, step)
     scale = ScalarMappable(norm, _DIVERGING)
-    figure.colorbar(scale, ax=axes, label="weight", aspect=30, shrink=min(1.0, 4 / figure.get_figheight()))
+    ends = finite.min(initial=0.0) < -limit, finite.max(initial=0.0) > limit
+    extend = {(False, False): "neither", (True, False): "min", (False, True): "max"}.get(ends, "both")
+    shrink = min(1.0, 4 / figure.get_figheight())
+    figure.colorbar(scale, ax=axes, label="weight", aspect=30, shrink=shrink, extend=extend)
     what = "the weights into each class" if names else "what each hidden unit looks at"
     some = f"the {len(chosen)} of {units} that weigh most" if len(chosen) < units else ""
     blank = "white: never inked in training" if live is not None and not live.all() else ""

@@ -1,12 +1,13 @@
 """The figures of a run: which ones apply to it, drawn one at a time."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 from flax import nnx
 
-from mlp_jax.answers.analysis import Verdict, best_point, by_setting, measure_name, score_text, summarize, verdicts
+from mlp_jax.answers.analysis import best_point, by_setting, measure_name, score_text, summarize, verdicts
 from mlp_jax.answers.deciding import looks_of
 from mlp_jax.answers.plots.curves import learning_curves
 from mlp_jax.answers.plots.model import confusion_matrix, hidden_units, mistakes, predicted_against_true
@@ -20,6 +21,7 @@ from mlp_jax.answers.plots.width import (
     training_time,
 )
 from mlp_jax.answers.ranking import ranking
+from mlp_jax.answers.showing import what_is_enough
 from mlp_jax.datasets import Dataset
 from mlp_jax.networks.models import MLP, Model
 from mlp_jax.runs.tables import (
@@ -32,8 +34,10 @@ from mlp_jax.runs.tables import (
     without_activation,
 )
 from mlp_jax.sweeps.outcomes import Outcomes
+from mlp_jax.sweeps.plan import counted
 from mlp_jax.training.epoch import live_features
 
+_MOST_ON_LINE = 66  # characters of a model's description, beside the name of its split
 _CHUNK = 16384  # examples that a model sees at once: for each number of them JAX compiles anew
 
 
@@ -52,8 +56,7 @@ def run_figures(
     *,
     timing: Table | None = None,
     outcomes: Outcomes | None = None,
-    trial: int | None = None,
-    model: Model | None = None,
+    models: Mapping[int, Model] = MappingProxyType({}),
     dataset: Dataset | None = None,
 ) -> Iterator[RunFigure]:
     """Draw the figures that apply to a run, one after another.
@@ -64,9 +67,8 @@ def run_figures(
         config: the run's configuration, as ``mlp_jax.runs.directory`` writes it.
         timing: measurements of ``mlp_jax.runs.timing``, if there are any.
         outcomes: results by example; None if they are not known.
-        trial: number of the trial whose model is shown.
-        model: that model; None leaves out the figures of it.
-        dataset: the data set that it was trained on; None likewise.
+        models: the models that are shown, by the numbers of their trials (``mlp_jax.answers.showing``).
+        dataset: the data set that they were trained on; None leaves out the figures of models.
     """
     score_name, searched = config["score_name"], None
     if "search" in config:
@@ -74,11 +76,13 @@ def run_figures(
         trials = to_the_end(trials)
         history = of_trials(history, trials)
     several_widths, several_rates = (len(set(trials[k].tolist())) > 1 for k in ("hidden_units", "learning_rate"))
-    name = str(config.get("dataset_name", ""))
+    data = str(config.get("dataset_name", ""))
+    trained = "" if "epochs" in trials else counted(config["epochs"], "epoch")  # where they differ, variants say so
+    name = join(data, trained)
     if searched is not None:
         several_widths = any(len(curve) > 1 for curve in by_setting(summarize(trials)).values())
         ranked = ranking(searched[0], config["epochs"])
-        figure = search_curves(*searched, ranked, score_name, title=name)
+        figure = search_curves(*searched, ranked, score_name, title=data)
         alt = f"Curves: validation {score_name} by epoch of {len(ranked)} configurations, as far as each was trained."
         yield RunFigure("search", figure, alt)
     if several_widths:
@@ -86,7 +90,8 @@ def run_figures(
         figure = accuracy_against_width(
             trials, score_name, references(config), outcomes=outcomes, enough=enough, title=name
         )
-        yield RunFigure("accuracy-against-width", figure, _width_alt(trials, score_name))
+        measured = measure_name(trials, score_name).lower().replace("²", "2")
+        yield RunFigure(f"{measured}-against-width", figure, _width_alt(trials, score_name))
     alt = f"Curves: loss and {score_name} by epoch, of training and validation, for each width."
     yield RunFigure("learning-curves", learning_curves(history, score_name, title=name), alt)
     if several_widths:
@@ -99,19 +104,11 @@ def run_figures(
     if timing is not None:
         alt = "Lines: seconds per epoch against M, of each width alone, one after another, and all together."
         yield RunFigure("training-time", training_time(timing), alt)
-    if trial is not None and model is not None and dataset is not None:
-        standardized = str(config.get("dataset")).startswith("sklearn:")
-        yield from _model_figures(trials, trial, model, dataset, "standardized" if standardized else "")
-
-
-def what_is_enough(found: Sequence[Verdict]) -> tuple[int, str] | None:
-    """The width that is enough and why, if there is only one setting."""
-    first, *others = found
-    if others or first.enough is None or first.best is None or not first.reached:
-        return None
-    width, best = first.enough.hidden_units, first.best.hidden_units
-    why = f"within one standard error of the best\non validation, M = {best}" if width != best else "best on validation"
-    return width, f"{why}{', the widest tried' if first.widest_is_best else ''}"
+    if dataset is not None:
+        unit = "standardized" if str(config.get("dataset")).startswith("sklearn:") else ""
+        for place, (trial, model) in enumerate(models.items()):
+            for drawn in _model_figures(trials, trial, model, dataset, unit, trained, recommended=place > 0):
+                yield drawn._replace(name=f"{drawn.name}-recommended") if place else drawn
 
 
 def _width_alt(trials: Table, score_name: str) -> str:
@@ -129,13 +126,27 @@ def _width_alt(trials: Table, score_name: str) -> str:
     return f"{drawn}; test {score_name} is {' and '.join(ends)}."
 
 
-def _model_figures(trials: Table, trial: int, model: Model, dataset: Dataset, unit: str) -> Iterator[RunFigure]:
-    """Figures of one model on the test split, and of its units; ``unit`` is that of a regression's values."""
+def _model_figures(
+    trials: Table, trial: int, model: Model, dataset: Dataset, unit: str, trained: str, *, recommended: bool
+) -> Iterator[RunFigure]:
+    """Figures of one model on the test split, and of its units.
+
+    Args:
+        trials: table with one row per trial.
+        trial: number of the model's trial.
+        model: the model.
+        dataset: what it was trained on.
+        unit: unit of a regression's values.
+        trained: for how many epochs; may be empty.
+        recommended: whether it is shown as the best of the recommended width, rather than of all.
+    """
     row = {name: trials[name][trials["trial"] == trial][0] for name in ("variant", "learning_rate", "seed")}
     variant = str(row["variant"]) if model.hidden_units else without_activation(str(row["variant"]))
     setting = Setting(variant, float(row["learning_rate"])).text()
-    title = join(f"M = {layers_text(model.hidden_units)}", setting, f"seed {row['seed']}")
-    title += ": the best trial on validation"
+    which = join(f"M = {layers_text(model.hidden_units)}", setting, f"seed {row['seed']}", trained)
+    why = "the best trial on validation" + (" of the recommended width" if recommended else "")
+    alt = f"{which}: {why}"
+    title = alt if len(alt) <= _MOST_ON_LINE else f"{which}\n{why}"
     test = dataset.test
     chunks = (test.features[i : i + _CHUNK] for i in range(0, len(test), _CHUNK))
     # Compiled as one: op by op, each would be compiled by itself, which takes longer than all the rest.
@@ -143,17 +154,17 @@ def _model_figures(trials: Table, trial: int, model: Model, dataset: Dataset, un
     outputs = np.concatenate([np.asarray(says(model, chunk)) for chunk in chunks])
     if dataset.task == "regression":
         figure = predicted_against_true(test.targets, outputs, unit=unit, title=f"{dataset.name}, test split, {title}")
-        yield RunFigure("predicted-against-true", figure, f"Points: predicted against true values. {title}.")
+        yield RunFigure("predicted-against-true", figure, f"Points: predicted against true values. {alt}.")
     else:
         predictions = outputs.argmax(axis=1)
         names, about = dataset.class_names, f"test split, {title}"
         wrong = f"{int((predictions != test.targets).sum()):,} of {len(test):,} test examples are wrong"
         figure = confusion_matrix(test.targets, predictions, names, title=about)
-        yield RunFigure("confusion-matrix", figure, f"Matrix: true against predicted classes; {wrong}. {title}.")
+        yield RunFigure("confusion-matrix", figure, f"Matrix: true against predicted classes; {wrong}. {alt}.")
         if dataset.image_shape is not None:
             images = test.features.reshape(len(test), *dataset.image_shape)
             figure = mistakes(images, test.targets, outputs, names, title=about)
-            yield RunFigure("mistakes", figure, f"Test images that are taken for another class; {wrong}. {title}.")
+            yield RunFigure("mistakes", figure, f"Test images that are taken for another class; {wrong}. {alt}.")
     if dataset.image_shape is not None and isinstance(model, MLP):
         weights = {symbol: np.asarray(values) for symbol, values in model.weights.items()}
         live = np.zeros(dataset.features, bool)
@@ -165,4 +176,4 @@ def _model_figures(trials: Table, trial: int, model: Model, dataset: Dataset, un
         else:
             names = dataset.class_names if len(dataset.class_names) == dataset.outputs else ()
             figure = hidden_units(weights["A"], dataset.image_shape, live=live, names=names, title=title)
-        yield RunFigure("hidden-units", figure, f"Images: the weights of each hidden unit, one per pixel. {title}.")
+        yield RunFigure("hidden-units", figure, f"Images: the weights of each hidden unit, one per pixel. {alt}.")

@@ -2,13 +2,15 @@
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
+from matplotlib.container import ErrorbarContainer
 from matplotlib.lines import Line2D
+from matplotlib.markers import CARETDOWNBASE, CARETUPBASE
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from matplotlib.transforms import ScaledTranslation, Transform
@@ -61,7 +63,7 @@ PARTS = (TRAINING, "validation", "test")
 SPLITS = {TRAINING: "train", "validation": "validation", "test": "test"}
 
 _LONGEST_OF_TWO = 46  # characters of a label, that two of them have room beside each other
-_MOST_BEYOND = 0.5  # parts of the range of the means that an interval may go beyond them
+_MOST_BEYOND = 1.0  # parts of the range of the means that an interval may go beyond them
 _ASIDE = 3.0  # points between neighbours at the same M, in a panel of full width
 _REFERENCES = (("#d55e00", "D"), ("black", "s"), ("#009e73", "^"), ("#cc79a7", "v"))
 
@@ -79,10 +81,10 @@ def accuracy_against_width(
     """Training, validation and test score of the finished models against M, with 95 % intervals.
 
     Intervals, of validation and test only, cover the luck of seeds and of examples. The test score of M = 0, the
-    generalized linear model, is a horizontal line, and so is its validation score where validation is shown. Up to
-    three settings (variant, learning rate) share a panel, without validation; more get their own panels; of many, those
-    that are best on validation. The axis spans the means; parts of intervals far from them are cut off.
-    Where the score cannot be computed on validation, the loss is drawn.
+    generalized linear model, is a horizontal line, and so is its validation score. Up to three settings (variant,
+    learning rate) share a panel, without training; more get their own panels; of many, those that are best on
+    validation. The axis spans the means and most intervals; an arrow says where one goes on. Where the score cannot be
+    computed on validation, the loss is drawn.
 
     Args:
         trials: table with one row per trial.
@@ -118,7 +120,7 @@ def accuracy_against_width(
     above = [wrapped(told.text(told=shared), (WIDTH - 0.6) / columns) if groups[1:] else "" for told in titles]
     figure, panels = _score_panels(len(groups), score_name, max(text.count("\n") for text in above))
     step = _ASIDE / columns / 72  # inches
-    parts = PARTS if max(map(len, groups)) == 1 else (PARTS[0], PARTS[2])
+    parts = PARTS if max(map(len, groups)) == 1 else PARTS[1:]
     marks: dict[str, Any] = {}  # what the legend explains, by label: the same in every panel, so each once
     for axes, group, told, text in zip(panels, groups, titles, above, strict=True):
         axes.set_title(text)
@@ -135,20 +137,23 @@ def accuracy_against_width(
             if of_row := [setting for setting in group if baseline[setting] == key]:
                 name = shared_setting(of_row).text(told=told)
                 colour = looks[name][0] if name in looks and name else GREY
-                for part in parts[1:]:
-                    look = (colours(3)[1], ":") if part == "validation" else (colour, "-.")
+                for part in PARTS[1:]:
+                    alone = (colours(3)[1] if parts == PARTS else colour, ":")
+                    look = alone if part == "validation" else (colour, "-.")
                     marks |= _draw_baseline(axes, row, name, score_name, measure, part, *look)
         marks |= _draw_enough(axes, enough)
     widths = {row.hidden_units for rows in curves.values() for row in rows}
     width_axis(panels[0], sorted(widths.union(*reference.values()) - {0} or {0}), len(panels))
     score_axis(panels[0], score_name)
+    cut = _mark_cut_bars(panels)
     figure.suptitle(heading(f"{score_name} against width", title, shared.text()))
     counts = [row.seeds for rows in (*curves.values(), linear.values()) for row in rows]
     of_examples = outcomes is not None and bool(outcomes.sizes)
     luck = "seeds and examples" if of_examples and max(counts) > 1 else "examples" if of_examples else "seeds"
     bars = f"bars: 95 % interval of the mean (of no difference), by the luck of {luck}"
     bars = bars if of_examples or max(counts) > 1 else ""
-    note = join(join(spread("mean", counts), left_out, undefined, by="; "), bars, some, by="\n")
+    without = f"M = 0: {enough[1]}" if enough is not None and not enough[0] else ""  # no line marks it
+    note = join(join(spread("mean", counts), left_out, undefined, by="; "), bars, cut, without, some, by="\n")
     _legend(figure, marks, note)
     return figure
 
@@ -229,6 +234,8 @@ def _draw_scores(
         "validation": {"color": colours(3)[1], "linestyle": ":", "markerfacecolor": "white", "marker": "s"},
         "test": {"color": colour, "linestyle": "-", "marker": marker},
     }
+    if TRAINING not in parts:
+        looks["validation"] = looks[TRAINING]
     marks: dict[str, Any] = {}
     for part, aside in zip(parts, asides, strict=True):
         mean, margins = _means(rows, part, measure, score_name)
@@ -246,6 +253,24 @@ def _draw_scores(
             axes.update_datalim(np.column_stack([x, end]))  # which does not look at what has a transform of its own
     axes.autoscale_view()
     return marks
+
+
+def _mark_cut_bars(panels: Iterable[Axes]) -> str:
+    """Draw an arrow wherever a bar goes on beyond the axis; returns a note if any does."""
+    note = ""
+    for axes in panels:
+        bottom, top = axes.get_ylim()
+        drawn = [container for container in axes.containers if isinstance(container, ErrorbarContainer)]
+        for bars in itertools.chain.from_iterable(container.lines[2] for container in drawn):
+            style: Style = {"transform": bars.get_transform(), "color": bars.get_color()[0], "clip_on": False}
+            for segment in filter(len, bars.get_segments()):  # without one where the interval is not known
+                (x, low), (_, high) = segment
+                for end, marker in ((bottom, CARETDOWNBASE), (top, CARETUPBASE)):
+                    if low < end < high:
+                        axes.plot([x], [end], marker=marker, markersize=7, **style)
+                        note = "arrows: a bar goes on beyond the axis"
+        axes.set_ylim(bottom, top)
+    return note
 
 
 def _span_means(axes: Axes, means: Sequence[float]) -> None:
@@ -303,11 +328,10 @@ def _draw_references(
 
 
 def _draw_enough(axes: Axes, enough: tuple[int, str] | None) -> dict[str, Any]:
-    if enough is None:
+    if enough is None or not enough[0]:
         return {}
     width, why = enough
-    line = axes.axvline(width, color=GREY, linestyle=":", zorder=1.5) if width else Line2D([], [], linestyle="")
-    return {f"M = {width}: {why}": line}
+    return {f"M = {width}: {why}": axes.axvline(width, color=GREY, linestyle=":", zorder=1.5)}
 
 
 # Loss and score against the number of parameters
@@ -317,7 +341,7 @@ def _draw_enough(axes: Axes, enough: tuple[int, str] | None) -> dict[str, Any]:
 def scores_against_parameters(trials: Table, score_name: str, *, title: str = "") -> Figure:
     """Loss and score of the finished models against the number of their parameters, ± standard deviation over seeds.
 
-    The axes span the means; parts of bars far from them are cut off. One line per setting (variant, learning
+    The axes span the means and most bars; an arrow says where one goes on. One line per setting (variant, learning
     rate), of many for those that are best on validation; training is shown for up to three of them. The scale above
     gives M, where networks of as many parameters have the same. M = 0, which has nearly as many parameters as a small
     M > 0 can have, is a point of its own.
@@ -377,10 +401,11 @@ def scores_against_parameters(trials: Table, score_name: str, *, title: str = ""
     panels[0].set_ylabel("loss")
     panels[1].set_ylabel(score_label(score_name))
     score_axis(panels[1], score_name)
+    cut = _mark_cut_bars(panels)
     figure.suptitle(heading(f"loss and {score_name} against the number of parameters", title, shared.text()))
     star = "star: M = 0" if any(not row.hidden_units for row in usable) else ""
     undefined = _undefined_note(trials, "score")
-    note = join(spread(DEVIATIONS, [row.seeds for row in usable]), star, note, undefined, by="; ")
+    note = join(spread(DEVIATIONS, [row.seeds for row in usable]), star, cut, note, undefined, by="; ")
     note = join(note, some, by="\n")
     _legend(figure, marks, note)
     return figure
