@@ -66,11 +66,13 @@ def test_any_number_of_replicas_on_any_number_of_devices(dataset, alone, replica
     assert_same(result, alone, atol=0)
 
 
+@pytest.mark.slow
 def test_side_by_side_on_each_device(dataset, alone):
     """Of four on a device two at a time: to rounding."""
     assert_same(sweep(grid(11), dataset, recipe=RECIPE, devices=jax.devices()[:3], replicas_at_once=2), alone, 1e-6)
 
 
+@pytest.mark.slow
 def test_chunks_on_devices(dataset, alone):
     one = alone.plan
     memory = one.need.total(1, 1)
@@ -107,6 +109,7 @@ class Watched:
         return self.compiled(*arguments)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("devices", "at_once"), [(8, 1), (3, 2)])
 def test_an_epoch_holds_no_communication(dataset, monkeypatch, devices, at_once):
     watched = Watched(monkeypatch)
@@ -190,6 +193,7 @@ def test_trials_of_a_replica_divided_among_devices(dataset, wide_alone, divided,
     assert_same(result, wide_alone, 2e-6)
 
 
+@pytest.mark.slow
 def test_divided_trials_without_bias_in_float64(dataset, divided):
     with jax.enable_x64(True):
         options = {"recipe": RECIPE, "use_bias": False, "dtype": "float64"}
@@ -198,6 +202,7 @@ def test_divided_trials_without_bias_in_float64(dataset, divided):
         assert_same(two, one, 1e-12)
 
 
+@pytest.mark.slow
 def test_more_widths_than_have_kernels_of_their_own_divided(dataset, divided):
     """Neighbouring widths are padded to a common one: divided as they are, each with its padding, which stays 0."""
     grid = Grid(tuple(range(1, 40)), ("sigmoid", "softplus"), (1e-2,), 1)  # f(0) is not 0
@@ -206,6 +211,7 @@ def test_more_widths_than_have_kernels_of_their_own_divided(dataset, divided):
     assert_same(three, one, 5e-6)
 
 
+@pytest.mark.slow
 def test_a_part_without_a_hidden_layer(dataset, divided, tmp_path):
     grid = Grid((0, 4), ("relu",), (1e-2,), 2)
     one = sweep(grid, dataset, recipe=RECIPE, devices=jax.devices()[:1])
@@ -218,6 +224,7 @@ def test_a_part_without_a_hidden_layer(dataset, divided, tmp_path):
     assert_same(result, one, 2e-6)
 
 
+@pytest.mark.slow
 def test_too_little_memory_for_parts_is_enough_undivided(dataset, divided, monkeypatch):
     real = sys.modules["mlp_jax.sweeps.sweep"].make_plan
 
@@ -242,6 +249,7 @@ def test_a_device_twice(dataset):
         sweep(grid(2), dataset, devices=2 * jax.devices()[:1])
 
 
+@pytest.mark.slow
 def test_divided_trials_stop_and_go_on_with_another_number_of_devices(dataset, wide_alone, divided, tmp_path):
     """Not divided, then in 2 parts, then in 4: finished replicas and a state of each kind of sweep."""
     memory = wide_alone.plan.need.total(1, 1)

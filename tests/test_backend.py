@@ -32,14 +32,14 @@ def run(setting, *arguments, cwd=None):
 @pytest.mark.parametrize(
     "setting",
     [
-        "JAX_PLATFORMS=cuda",
+        pytest.param("JAX_PLATFORMS=cuda", marks=pytest.mark.slow),
         "JAX_PLATFORMS=nonsense",
         "JAX_NUM_CPU_DEVICES=0",
-        "JAX_NUM_CPU_DEVICES=abc",
+        pytest.param("JAX_NUM_CPU_DEVICES=abc", marks=pytest.mark.slow),
         "JAX_ENABLE_X64=nonsense",
         "JAX_DEFAULT_DEVICE=gpu",
         "XLA_FLAGS=--xla_nonsense=1",
-        "XLA_FLAGS=--xla_force_host_platform_device_count=abc",
+        pytest.param("XLA_FLAGS=--xla_force_host_platform_device_count=abc", marks=pytest.mark.slow),
         "XLA_FLAGS=--xla_force_host_platform_device_count=0",
     ],
 )
@@ -52,6 +52,7 @@ def test_settings_that_jax_cannot_compute_with_are_one_line(setting, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_sweep_is_compiled_though_jit_is_disabled(tmp_path):
     arguments = ["--dataset", "sklearn:iris", "--epochs", "1", "--seeds", "1", "--hidden-units", "3", "--out", "run"]
     done = run("JAX_DISABLE_JIT=1", "sweep", *arguments, cwd=tmp_path)
@@ -68,6 +69,7 @@ def test_a_run_is_not_blamed_where_jax_cannot_compute(tmp_path):
     assert "parameters" not in str(refusal.value)
 
 
+@pytest.mark.slow
 def test_widths_are_timed_compiled_though_jit_is_disabled(monkeypatch):
     disabled = []
 
@@ -147,6 +149,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_workers_forked_before_jax_began_and_spawned_ones_train(tmp_path):
     (tmp_path / "program.py").write_text(FORKS)
     done = subprocess.run([sys.executable, tmp_path / "program.py"], capture_output=True, text=True, timeout=300)

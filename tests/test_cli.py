@@ -66,6 +66,7 @@ def test_sweep_prints_the_table_and_writes_the_run(npz, tmp_path, capsys):
     assert sorted(path.name for path in (out / "figures").iterdir()) == figures
 
 
+@pytest.mark.slow
 def test_json_is_all_that_goes_to_standard_output(npz, tmp_path, capsys):
     arguments = ["--dataset", str(npz), "--epochs", "2", "--json"]
     assert cli.main(["sweep", "--hidden-units", "3", "5", *arguments, "--out", str(tmp_path / "run")]) == 0
@@ -166,6 +167,7 @@ def test_errors_are_value_errors():
     assert issubclass(InputError, ValueError)
 
 
+@pytest.mark.slow
 def test_a_run_of_another_rule_is_checked_resumed_and_told(npz, tmp_path, capsys):
     """How weights are updated is in the run, and every command that trains or reads it goes by that."""
     out = tmp_path / "run"

@@ -100,6 +100,7 @@ def test_a_search_takes_ranges_and_numbers(file, capsys):
     assert (options["method"], options["momentum"], options["budget"]) == ("hyperband", [0.0, 0.9], 9)
 
 
+@pytest.mark.slow
 def test_the_configuration_of_a_search_begins_one_like_it(npz, tmp_path, capsys):
     asked = ["--dataset", npz, "--hidden-units", "2", "3", "--learning-rates", "0.01", "--seeds", "1", "--epochs", "3"]
     how = ["--eta", "2", "--method", "hyperband", "--search-seed", "4"]
@@ -111,6 +112,7 @@ def test_the_configuration_of_a_search_begins_one_like_it(npz, tmp_path, capsys)
     assert "eta" not in printed(["sweep", "--config", "found"], capsys)
 
 
+@pytest.mark.slow
 def test_train_takes_the_run_of_one_model_alone(npz, tmp_path, capsys):
     one = make_run(make_dataset(), npz, tmp_path / "one", Grid(((4, 2),), ("relu",), (1e-2,), [7]), epochs=2)
     options = printed(["train", "--config", one], capsys)

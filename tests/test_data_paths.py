@@ -27,6 +27,7 @@ def places(tmp_path, monkeypatch):
 USES = (["check"], ["evaluate"], ["plot"], ["report"], ["time", "--epochs", "1"])
 
 
+@pytest.mark.slow
 def test_from_another_directory(places, monkeypatch, capsys):
     here, there = places
     config = read_run(here / "run").config

@@ -17,7 +17,8 @@ TESTS = Path(__file__).parent
 @pytest.mark.parametrize(
     ("file", "which", "tests"),
     [
-        ("on_eight_devices.py", "not slow", 24),
+        ("on_eight_devices.py", "not slow", 15),
+        pytest.param("on_eight_devices.py", "slow", 9, marks=pytest.mark.slow),
         ("every_kind.py", "not slow", 7),
         pytest.param("every_kind.py", "slow", 23, marks=pytest.mark.slow),
     ],
@@ -49,7 +50,7 @@ def sweeps(directory, dataset: str, *options: str) -> tuple[list[int], list[str]
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
-@pytest.mark.parametrize(("seeds", "most"), [(3, 3), (1, 1)])
+@pytest.mark.parametrize(("seeds", "most"), [(3, 3), pytest.param(1, 1, marks=pytest.mark.slow)])
 def test_the_command_line_has_a_device_a_core(tmp_path, seeds, most):
     """As far as there are replicas; the parameters are, to the bit, those that one device gives."""
     save_dataset(make_dataset(), tmp_path / "small.npz")
@@ -59,6 +60,7 @@ def test_the_command_line_has_a_device_a_core(tmp_path, seeds, most):
     assert many.read_bytes() == one.read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(CORES == 1, reason="one core has nothing to divide")
 def test_the_command_line_divides_one_replica_among_cores(tmp_path):
     devices, plans, (many, one) = sweeps(

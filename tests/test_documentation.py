@@ -16,10 +16,20 @@ PAGES = [
     *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")),
     *sorted(ROOT.glob("docs/**/*.md")),
 ]
-page = pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+LONG = {"docs/method.md", "docs/search.md", "docs/devices.md", "docs/models.md"}
+"""Pages whose code trains for longer; the slow tests run it."""
 
 
-@page
+def named(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+page = pytest.mark.parametrize("page", PAGES, ids=named)
+
+
+@pytest.mark.parametrize(
+    "page", [pytest.param(path, marks=[pytest.mark.slow] if named(path) in LONG else []) for path in PAGES], ids=named
+)
 def test_python_blocks_run_and_print_what_they_say(page, capsys):
     blocks = re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
     namespace = {}

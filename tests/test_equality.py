@@ -333,7 +333,6 @@ def lockstep(task, points, dtype, tolerance, epochs=2, layouts=NAMES, forms=CPU)
     ("task", "points", "layouts"),
     [
         ("multiclass", POINTS, ("packed",)),  # all recipes
-        ("binary", POINTS[::6], NAMES),
         *(pytest.param(task, POINTS, NAMES, marks=pytest.mark.slow) for task in TASKS),
     ],
     ids=lambda value: len(value) if isinstance(value, tuple) else None,

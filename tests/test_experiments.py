@@ -55,7 +55,7 @@ def test_an_experiment_takes_options(tmp_path):
     assert done.stdout.count("epoch") == 1
 
 
-QUICKEST = ("luck", "double_descent_1d")
+QUICKEST = ("luck",)
 """Studies whose short form the ordinary tests run; the others are run by the slow ones."""
 
 

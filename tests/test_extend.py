@@ -91,6 +91,7 @@ def test_more_seeds_make_the_run_that_has_them_all(made, tmp_path):
     assert run.environment["taken_over"]["environment"] == read_run(made / "two").environment
 
 
+@pytest.mark.slow
 def test_the_command_extends_with_figures_and_answers(made, tmp_path, capsys):
     out = tmp_path / "grown"
     asked = ["--hidden-units", "4", "8", "--seeds", "3", "--out", str(out)]
@@ -122,6 +123,7 @@ def test_the_command_extends_with_figures_and_answers(made, tmp_path, capsys):
     assert_sound(out)
 
 
+@pytest.mark.slow
 def test_other_epochs_and_batches_are_other_trials(made, tmp_path, capsys):
     out = tmp_path / "grown"
     arguments = ["--epochs", "3", "5", "--batch-size", "32", "16", "--hidden-units", "0", "--out", str(out)]

@@ -53,7 +53,7 @@ def test_padding_is_zeros_that_training_reads_and_nobody_counts(backend, live):
         np.testing.assert_array_equal(values, weights[1][symbol])
 
 
-@pytest.mark.parametrize("backend", ["gpu", "tpu"])
+@pytest.mark.parametrize("backend", ["gpu", pytest.param("tpu", marks=pytest.mark.slow)])
 def test_a_sweep_in_the_forms_of_an_accelerator_is_the_same_sweep(backend, monkeypatch, tmp_path):
     """Of every kind of trial; and its checkpoints are not taken for those of another backend."""
     form = FORMS[backend]

@@ -199,6 +199,7 @@ def test_analyse_prints_and_gives_json(run, capsys):
     assert len(record["interactions"]) == 1
 
 
+@pytest.mark.slow
 def test_time_adds_to_the_run_what_figures_and_tables_show(run, tmp_path, capsys):
     copy = tmp_path / "run"
     shutil.copytree(run, copy)

@@ -52,6 +52,7 @@ def test_survivors_are_what_they_would_be_in_a_sweep_of_themselves(float64, layo
     assert_as_in_a_sweep_of_themselves(result, dataset, 1e-9, layout=layout, dtype="float64")
 
 
+@pytest.mark.slow
 def test_what_optimizers_and_schedules_remember_goes_on(float64):
     """Momentum that only some have, warm-up, dropout, label noise, decay; several batch sizes."""
     dataset = make_dataset()
@@ -68,6 +69,7 @@ def test_what_optimizers_and_schedules_remember_goes_on(float64):
     assert_as_in_a_sweep_of_themselves(result, dataset, 1e-9, dtype="float64")
 
 
+@pytest.mark.slow
 def test_in_float32_bits_are_those_of_a_sweep_where_shapes_are_the_same(small):
     """With the programs of a sweep that trains the same networks from the beginning."""
     grid = Grid((3,), ("relu",), (1e-3, 1e-2, 3e-1, 1e-1), seeds=2)
@@ -100,6 +102,7 @@ def test_each_trial_is_what_it_was_when_it_was_stopped(float64):
             np.testing.assert_array_equal(weights[symbol], expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epoch", [2, *(pytest.param(epoch, marks=pytest.mark.slow) for epoch in (1, 5))])
 def test_a_search_resumes_with_the_same_bits(small, tmp_path, epoch):
     """Stopped after that many epochs, at a rung and between rungs."""
@@ -144,6 +147,7 @@ print("as in a sweep of themselves")
 """
 
 
+@pytest.mark.slow
 def test_on_two_devices_with_trials_divided_among_them():
     path = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     environment = os.environ | {"JAX_NUM_CPU_DEVICES": "2", "JAX_ENABLE_X64": "1"} | path

@@ -8,13 +8,14 @@ from conftest import make_dataset
 from flax import nnx
 
 from mlp_jax import MLP, Dataset, Grid, InputError, Recipe, Trial, evaluate, fit, sweep
-from mlp_jax.tasks import TASKS
 
 RECIPE = Recipe(epochs=3, batch_size=16)
 
 
 @pytest.mark.parametrize("layout", ["packed", pytest.param("vmap", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize(
+    "task", ["multiclass", *(pytest.param(task, marks=pytest.mark.slow) for task in ("binary", "regression"))]
+)
 def test_every_trial_is_what_fit_gives_alone(task, layout, float64):
     dataset = make_dataset(task)
     grid = Grid((3, 0), ("tanh", "relu"), (1e-2, 1e-3), (0, 7))
@@ -47,6 +48,7 @@ def test_every_trial_is_what_fit_gives_alone(task, layout, float64):
             assert result.final[f"{split}_score"][i] == pytest.approx(scores.score, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_neighbours_order_and_mapping_do_not_matter(small, float64):
     """The same trial in grids that differ in everything else."""
     trial = Trial(5, "sigmoid", 1e-2, 3)

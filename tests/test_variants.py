@@ -97,6 +97,7 @@ def test_parts_of_variants():
     assert without("relu, sgd, l2 0", "relu, l2 0") == "sgd"
 
 
+@pytest.mark.slow
 def test_tables_have_a_column_for_every_axis_that_is_not_as_usual(run, dataset):
     assert {"hidden_layers", "optimizer", "momentum", "weight_decay"} <= run.trials.keys()
     assert not {"l2", "label_smoothing"} & run.trials.keys()
