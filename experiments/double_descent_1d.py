@@ -14,7 +14,7 @@ labels as they are, once with 15 % of the training labels drawn anew from all te
 One difference: theirs is one draw of the noise, the same for all widths; here each seed draws its own, so that the
 deviation holds that of the noise, too.
 
-Takes 10 to 25 minutes on a 2-core CPU; theirs took 11 and 13 minutes for one run of each noise level, on 4 cores.
+Takes 5 to 25 minutes on a 2-core CPU; theirs took 11 and 13 minutes for one run of each noise level, on 4 cores.
 """
 
 import csv
