@@ -532,6 +532,12 @@ def test_lbfgs_finds_what_scikit_learn_finds():
     np.testing.assert_allclose(ours.predict_proba(IRIS_X), theirs.predict_proba(IRIS_X), atol=1e-3)
     with pytest.warns(ConvergenceWarning, match="lbfgs ended before it converged"):
         MLPClassifier(**settings, max_iter=2, random_state=0).fit(IRIS_X, IRIS.target)
+    loss = ours.loss_
+    ours.set_params(solver="adam", warm_start=True, max_iter=1, learning_rate_init=1e-6).fit(IRIS_X, IRIS.target)
+    assert ours.loss_curve_ == [ours.loss_]
+    assert ours.loss_ != loss
+    ours.set_params(early_stopping=True).fit(IRIS_X, IRIS.target)
+    assert len(ours.validation_scores_) == 1
 
 
 def test_weights_of_examples_and_classes():
