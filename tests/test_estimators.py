@@ -44,12 +44,27 @@ IRIS = load_iris()
 IRIS_X = StandardScaler().fit_transform(IRIS.data)
 
 
+WEIGHTS_ARE_REPEATS = "check_sample_weight_equivalence_on_dense_data"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("estimator", [MLPClassifier(), MLPRegressor()], ids=str)
 def test_check_estimator(estimator):
-    results = check_estimator(estimator, on_skip=None)
+    # An example that is there twice is in two minibatches, and one of weight 2 in one: scikit-learn's own differ, too.
+    differ = dict.fromkeys((WEIGHTS_ARE_REPEATS, WEIGHTS_ARE_REPEATS.replace("dense", "sparse")), "minibatches differ")
+    results = check_estimator(estimator, on_skip=None, expected_failed_checks=differ)
     assert len(results) > 50
-    assert {result["check_name"] for result in results if result["status"] != "passed"} <= {"check_array_api_input"}
+    skipped = {"check_array_api_input", "check_classifiers_multilabel_output_format_decision_function"}
+    assert {each["check_name"] for each in results if each["status"] == "skipped"} <= skipped
+    assert {each["check_name"] for each in results if each["status"] == "xfail"} <= differ.keys()
+    assert {each["status"] for each in results} <= {"passed", "skipped", "xfail"}
+
+
+def test_a_weight_is_a_repetition_without_minibatches():
+    estimator = MLPClassifier(3, activation="tanh", solver="lbfgs", max_iter=20)
+    checks = [check for _, check in estimator_checks_generator(estimator)]
+    (check,) = (each for each in checks if each.func.__name__ == WEIGHTS_ARE_REPEATS)
+    check(estimator)
 
 
 BY_DEFAULT = {
@@ -532,6 +547,12 @@ def test_lbfgs_finds_what_scikit_learn_finds():
     np.testing.assert_allclose(ours.predict_proba(IRIS_X), theirs.predict_proba(IRIS_X), atol=1e-3)
     with pytest.warns(ConvergenceWarning, match="lbfgs ended before it converged"):
         MLPClassifier(**settings, max_iter=2, random_state=0).fit(IRIS_X, IRIS.target)
+    loss = ours.loss_
+    ours.set_params(solver="adam", warm_start=True, max_iter=1, learning_rate_init=1e-6).fit(IRIS_X, IRIS.target)
+    assert ours.loss_curve_ == [ours.loss_]
+    assert ours.loss_ != loss
+    ours.set_params(early_stopping=True).fit(IRIS_X, IRIS.target)
+    assert len(ours.validation_scores_) == 1
 
 
 def test_weights_of_examples_and_classes():
@@ -551,7 +572,7 @@ def test_weights_of_examples_and_classes():
     bad = [
         (np.ones(3), "sample_weight has 3 weights"),
         (np.full(150, -1.0), "sample_weight holds -1: expected"),
-        (np.zeros(150), "sample_weight is 0 for every example"),
+        (np.zeros(150), "every weight is zero"),
         (np.full(150, np.nan), "sample_weight holds nan"),
         (np.ones((150, 2)), "sample_weight has shape"),
         ("heavy", "sample_weight is 'heavy'"),

@@ -46,13 +46,19 @@ def assert_alike(ours, theirs, **tolerance):
             [{"hidden_layer_sizes": [4, (3, 2)], "alpha": [0, 1]}, {"activation": ["tanh"], "max_iter": [3]}],
             4,
         ),
-        ({"solver": "sgd", "learning_rate": "adaptive"}, {"tol": [1e-3, 1.0], "nesterovs_momentum": [True, False]}, 2),
+        pytest.param(
+            {"solver": "sgd", "learning_rate": "adaptive"},
+            {"tol": [1e-3, 1.0], "nesterovs_momentum": [True, False]},
+            2,
+            marks=pytest.mark.slow,
+        ),
         ({"early_stopping": True, "validation_fraction": 0.3, "class_weight": "balanced"}, {"alpha": [0, 5]}, 2),
-        (
+        pytest.param(
             {},
             {"batch_size": [20, 50], "shuffle": [False]},
-            KFold(2, shuffle=True, random_state=1),
-        ),  # 37 and 38 examples
+            KFold(2, shuffle=True, random_state=1),  # 37 and 38 examples
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["shapes", "sgd", "early stopping", "two programs"],
 )

@@ -89,5 +89,5 @@ def check_sample_weight(sample_weight: Any, examples: int) -> Float[np.ndarray, 
         odd = weights[~np.isfinite(weights) | (weights < 0)][0]
         raise InputError(f"sample_weight holds {odd:g}: expected finite numbers, 0 or more")
     if not weights.any():
-        raise InputError("sample_weight is 0 for every example: expected some above 0")
+        raise InputError("sample_weight: every weight is zero, expected some above 0")
     return weights

@@ -240,8 +240,11 @@ class Perceptron(BaseEstimator):  # type: ignore[misc]
         self.n_outputs_ = prepared.outputs
         self.n_layers_ = len(layers_of(settings.trial.hidden_units)) + 2
         self.out_activation_ = OUT_ACTIVATIONS[prepared.task]
-        if settings.solver == "lbfgs":
-            return
+        if settings.solver != "lbfgs":
+            self._begin_curves(settings)
+
+    def _begin_curves(self, settings: Settings) -> None:
+        """Attributes of training by epochs before the first one."""
         self.loss_curve_: list[float] = []
         self._no_improvement_count = 0
         early = settings.early_stopping
@@ -284,6 +287,8 @@ class Perceptron(BaseEstimator):  # type: ignore[misc]
         first: bool,
         incremental: bool,
     ) -> Said:
+        if not hasattr(self, "loss_curve_"):  # after lbfgs
+            self._begin_curves(settings)
         rows, held_out = self._split(settings, prepared, seed)
         validation = (
             None
