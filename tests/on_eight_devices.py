@@ -122,6 +122,7 @@ def test_an_epoch_holds_no_communication(dataset, monkeypatch, devices, at_once)
     assert COLLECTIVES.findall(together.as_text())
 
 
+@pytest.mark.slow
 def test_replicas_live_on_their_devices_and_the_data_on_each(dataset, monkeypatch):
     watched = Watched(monkeypatch)
     devices = jax.devices()
@@ -181,6 +182,7 @@ def divided(monkeypatch):
     monkeypatch.setattr(parts, "FIXED_ROWS", 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("replicas", "devices", "at_once", "expected"),
     [(1, 2, 1, (2, 2, 1)), (2, 8, 2, (4, 8, 2)), (5, 2, 2, (2, 2, 5)), (5, 8, 1, (4, 8, 6)), (3, 7, 1, (2, 6, 3))],

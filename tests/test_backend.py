@@ -34,10 +34,10 @@ def run(setting, *arguments, cwd=None):
     [
         pytest.param("JAX_PLATFORMS=cuda", marks=pytest.mark.slow),
         "JAX_PLATFORMS=nonsense",
-        "JAX_NUM_CPU_DEVICES=0",
+        pytest.param("JAX_NUM_CPU_DEVICES=0", marks=pytest.mark.slow),
         pytest.param("JAX_NUM_CPU_DEVICES=abc", marks=pytest.mark.slow),
         "JAX_ENABLE_X64=nonsense",
-        "JAX_DEFAULT_DEVICE=gpu",
+        pytest.param("JAX_DEFAULT_DEVICE=gpu", marks=pytest.mark.slow),
         "XLA_FLAGS=--xla_nonsense=1",
         pytest.param("XLA_FLAGS=--xla_force_host_platform_device_count=abc", marks=pytest.mark.slow),
         "XLA_FLAGS=--xla_force_host_platform_device_count=0",

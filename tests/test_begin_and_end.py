@@ -74,6 +74,7 @@ def test_runs_that_is_a_file_is_one_line(capsys):
     assert "runs" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_paths_that_begin_with_a_tilde_lead_home(place, monkeypatch, capsys):
     monkeypatch.setenv("HOME", str(place / "home"))
     (place / "home").mkdir()

@@ -96,6 +96,7 @@ def test_what_cannot_be_used_is_named_and_not_used(cache_home, what):
         assert enable_compilation_cache() is None
 
 
+@pytest.mark.slow
 def test_the_command_line_turns_it_on_and_off(tmp_path, monkeypatch):
     save_dataset(make_dataset(), tmp_path / "small.npz")
     calls = []

@@ -478,6 +478,7 @@ def test_where_memory_runs_out_chunks_are_halved(dataset, uninterrupted, monkeyp
     assert_same_bits(result, uninterrupted[layout][0])
 
 
+@pytest.mark.slow
 def test_where_not_even_one_replica_fits_it_is_said(dataset, monkeypatch, tmp_path):
     short_of_memory(monkeypatch, rows=0)
     with pytest.warns(SweepWarning, match="out of memory"), pytest.raises(InputError, match="out of memory with one"):
@@ -514,6 +515,7 @@ def test_states_are_saved_as_often_as_they_cost_little(dataset, tmp_path, monkey
         assert [epoch for epoch in range(1, 8) if saver.due(epoch)] == [3, 6]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["packed", pytest.param("vmap", marks=pytest.mark.slow)])
 def test_a_first_layer_without_anything_to_train_goes_on(tmp_path, layout):
     """Features that are always 0, and no biases: the packed layout's A has no columns to save."""

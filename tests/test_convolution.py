@@ -140,6 +140,7 @@ def test_starts_glorot_uniform_with_zero_biases():
         assert not np.any(each["bias"])
 
 
+@pytest.mark.slow
 def test_channels_start_as_the_first_ones_of_a_wider_network():
     few, many = (
         init_network(convolutional(m, 3), (8, 8), lambda place: unit_rows(parameter_key(1), place, jnp.float32))
@@ -319,6 +320,7 @@ def test_padding_neither_counts_nor_learns():
         assert np.any(np.asarray(gradients[key])[mine])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["packed", pytest.param("vmap", marks=pytest.mark.slow)])
 def test_parts_of_a_layout_keep_their_rows(name):
     dataset = images()
@@ -338,6 +340,7 @@ def test_parts_of_a_layout_keep_their_rows(name):
         np.testing.assert_allclose(found, logits[np.array(slots)], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_only_the_trial_with_an_infinite_weight_is_not_finite():
     dataset = images()
     layout = make_layout("packed", some_networks(dataset.outputs), problem_of(dataset))
@@ -403,6 +406,7 @@ def test_weights_tell_which_model_they_are_of():
         MLP.from_weights(conv.weights)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "precision"),
     [

@@ -91,6 +91,7 @@ def test_a_run_is_resumed_from_another_directory(moved, places, monkeypatch, cap
     assert cli.main(["check", str(begun)]) == 0
 
 
+@pytest.mark.slow
 def test_train_keeps_its_model(places, capsys):
     here, _ = places
     assert cli.main(["train", "--dataset", "mine.npz", "--epochs", "1"]) == 0

@@ -17,8 +17,8 @@ TESTS = Path(__file__).parent
 @pytest.mark.parametrize(
     ("file", "which", "tests"),
     [
-        ("on_eight_devices.py", "not slow", 15),
-        pytest.param("on_eight_devices.py", "slow", 9, marks=pytest.mark.slow),
+        ("on_eight_devices.py", "not slow", 9),
+        pytest.param("on_eight_devices.py", "slow", 15, marks=pytest.mark.slow),
         ("every_kind.py", "not slow", 7),
         pytest.param("every_kind.py", "slow", 23, marks=pytest.mark.slow),
     ],

@@ -64,6 +64,7 @@ def bits(array):
     return np.ascontiguousarray(array).view(np.uint32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("layout", "groups", "at_once"),
     [("packed", 2, 2), *(pytest.param(*each, marks=pytest.mark.slow) for each in (("packed", 32, 1), ("vmap", 32, 2)))],

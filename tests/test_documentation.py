@@ -16,7 +16,7 @@ PAGES = [
     *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")),
     *sorted(ROOT.glob("docs/**/*.md")),
 ]
-LONG = {"docs/method.md", "docs/search.md", "docs/devices.md", "docs/models.md"}
+LONG = {"docs/method.md", "docs/search.md", "docs/devices.md", "docs/models.md", "docs/how-to.md"}
 """Pages whose code trains for longer; the slow tests run it."""
 
 

@@ -47,6 +47,7 @@ def test_help_and_a_mistake(path, tmp_path, monkeypatch, capsys):
         assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_an_experiment_takes_options(tmp_path):
     path = next(each for each in EXPERIMENTS if each.stem == "ten_units")
     done = run(path, "--epochs", "1", cwd=tmp_path)

@@ -228,6 +228,7 @@ def test_values_of_one_feature_go_on_in_any_layout(layout, tmp_path):
     assert_goes_on(Grid((1, 3), ("tanh",), (1e-2,), seeds=[4]), dataset, tmp_path, layout=layout)
 
 
+@pytest.mark.slow
 def test_a_run_that_went_on_goes_on_again_with_more_seeds(tmp_path):
     dataset, grid = make_dataset(), Grid((0, 4), ("relu",), (1e-2,), seeds=2)
     path = make_run(dataset, "elsewhere.npz", tmp_path / "run", grid, epochs=2, keep_state=True)
@@ -269,6 +270,7 @@ def test_what_depends_on_the_number_of_epochs_is_trained_anew_and_it_says_so(mad
     assert "--keep-state" in rerun(read_run(out).config)
 
 
+@pytest.mark.slow
 def test_a_run_begins_to_keep_states_where_it_is_extended(made, two, tmp_path, capsys):
     assert cli.main(["sweep", "--extend", str(two), "--in-place", "--seeds", "3", "--keep-state"]) == 0
     assert_sound(two)
@@ -282,6 +284,7 @@ def test_a_run_begins_to_keep_states_where_it_is_extended(made, two, tmp_path, c
     assert_sound(tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_going_on_is_interrupted_and_goes_on(made, tmp_path):
     dataset, grid = make_dataset(), SHAPES["adam"]
     base = make_run(dataset, str(made / "small.npz"), tmp_path / "base", grid, keep_state=True)

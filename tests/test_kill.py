@@ -336,6 +336,7 @@ def test_signals_are_heard_while_an_epoch_takes_long(tmp_path):
 # Two at once
 
 
+@pytest.mark.slow
 def test_a_second_sweep_into_the_same_directory_is_refused(place):
     run = "contended"
     first = begin(place, run)
@@ -368,6 +369,7 @@ def assert_one_line(done: subprocess.CompletedProcess[str], run: str, *reasons: 
         assert f"mlp-jax sweep --resume {run}" in done.stderr
 
 
+@pytest.mark.slow
 def test_files_that_may_not_grow_are_one_line_and_what_was_saved_is_intact(place):
     """A limit on the size of files: the states fit, the results of the replicas do not."""
     run = "limited"

@@ -75,6 +75,7 @@ def test_finds_what_scikit_learns_search_finds(changes, grid, cv):
     assert ours.refit_time_ > 0
 
 
+@pytest.mark.slow
 def test_a_minibatch_more_in_some_folds():
     grid = {"alpha": [1e-4, 0.1]}
     estimator = clone(QUICK).set_params(batch_size=37)  # 37 examples are one minibatch, 38 are two
@@ -95,6 +96,7 @@ def test_values_weights_and_groups():
     np.testing.assert_array_equal(ours.predict(x), theirs.predict(x))
 
 
+@pytest.mark.slow
 def test_steps_before_the_network_are_fitted_on_each_fold():
     frame = pd.DataFrame(X * [1, 100, 1, 1] + 5, columns=list("abcd"))
     pipeline = make_pipeline(StandardScaler(), QUICK)

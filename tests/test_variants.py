@@ -114,6 +114,7 @@ def test_tables_have_a_column_for_every_axis_that_is_not_as_usual(run, dataset):
     assert list(plain)[:6] == ["trial", "hidden_units", "activation", "learning_rate", "seed", "variant"]
 
 
+@pytest.mark.slow
 def test_models_come_back_and_the_run_is_sound(run, dataset):
     deep = grid_of(run.config).trials.index(Trial((8, 8), "tanh", 0.1, 1, "nesterov", 0.9, 0.01))
     model = run.model(deep)

@@ -198,7 +198,7 @@ def _leave_out_beginning(axes: Axes, bands: Sequence[Band], first: int) -> bool:
         return False
     low, high = to(np.array([ends.min(), ends.max()]))
     bottom, top = to(np.array(axes.get_ylim()))
-    if not (np.isfinite([bottom, top]).all() and high - low < _MOST_OF_LATER * (top - bottom)):
+    if not (np.isfinite([bottom, top]).all() and 0 < high - low < _MOST_OF_LATER * (top - bottom)):
         return False
     room = 0.05 * (high - low)
     axes.set_ylim(*back(np.array([max(bottom, low - room), min(top, high + room)])).tolist())
