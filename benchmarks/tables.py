@@ -271,7 +271,8 @@ def searches() -> str:
         f"{problem['widths']} widths × {problem['rates']} rates, {problem['epochs']} epochs at most, "
         f"{problem['train_examples']:,} images, {problem['seeds']} seeds where not said otherwise or of a tuner: "
         f"the search takes {record['share']:.2f} × the time of the sweep, and what it picks is "
-        f"{100 * record['behind']:.2f} points behind the sweep's best (whose standard error is {100 * record['standard_error']:.2f})."
+        f"{100 * record['behind']:.2f} points behind the sweep's best (whose standard error is "
+        f"{100 * record['standard_error']:.2f})."
     )
     headings = ["", "seconds", "against the search with 1 seed", "compilation", "best validation accuracy (%)"]
     return f"{summary}\n\n{markdown(headings, rows)}"
