@@ -113,7 +113,7 @@ def named(case: Case) -> str:
 
 
 CASES: list[Case] = [{name: case[name] for name in FACTORS} for case in covering(FACTORS)]
-FEW = 7
+FEW = 5
 """The ordinary tests' cases: the first ones, in which most values meet."""
 
 

@@ -113,6 +113,7 @@ def test_what_is_useful_counts_no_dead_feature():
     assert _deviceless.useful(built) == {"parameters": parameters, "bytes": 36 * parameters, "operations": products}
 
 
+@pytest.mark.slow
 def test_a_device_that_is_here_is_measured(monkeypatch):
     here = jax.devices()[0]
     target = replace(_deviceless.TARGETS["h100"], kind=here.device_kind)

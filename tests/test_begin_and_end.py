@@ -159,6 +159,7 @@ exec "$@"
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() != 0, reason="only root can mount")
 def test_on_a_read_only_machine_results_are_written_where_they_may_be(place):
     (place / "out").mkdir()

@@ -264,6 +264,7 @@ def test_where_no_state_is_good_training_begins_again(dataset, uninterrupted, th
     assert_same_bits(result, uninterrupted["packed"][0])
 
 
+@pytest.mark.slow
 def test_one_altered_byte_anywhere_in_a_state_is_noticed_or_changes_nothing(three_states, tmp_path, dataset):
     """In every file of it. Where it is not noticed, what is read is what was saved."""
     from mlp_jax.sweeps import loop

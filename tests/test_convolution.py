@@ -292,6 +292,7 @@ def test_one_convolutional_network_is_a_layout(name, float64):
     assert_lockstep([network], [make_layout(name, [network], problem_of(dataset))], dataset)
 
 
+@pytest.mark.slow
 def test_padding_neither_counts_nor_learns():
     networks = [convolutional(m, 3, "sigmoid") for m in (4, 2)]  # with f(0) = 1/2
     layout = make_layout("vmap", networks, Problem((6, 6), 3, True, tuple(range(36))))
@@ -427,6 +428,7 @@ def test_fit_follows_the_layouts(name, precision):
         np.testing.assert_allclose(found[0][symbol], values, atol=2e-4)
 
 
+@pytest.mark.slow
 def test_learns_digits():
     datasets = pytest.importorskip("sklearn.datasets")
     x, y = datasets.load_digits(return_X_y=True)

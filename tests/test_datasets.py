@@ -200,6 +200,7 @@ def test_what_is_held_out_of_a_regression_is_random():
     assert 500 < validation.targets.mean() < 700
 
 
+@pytest.mark.slow
 def test_data_follow_from_no_setting_of_jax(tmp_path):
     np.savez(tmp_path / "mine.npz", x_train=X, y_train=Y, x_test=XT, y_test=YT)
     names = [str(tmp_path / "mine.npz"), "sklearn:iris"]

@@ -19,8 +19,8 @@ TESTS = Path(__file__).parent
     [
         ("on_eight_devices.py", "not slow", 9),
         pytest.param("on_eight_devices.py", "slow", 15, marks=pytest.mark.slow),
-        ("every_kind.py", "not slow", 7),
-        pytest.param("every_kind.py", "slow", 23, marks=pytest.mark.slow),
+        ("every_kind.py", "not slow", 5),
+        pytest.param("every_kind.py", "slow", 25, marks=pytest.mark.slow),
     ],
 )
 def test_on_eight_devices(file, which, tests):

@@ -16,7 +16,15 @@ PAGES = [
     *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")),
     *sorted(ROOT.glob("docs/**/*.md")),
 ]
-LONG = {"docs/method.md", "docs/search.md", "docs/devices.md", "docs/models.md", "docs/how-to.md"}
+LONG = {
+    "docs/method.md",
+    "docs/search.md",
+    "docs/devices.md",
+    "docs/models.md",
+    "docs/how-to.md",
+    "docs/recipes.md",
+    "docs/data.md",
+}
 """Pages whose code trains for longer; the slow tests run it."""
 
 

@@ -363,6 +363,7 @@ def test_the_forms_of_accelerators_follow_the_network_alone_in_float32(backend):
     lockstep("multiclass", ARTICLE[::3], jnp.float32, F32_TOLERANCE, epochs=1, layouts=("packed",), forms=forms)
 
 
+@pytest.mark.slow
 def test_kernels_follow_the_forms_that_xla_compiles(monkeypatch):
     """With every optimizer and number beside those that kernels train, and one minibatch that is not full."""
     dataset, recipe = make_dataset(), Recipe(batch_size=16)

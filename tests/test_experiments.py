@@ -56,14 +56,8 @@ def test_an_experiment_takes_options(tmp_path):
     assert done.stdout.count("epoch") == 1
 
 
-QUICKEST = ("luck",)
-"""Studies whose short form the ordinary tests run; the others are run by the slow ones."""
-
-
-@pytest.mark.parametrize(
-    "path",
-    [pytest.param(path, marks=[] if path.stem in QUICKEST else [pytest.mark.slow], id=path.stem) for path in STUDIES],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
 def test_a_study_in_short(path, tmp_path, module):
     if path.stem == "double_descent_1d" and not importlib.util.find_spec("mnist1d"):
         pytest.skip("mnist1d, of the extra studies, is not installed")

@@ -210,7 +210,7 @@ def assert_goes_on(grid, dataset, tmp_path, **options):
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=[] if name in ("adam", "momentum") else [pytest.mark.slow]) for name in SHAPES],
+    [pytest.param(name, marks=[] if name == "adam" else [pytest.mark.slow]) for name in SHAPES],
 )
 def test_more_epochs_go_on_from_the_state_that_was_kept(name, tmp_path):
     assert_goes_on(SHAPES[name], make_dataset(), tmp_path)

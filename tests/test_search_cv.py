@@ -52,7 +52,12 @@ def assert_alike(ours, theirs, **tolerance):
             2,
             marks=pytest.mark.slow,
         ),
-        ({"early_stopping": True, "validation_fraction": 0.3, "class_weight": "balanced"}, {"alpha": [0, 5]}, 2),
+        pytest.param(
+            {"early_stopping": True, "validation_fraction": 0.3, "class_weight": "balanced"},
+            {"alpha": [0, 5]},
+            2,
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             {},
             {"batch_size": [20, 50], "shuffle": [False]},
